@@ -1,0 +1,36 @@
+# `make` alone prints the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format clean
+
+help: ## Print the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+install: $(STAMP) ## Make .venv with the tested versions; does nothing the second time
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: install ## Write a corpus, train on it, evaluate: a table and pictures in under 3 minutes
+	$(BIN)/python -m lightning_aqa fit --config experiments/quickstart.yaml
+
+test: install ## Run all tests that need no network, no GPU and no weights
+	$(BIN)/python -m pytest
+
+check: install ## Run what pre-commit and CI run: ruff and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: install ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove what runs and tests leave behind, .venv aside
+	rm -rf runs .cache .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,89 @@
+"""The vocabulary of the package: what travels from a clip to its scores. Needs torch alone.
+
+Shape legend, used as a suffix on tensors inside the code (``layers_BLFD``): B clips (or windows of clips), T samples,
+L layers, F frames, D encoder width, W text tokens, E embedding width, A axes, S systems.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Axis(NamedTuple):
+    """One thing that listeners rate, and the scale they rate it on.
+
+    Args:
+        name: Short key used in configs, metrics and files, such as ``"MI"``.
+        title: The words to print on a plot, such as ``"Musical impression"``.
+        low: Lowest possible score, in score points.
+        high: Highest possible score, in score points.
+    """
+
+    name: str
+    title: str
+    low: float
+    high: float
+
+
+class Features(NamedTuple):
+    """What an encoder gives and a head reads: one shape for all encoders; a pooled encoder has L = F = 1.
+
+    Args:
+        layers: Hidden states, shape ``(B, L, F, D)``.
+        frame_mask: True where a frame is valid, shape ``(B, F)``, bool.
+        text: Token states of the prompt, shape ``(B, W, D_text)``, or None without a text side.
+        text_mask: True where a token is valid, shape ``(B, W)``, bool, or None.
+    """
+
+    layers: Tensor
+    frame_mask: Tensor
+    text: Tensor | None = None
+    text_mask: Tensor | None = None
+
+
+class Batch(NamedTuple):
+    """Windows of rated clips, padded at the end.
+
+    Args:
+        waveform: Mono audio at the encoder's sample rate, shape ``(B, T)``; ``T = 0`` where ``features`` stand in.
+        num_samples: Valid samples of each row, shape ``(B,)``, int64.
+        scores: Mean opinion scores in score points, shape ``(B, A)``; NaN where an axis is not rated.
+        ids: Clip id of each row.
+        systems: System that made each clip; empty where unknown.
+        domains: Domain of each clip (``speech``, ``music``, ``sound``); empty where unknown.
+        prompts: Text each clip was made from; empty where there is none.
+        features: Cached features of these rows; None where the encoder has to run.
+        weights: Weight of each row in its clip's score, shape ``(B,)``; None is one window per clip.
+    """
+
+    waveform: Tensor
+    num_samples: Tensor
+    scores: Tensor
+    ids: list[str]
+    systems: list[str]
+    domains: list[str]
+    prompts: list[str]
+    features: Features | None = None
+    weights: Tensor | None = None
+
+
+class Output(NamedTuple):
+    """What a head gives: scores in score points, the embedding they come from, and what some heads add.
+
+    Args:
+        scores: Predicted scores in score points, shape ``(B, A)``.
+        embedding: Clip embedding, shape ``(B, E)``.
+        frame_scores: Scores of each frame in score points, shape ``(B, F, A)``, from heads that have them.
+        frame_mask: True where a frame is valid, shape ``(B, F)``, bool, beside ``frame_scores``.
+        logits: Unnormalised bin scores of an ordinal head, shape ``(B, A, K)``.
+        deviation: Predicted standard deviation in score points, shape ``(B, A)``.
+    """
+
+    scores: Tensor
+    embedding: Tensor
+    frame_scores: Tensor | None = None
+    frame_mask: Tensor | None = None
+    logits: Tensor | None = None
+    deviation: Tensor | None = None

@@ -1,0 +1,60 @@
+"""Keep what was logged after each epoch: a line on the screen and a CSV in the run folder."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+
+class History(Callback):
+    """Record the logged metrics of each epoch; a resumed run carries on the record.
+
+    Args:
+        folder: The run folder; ``history.csv`` is written there.
+        monitor: The metric to show beside the losses on the screen.
+    """
+
+    def __init__(self, folder: Path, monitor: str | None) -> None:
+        self.path, self.monitor = folder / "history.csv", monitor
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add a row, write the file, print the line."""
+        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **values})
+        if trainer.is_global_zero:
+            write_history(self.path, self.rows)
+            if trainer.progress_bar_callback is None:
+                print(self._line(values, trainer), flush=True)
+
+    def _line(self, values: dict[str, float], trainer: L.Trainer) -> str:
+        losses = [f"{name} {value:.4f}" for name, value in values.items() if name.startswith("train/")]
+        watched = [f"{self.monitor} {values[self.monitor]:.4f}"] if self.monitor in values else []
+        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  " + "  ".join(losses + watched)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the record."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the record."""
+        self.rows = list(state_dict["rows"])
+
+
+def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write one row per epoch; a value that an epoch did not log is empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Read ``history.csv``; a value that was not logged in an epoch is absent from its row."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

@@ -1,0 +1,188 @@
+"""The command line: LightningCLI with named objectives, run folders and an evaluation at the end of ``fit``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+import lightning as L
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_aqa.cache import FeatureCache
+from lightning_aqa.callbacks.history import History
+from lightning_aqa.callbacks.run_folder import RunFolder
+from lightning_aqa.checkpoints import load_module, load_weights, warn_of_differences
+from lightning_aqa.crossvalidation import crossvalidate, wants_folds
+from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.distributed import shut_down
+from lightning_aqa.module import AQAModule
+from lightning_aqa.monitor import direction_of
+from lightning_aqa.objectives.base import Objective
+from lightning_aqa.parser import DEBUG, Parser
+from lightning_aqa.parts import import_parts
+from lightning_aqa.run import choose_run_folder, set_up_wandb, sync_hint
+
+DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
+USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
+
+
+class AQACLI(LightningCLI):
+    """fit, validate, test and predict, each leaving one run folder.
+
+    Args:
+        args: Command-line words; None takes those of the process.
+    """
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        import_parts()
+        super().__init__(
+            AQAModule,
+            AQADataModule,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            parser_class=Parser,
+            seed_everything_default=0,
+            trainer_defaults={
+                "logger": False,
+                "enable_model_summary": False,
+                "enable_progress_bar": sys.stderr.isatty(),
+                "log_every_n_steps": 1,
+            },
+            args=list(args) if args is not None else None,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what a run has beside its parts."""
+        add = parser.add_argument
+        add("--objectives", type=dict[str, Objective | None], default=DEFAULT_OBJECTIVES, help=_HELP["objectives"])
+        add("--monitor", type=str, default="val/utterance/SRCC/mean", help=_HELP["monitor"])
+        add("--patience", type=int | None, default=None, help=_HELP["patience"])
+        add("--name", type=str | None, default=None, help=_HELP["name"])
+        add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
+        add("--vars", type=dict[str, Any], default={}, help=_HELP["vars"])
+        parser.link_arguments("data", "model.axes", compute_fn=_plain_axes, apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the config as it is; ``instantiate_classes`` says which of config and checkpoint counts."""
+
+    @property
+    def settings(self) -> Namespace:
+        """The config of the verb."""
+        settings: Namespace = self.config[self.subcommand]
+        return settings
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run folder, keep the config as it was given, then set what follows from the folder."""
+        settings = self.settings
+        self.folder = choose_run_folder(settings, str(self.subcommand))
+        self.config_text = self._parser(self.subcommand).dump(settings, skip_none=False)
+        if self.subcommand == "fit" and wants_folds(settings):
+            raise SystemExit(crossvalidate(settings, self.folder, self.config_text))
+        if self.subcommand == "predict" and not settings.ckpt_path:
+            raise ValueError("predict needs a trained model: --ckpt_path=RUN_FOLDER/checkpoints/best.ckpt.")
+        settings.trainer.default_root_dir = str(self.folder)
+        self.is_offline = set_up_wandb(settings, self.folder)
+
+    def instantiate_classes(self) -> None:
+        """Build the parts; an evaluation with a checkpoint takes the model that the checkpoint describes."""
+        checkpoint = self.settings.ckpt_path
+        if checkpoint:
+            warn_of_differences(checkpoint, self.settings.model, is_fit=self.subcommand == "fit")
+        if checkpoint and self.subcommand != "fit":
+            self.settings.pop("model")
+        super().instantiate_classes()
+        if checkpoint and self.subcommand != "fit":
+            self.model = load_module(checkpoint)
+        if self.settings.init_from:
+            load_weights(self.model, self.settings.init_from)
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Give the trainer the objectives and what every run has: history, run folder, checkpoints."""
+        configured = self._get(self.config_init, "trainer")["callbacks"] or []
+        callbacks = [*configured, FeatureCache(), RunFolder(self.folder, self.config_text)]
+        if self.subcommand == "fit":
+            callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints()]
+        named: dict[str, Objective | None] = self._get(self.config_init, "objectives")
+        for name, objective in named.items():
+            if objective is not None:
+                objective.name = name
+                callbacks.append(objective)
+        return super().instantiate_trainer(callbacks=callbacks, use_distributed_sampler=False, **kwargs)
+
+    def _checkpoints(self) -> list[Callback]:
+        monitor, patience = self.settings.monitor, self.settings.patience
+        named = [name for name, value in self.settings.objectives.items() if value is not None]
+        mode = direction_of(monitor, self.datamodule, named)
+        saves = ModelCheckpoint(
+            dirpath=self.folder / "checkpoints",
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        if patience is None:
+            return [saves]
+        return [saves, EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False)]
+
+    def after_fit(self) -> None:
+        """Evaluate the best checkpoint on every rated split."""
+        trainer = cast(Any, self.trainer)
+        if trainer.fast_dev_run:
+            return
+        best = trainer.checkpoint_callback.best_model_path
+        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None, verbose=False)
+
+
+_HELP = {
+    "objectives": "Terms of the loss by name; null drops one.",
+    "monitor": "Logged metric that picks the best checkpoint and stops early; its direction is known.",
+    "patience": "Epochs to wait for a better monitor; null trains to the end.",
+    "name": "Name of the run folder under trainer.default_root_dir; null takes the config's.",
+    "init_from": "Checkpoint to start from, weights alone.",
+    "vars": "Values of your own, to refer to as ${vars.name}.",
+}
+
+
+def _plain_axes(data: AQADataModule) -> list[list[Any]]:
+    """List the axes plainly, as checkpoints keep them; audio without ratings has none until its model is loaded."""
+    return [list(axis) for axis in data.axes] or [["score", "Score", 0.0, 1.0]]
+
+
+def _quiet() -> None:
+    """Keep what Lightning tells about itself off the screen; what it warns of stays, but for what is meant here."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*module.s. in eval mode.*", ".*custom batch sampler.*"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: Command-line words; None takes those of the process.
+
+    Returns:
+        Exit code: 0, or 2 for a mistake in the command, the config or the data.
+    """
+    _quiet()
+    try:
+        cli = AQACLI(args)
+    except USER_ERRORS as error:
+        if os.environ.get(DEBUG):
+            raise
+        sys.stderr.write(f"error: {str(error).strip()}\n({DEBUG}=1 shows where it comes from.)\n")
+        return 2
+    if cli.is_offline and cli.trainer.is_global_zero:
+        print(sync_hint(cli.folder))
+    shut_down()
+    return 0

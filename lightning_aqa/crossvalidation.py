@@ -1,0 +1,92 @@
+"""k-fold cross-validation: one run per fold, then one table of predictions that are all out of fold."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from jsonargparse import Namespace
+
+from lightning_aqa.batch import Axis
+from lightning_aqa.checkpoints import read_checkpoint
+from lightning_aqa.metrics.levels import evaluate, to_json
+from lightning_aqa.pictures import draw_run
+from lightning_aqa.predictions import Predictions, read_predictions, write_predictions
+from lightning_aqa.screen import print_results
+
+POOLED = "test"
+
+
+def wants_folds(settings: Namespace) -> bool:
+    """Tell whether the data asks for all of its folds: ``folds`` is set and ``fold`` is null."""
+    arguments = settings.data.get("init_args") or Namespace()
+    return arguments.get("folds") is not None and arguments.get("fold") is None
+
+
+def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
+    """Train one run per fold in ``folder/fold<k>``, then pool their test predictions.
+
+    A fold whose results.json is there already is not run again, so a broken-off cross-validation goes on when it is
+    started again with ``--name`` of its folder.
+
+    Returns:
+        Exit code: 0, or that of the first fold that failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    num_folds = settings.data.init_args.folds
+    for fold in range(num_folds):
+        if (folder / f"fold{fold}" / "results.json").exists():
+            continue
+        print(f"fold {fold + 1} of {num_folds}", flush=True)
+        code = _run_fold(folder, fold)
+        if code:
+            return code
+    pool_folds(folder, num_folds)
+    return 0
+
+
+def _run_fold(folder: Path, fold: int) -> int:
+    command = [sys.executable, "-m", "lightning_aqa", "fit", "--config", str(folder / "config.yaml")]
+    command += [f"--data.fold={fold}", f"--trainer.default_root_dir={folder}", f"--name=fold{fold}"]
+    environment = {"WANDB_RUN_GROUP": folder.name, "WANDB_JOB_TYPE": "fold", **os.environ}
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def pool_folds(folder: Path, num_folds: int) -> None:
+    """Join the folds' test predictions, in which each clip appears once, and compute the results over all of them."""
+    tables: list[Predictions] = []
+    axes: list[str] = []
+    for fold in range(num_folds):
+        splits, axes = read_predictions(folder / f"fold{fold}" / "predictions.csv")
+        tables.append(dict(splits)[POOLED])
+    pooled = _join(tables)
+    write_predictions(folder / "predictions.csv", [(POOLED, pooled)], axes)
+    results = {
+        POOLED: evaluate(pooled.ids, pooled.systems, pooled.domains, pooled.scores, pooled.targets, axes),
+    }
+    (folder / "results.json").write_text(json.dumps(to_json(results), indent=1) + "\n", encoding="utf-8")
+    drawn = draw_run(folder, _axes(folder))
+    print_results(results, folder, drawn, num_predicted=len(pooled.ids))
+
+
+def _axes(folder: Path) -> list[Axis]:
+    """Return the axes with their titles and scales, which every checkpoint has."""
+    hyperparameters = read_checkpoint(folder / "fold0" / "checkpoints" / "best.ckpt")["hyper_parameters"]
+    return [Axis(*axis) for axis in hyperparameters["axes"]]
+
+
+def _join(tables: list[Predictions]) -> Predictions:
+    order = np.argsort([id_ for table in tables for id_ in table.ids])
+
+    def column(name: str) -> list[str]:
+        values = [value for table in tables for value in getattr(table, name)]
+        return [values[i] for i in order]
+
+    targets = np.concatenate([table.targets for table in tables])[order]
+    scores = np.concatenate([table.scores for table in tables])[order]
+    return Predictions(column("ids"), column("systems"), column("domains"), targets, scores)

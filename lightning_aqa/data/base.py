@@ -1,0 +1,196 @@
+"""The datamodule that every corpus shares: a corpus says how to read its lists, the rest is here."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from typing import Any, Literal, TypedDict
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from lightning_aqa.batch import Axis
+from lightning_aqa.data.check import CorpusError, check_audio, report, without
+from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Row, collate
+from lightning_aqa.data.manifest import Clip, Manifest, Problem
+from lightning_aqa.data.windows import EvaluationBatches, TrainingBatches, Window, cover
+
+_log = logging.getLogger(__name__)
+
+
+class Loading(TypedDict, total=False):
+    """The settings that every corpus class takes, passed on to ``AQADataModule``."""
+
+    batch_size: int
+    eval_batch_size: int | None
+    num_workers: int
+    seed: int
+    on_bad_clip: Literal["error", "skip"]
+    check: Literal["full", "header"]
+    window_seconds: float | None
+    cache: str | None
+
+
+class AQADataModule(L.LightningDataModule, ABC):
+    """Serve the rated clips of one corpus as batches of windows.
+
+    Args:
+        batch_size: Clips per training batch and process.
+        eval_batch_size: Windows per evaluation batch and process; null takes ``batch_size``.
+        num_workers: Worker processes per loader.
+        seed: Seed of the training order and of the training windows.
+        on_bad_clip: Stop with a report (``error``), or leave such clips out and list them in the run folder (``skip``).
+        check: Decode all audio before training (``full``), or read its headers alone (``header``).
+        window_seconds: Longest piece of a clip to encode at once, in seconds; null takes the encoder's own.
+        cache: Folder to keep a frozen encoder's features in, so that they are computed once; null computes them anew.
+    """
+
+    where_to_get: dict[str, str] = {}
+    """For each source corpus, the sentence that tells a user where to get its audio."""
+
+    def __init__(
+        self,
+        batch_size: int = 16,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        on_bad_clip: Literal["error", "skip"] = "error",
+        check: Literal["full", "header"] = "full",
+        window_seconds: float | None = None,
+        cache: str | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if num_workers < 0:
+            raise ValueError(f"num_workers must be at least 0, got {num_workers}.")
+        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size or batch_size, num_workers
+        self.seed, self.on_bad_clip, self.check, self.cache = seed, on_bad_clip, check, cache
+        self.window_seconds = window_seconds
+        self.features: FeatureReader | None = None
+        self.skipped: list[Problem] = []
+        self._manifest: Manifest | None = None
+        self._sample_rate = 0
+        self._min_seconds = 0.0
+        self._seconds: dict[str, float] = {}
+
+    @abstractmethod
+    def read(self) -> Manifest:
+        """Read the lists of the corpus, without opening its audio."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The clips, read at the first use."""
+        if self._manifest is None:
+            self._manifest = self.read()
+        return self._manifest
+
+    @property
+    def axes(self) -> list[Axis]:
+        """What the listeners rated."""
+        return list(self.manifest.axes)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the lists; inside a trainer, also meet the encoder's needs and check all audio."""
+        manifest = self.manifest
+        if self.trainer is None:
+            return
+        wanted = manifest if stage == "predict" else manifest.where(Clip.is_rated)
+        if len(wanted) == 0:
+            raise CorpusError(f"{type(self).__name__}: none of the {len(manifest)} clips has a rating to learn from.")
+        if any(clip.id not in self._seconds for clip in wanted):
+            encoder: Any = self.trainer.lightning_module.encoder
+            self.prepare(encoder.sample_rate, encoder.min_seconds, self.window_seconds or encoder.window_seconds)
+            self.check_clips(wanted)
+
+    def prepare(self, sample_rate: int, min_seconds: float = 0.0, window_seconds: float | None = None) -> None:
+        """Serve audio at ``sample_rate`` (Hz), in windows of at most ``window_seconds``."""
+        self._sample_rate, self._min_seconds, self.window_seconds = sample_rate, min_seconds, window_seconds
+
+    def check_clips(self, clips: Manifest) -> None:
+        """Look at the lists and at the audio of ``clips``; then stop or skip, as ``on_bad_clip`` says.
+
+        Raises:
+            CorpusError: If something is wrong and ``on_bad_clip`` is ``error``, or if no clip is left.
+        """
+        audio = check_audio(clips.clips, self._min_seconds, decode=self.check == "full")
+        problems = [*clips.problems, *audio.problems]
+        if problems:
+            text = f"{type(self).__name__}: {len(problems)} problems.\n{report(problems, self.where_to_get)}"
+            usable = without(clips, problems)
+            if self.on_bad_clip == "error" or len(usable) == 0:
+                raise CorpusError(f"{text}\nMend them, or leave these clips out with --data.on_bad_clip=skip.")
+            _log.warning("%s\nThese clips are left out.", text)
+            self._manifest, self.skipped = usable, problems
+        self._seconds = audio.seconds
+
+    @property
+    def rated_splits(self) -> list[str]:
+        """Names of the splits in which some clip is rated."""
+        return self.manifest.where(Clip.is_rated).splits
+
+    def rated(self, split: str) -> Manifest:
+        """Return the rated clips of one split.
+
+        Raises:
+            CorpusError: If there are none.
+        """
+        clips = self.manifest.split(split).where(Clip.is_rated)
+        if len(clips) == 0:
+            has = ", ".join(self.rated_splits) or "none"
+            raise CorpusError(f"{type(self).__name__}: no rated clip in split '{split}'; splits with ratings: {has}.")
+        return clips
+
+    def train_dataloader(self) -> DataLoader[Row]:
+        """Serve the split ``train``, shuffled by (seed, epoch)."""
+        clips = self.rated("train")
+        lengths = [self._seconds[clip.id] for clip in clips]
+        covers = [self._cover(i, clip) for i, clip in enumerate(clips)] if self.features else None
+        rank, num_ranks = self._ranks()
+        batches = TrainingBatches(lengths, self.batch_size, self.window_seconds, self.seed, rank, num_ranks, covers)
+        return self._loader(clips, batches)
+
+    def val_dataloader(self) -> DataLoader[Row]:
+        """Serve the split ``dev``."""
+        return self.split_dataloader("dev")
+
+    def test_dataloader(self) -> list[DataLoader[Row]]:
+        """Serve every rated split, one loader each, in the order of ``rated_splits``."""
+        return [self.split_dataloader(split) for split in self.rated_splits]
+
+    def predict_dataloader(self) -> DataLoader[Row]:
+        """Serve every clip, rated or not."""
+        return self._evaluation_loader(self.manifest)
+
+    def split_dataloader(self, split: str, *, sharded: bool = True) -> DataLoader[Row]:
+        """Serve the rated clips of one split: every clip once, in a fixed order.
+
+        Args:
+            split: Name of the split.
+            sharded: Give each process its share; otherwise all clips to each.
+        """
+        return self._evaluation_loader(self.rated(split), sharded=sharded)
+
+    def windows(self, clips: Manifest) -> list[Window]:
+        """Return the evaluation windows of some clips."""
+        return [window for i, clip in enumerate(clips) for window in self._cover(i, clip)]
+
+    def _cover(self, index: int, clip: Clip) -> list[Window]:
+        return cover(index, self._seconds[clip.id], self.window_seconds, self._min_seconds)
+
+    def _evaluation_loader(self, clips: Manifest, *, sharded: bool = True) -> DataLoader[Row]:
+        ranks = self._ranks() if sharded else (0, 1)
+        return self._loader(clips, EvaluationBatches(self.windows(clips), self.eval_batch_size, *ranks))
+
+    def _loader(self, clips: Manifest, batches: TrainingBatches | EvaluationBatches) -> DataLoader[Row]:
+        return DataLoader(
+            ClipWindows(clips, self._sample_rate, self.features),
+            batch_sampler=batches,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=False,
+            persistent_workers=False,
+        )
+
+    def _ranks(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

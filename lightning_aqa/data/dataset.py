@@ -1,0 +1,92 @@
+"""From a window of a clip to a row of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_aqa.batch import Batch, Features
+from lightning_aqa.data.audio import AudioError, read_audio
+from lightning_aqa.data.manifest import Clip, Manifest
+from lightning_aqa.data.windows import Window
+
+FeatureReader = Callable[[Clip, Window], Features]
+
+
+class Row(NamedTuple):
+    """One window before batching: its clip, its audio or its features, its scores."""
+
+    clip: Clip
+    waveform: Tensor
+    scores: Tensor
+    weight: float
+    features: Features | None
+
+
+class ClipWindows(Dataset[Row]):
+    """Read windows of a manifest's clips; a window is the index.
+
+    Args:
+        manifest: The clips.
+        sample_rate: Rate to read at, in Hz.
+        features: Reads a window's cached features; None reads its audio.
+    """
+
+    def __init__(self, manifest: Manifest, sample_rate: int, features: FeatureReader | None = None) -> None:
+        self.manifest, self.sample_rate, self.features = manifest, sample_rate, features
+        self.scores_NA = torch.from_numpy(manifest.scores()).float()
+
+    def __getitem__(self, window: Window) -> Row:
+        """Return one window."""
+        clip = self.manifest[window.clip]
+        scores_A = self.scores_NA[window.clip]
+        if self.features is not None:
+            return Row(clip, torch.zeros(0), scores_A, window.weight, self.features(clip, window))
+        return Row(clip, read_window(clip, window, self.sample_rate), scores_A, window.weight, None)
+
+
+def read_window(clip: Clip, window: Window, sample_rate: int) -> Tensor:
+    """Read the audio of one window, shape ``(T,)``.
+
+    Raises:
+        AudioError: If the file cannot be read or holds samples that are not finite.
+    """
+    start = clip.start + window.start
+    samples_T = torch.from_numpy(read_audio(clip.path, sample_rate, start, start + window.seconds))
+    if not torch.isfinite(samples_T).all():
+        raise AudioError(f"{clip.path}: holds samples that are not finite.")
+    return samples_T
+
+
+def collate(rows: Sequence[Row]) -> Batch:
+    """Pad rows to a batch."""
+    clips = [row.clip for row in rows]
+    cached = [row.features for row in rows if row.features is not None]
+    return Batch(
+        waveform=torch.nn.utils.rnn.pad_sequence([row.waveform for row in rows], batch_first=True),
+        num_samples=torch.tensor([len(row.waveform) for row in rows]),
+        scores=torch.stack([row.scores for row in rows]),
+        ids=[clip.id for clip in clips],
+        systems=[clip.system for clip in clips],
+        domains=[clip.domain for clip in clips],
+        prompts=[clip.prompt for clip in clips],
+        features=stack_features(cached) if cached else None,
+        weights=torch.tensor([row.weight for row in rows]),
+    )
+
+
+def stack_features(features: Sequence[Features]) -> Features:
+    """Pad features of single windows (B = 1 each) in their frames and tokens, and stack them."""
+    layers_BLFD = _pad([item.layers[0].transpose(0, 1) for item in features]).transpose(1, 2)
+    frame_mask_BF = _pad([item.frame_mask[0] for item in features])
+    texts = [item.text[0] for item in features if item.text is not None]
+    masks = [item.text_mask[0] for item in features if item.text_mask is not None]
+    return Features(layers_BLFD, frame_mask_BF, _pad(texts) if texts else None, _pad(masks) if masks else None)
+
+
+def _pad(rows: list[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

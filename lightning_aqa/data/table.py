@@ -1,0 +1,171 @@
+"""A table of the user's own: any CSV, TSV or JSON lines, one row per clip or one row per rating."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from typing_extensions import Unpack
+
+from lightning_aqa.batch import Axis
+from lightning_aqa.data.base import AQADataModule, Loading
+from lightning_aqa.data.check import CorpusError
+from lightning_aqa.data.columns import check_roles, choose_columns, make_axes
+from lightning_aqa.data.entries import Entry, long_clips, read_entries, wide_clips
+from lightning_aqa.data.lists import did_you_mean, read_rows
+from lightning_aqa.data.manifest import Manifest, Problem
+from lightning_aqa.data.splits import (
+    DEFAULT_FRACTIONS,
+    SplitBy,
+    check_folds,
+    check_fractions,
+    hold_out,
+    leakage,
+    make_folds,
+    split_by_fractions,
+)
+
+_log = logging.getLogger(__name__)
+
+Layout = Literal["auto", "long", "wide"]
+
+
+def read_table(
+    path: str | Path,
+    axes: Mapping[str, Sequence[float]],
+    *,
+    audio_root: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    layout: Layout = "auto",
+) -> Manifest:
+    r"""Read a table of clips or of ratings.
+
+    In a *wide* table a row is a clip, in a *long* one a row is a rating, and a clip's score is the mean of its ratings.
+    A long table has one column per axis, or a column that names the axis and one with the score. An empty cell is not
+    rated. In JSON lines the score of an axis may be a list of ratings.
+
+    Args:
+        path: The table.
+        axes: Lowest and highest score per axis name.
+        audio_root: Folder that relative paths start from; None is the table's.
+        columns: Column per role (file, id, system, listener, domain, prompt, split, start, end, axis, score) or per
+            axis, where its name does not tell; an empty name is a role that no column has.
+        layout: ``auto`` takes a table as long where a column names the listener or the axis, or where at least half of
+            the rows repeat a clip.
+
+    Returns:
+        Clips with the splits of the table, empty where it has none.
+
+    Raises:
+        CorpusError: If the file or a column is missing.
+        ValueError: If a scale or a role is not one.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "ratings.csv"
+        >>> _ = path.write_text("file,listener,overall\na.wav,L1,3\na.wav,L2,4\n")
+        >>> read_table(path, {"overall": [1, 5]})[0].scores
+        {'overall': 3.5}
+    """
+    path, scales, problems = Path(path), make_axes(axes), list[Problem]()
+    check_roles(columns or {}, scales)
+    rows = read_rows(path, problems)
+    if not rows:
+        raise CorpusError(f"{path}: no rows in it.")
+    names = list(dict.fromkeys(name for row in rows for name in row.fields))
+    chosen = choose_columns(path, names, scales, columns or {})
+    folder = path.parent if audio_root is None else Path(audio_root)
+    entries = read_entries(rows, chosen, scales, folder, problems)
+    if "axis" in chosen:
+        _check_axis_names(path, entries, scales)
+    is_long = layout == "long" or (layout == "auto" and _looks_long(entries, chosen))
+    clips = long_clips(entries, scales, problems) if is_long else wide_clips(entries, scales, problems)
+    return Manifest(clips, scales, problems)
+
+
+def _check_axis_names(path: Path, entries: Sequence[Entry], axes: Sequence[Axis]) -> None:
+    found = sorted({name for entry in entries for name in entry.cells})
+    for axis in axes:
+        if axis.name not in found:
+            near = did_you_mean(axis.name, found)
+            raise CorpusError(f"{path}: no row rates the axis {axis.name!r}; they rate {', '.join(found)}.{near}")
+
+
+def _looks_long(entries: Sequence[Entry], chosen: Mapping[str, str]) -> bool:
+    num_clips = len({entry.clip.id for entry in entries})
+    return "listener" in chosen or "axis" in chosen or 2 * num_clips <= len(entries)
+
+
+class Table(AQADataModule):
+    """Serve a table of your own ratings: any CSV, TSV or JSON lines, one row per clip or one row per rating.
+
+    The splits are those of the table's column, unless ``folds``, ``fold`` or ``fractions`` is set; a table without such
+    a column is split by ``fractions``. The same seed gives the same splits whatever the order of the rows.
+
+    Args:
+        path: The table.
+        axes: Lowest and highest score per axis name, such as ``{overall: [1, 5]}``.
+        audio_root: Folder that relative paths start from; null is the table's.
+        columns: Column per role (file, id, system, listener, domain, prompt, split, start, end, axis, score) or per
+            axis, where its name does not tell; an empty name is a role that no column has.
+        layout: Whether a row is a clip (``wide``) or a rating (``long``); ``auto`` looks.
+        split_by: What the made splits keep together: a file's parts (``clip``), a system's clips, a prompt's clips.
+        fractions: Share of the clips per split; null is ``{train: 0.8, dev: 0.1, test: 0.1}``.
+        split_seed: Seed of the made splits.
+        folds: Number of folds for cross-validation; null makes none.
+        fold: Which fold is ``test``, from 0; without ``folds``, which name of the table's own column of folds.
+        dev_fraction: Share of the clips outside the test fold that become ``dev``; null takes the next fold.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        axes: dict[str, list[float]],
+        audio_root: str | None = None,
+        columns: dict[str, str] | None = None,
+        layout: Layout = "auto",
+        split_by: SplitBy = "clip",
+        fractions: dict[str, float] | None = None,
+        split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
+        dev_fraction: float | None = None,
+        **loading: Unpack[Loading],
+    ) -> None:
+        super().__init__(**loading)
+        check_roles(columns or {}, make_axes(axes))
+        if not axes:
+            raise ValueError("axes is empty: name each column of scores and its scale, such as {overall: [1, 5]}.")
+        if fractions is not None:
+            check_fractions(fractions)
+        if folds is not None:
+            check_folds(folds, fold or 0, dev_fraction)
+        self.path, self.scales, self.audio_root, self.columns, self.layout = path, axes, audio_root, columns, layout
+        self.split_by, self.fractions, self.split_seed = split_by, fractions, split_seed
+        self.folds, self.fold, self.dev_fraction = folds, fold, dev_fraction
+
+    def read(self) -> Manifest:
+        """Read the table, split it, and warn of what its splits share."""
+        manifest = read_table(
+            self.path, self.scales, audio_root=self.audio_root, columns=self.columns, layout=self.layout
+        )
+        manifest = self._with_splits(manifest)
+        for sentence in leakage(manifest):
+            _log.warning("%s: %s", self.path, sentence)
+        return manifest
+
+    def _with_splits(self, manifest: Manifest) -> Manifest:
+        has_column = any(clip.split for clip in manifest)
+        if self.folds is None and self.fold is not None and not has_column:
+            raise CorpusError(f"{self.path}: fold={self.fold} needs folds, or a column of folds in the table.")
+        if self.folds is not None:
+            manifest = make_folds(manifest, self.folds, self.split_by, self.split_seed)
+        if self.folds is not None or self.fold is not None:
+            return hold_out(manifest, self.fold or 0, self.split_by, self.split_seed, self.dev_fraction)
+        if self.fractions is not None or not has_column:
+            return split_by_fractions(manifest, self.fractions or DEFAULT_FRACTIONS, self.split_by, self.split_seed)
+        bare = [clip.id for clip in manifest if not clip.split]
+        notes = [Problem("no split", self.path, f"{clip_id} has no split, others have", clip_id) for clip_id in bare]
+        return Manifest(manifest.clips, manifest.axes, (*manifest.problems, *notes))

@@ -1,0 +1,85 @@
+"""Gather rows over processes: exactly, in rank order, also where ranks hold different numbers of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as functional
+from torch import Tensor
+
+from lightning_aqa.batch import Batch, Output
+
+
+def num_processes() -> int:
+    """Count the processes that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Concatenate the rows of all ranks, with a gradient to each rank's own.
+
+    With the gathered rows every rank computes the same full loss; the mean of gradients that DDP takes is then the
+    gradient of that loss, with no factor.
+
+    Args:
+        rows: This rank's rows, shape ``(N_rank, ...)``; sizes after the first may differ between ranks too, shorter
+            ones are padded with zeros (False) at the end.
+
+    Returns:
+        All rows, shape ``(sum of N_rank, ...)``, in rank order.
+    """
+    num_ranks = num_processes()
+    if num_ranks == 1:
+        return rows
+    shape = torch.tensor(rows.shape, device=rows.device)
+    shapes = [torch.zeros_like(shape) for _ in range(num_ranks)]
+    dist.all_gather(shapes, shape)
+    largest = torch.stack(shapes).amax(0).tolist()
+    padded = _pad_to(rows, largest)
+    if rows.is_floating_point() and rows.requires_grad:
+        parts = list(functional.all_gather(padded.contiguous()))
+    else:
+        parts = [torch.zeros_like(padded) for _ in range(num_ranks)]
+        dist.all_gather(parts, padded.contiguous())
+    return torch.cat([part[: int(shape[0])] for part, shape in zip(parts, shapes, strict=True)])
+
+
+def _pad_to(rows: Tensor, shape: list[int]) -> Tensor:
+    if list(rows.shape) == shape:
+        return rows
+    missing = [extra for have, want in zip(rows.shape, shape, strict=True) for extra in (want - have, 0)]
+    return torch.nn.functional.pad(rows, missing[::-1])
+
+
+def gather_objects(rows: list[Any]) -> list[Any]:
+    """Concatenate lists of plain objects over ranks."""
+    if num_processes() == 1:
+        return rows
+    parts: list[list[Any] | None] = [None] * num_processes()
+    dist.all_gather_object(parts, rows)
+    return [row for part in parts if part for row in part]
+
+
+def gather_training(output: Output, batch: Batch) -> tuple[Output, Batch]:
+    """Gather what objectives read: all of the output, and the batch without its audio and features."""
+    if num_processes() == 1:
+        return output, batch
+    fields = {name: gather_rows(field) for name, field in output._asdict().items() if field is not None}
+    everywhere = Output(**fields)
+    names = gather_objects(list(zip(batch.ids, batch.systems, batch.domains, batch.prompts, strict=True)))
+    ids, systems, domains, prompts = (list(column) for column in zip(*names, strict=True))
+    num_samples = gather_rows(batch.num_samples)
+    silence = batch.waveform.new_zeros(len(ids), 0)
+    weights = None if batch.weights is None else gather_rows(batch.weights)
+    return everywhere, Batch(
+        silence, num_samples, gather_rows(batch.scores), ids, systems, domains, prompts, weights=weights
+    )
+
+
+def shut_down() -> None:
+    """Wait for all processes and leave the group, without which gloo may abort at exit."""
+    if num_processes() > 1:
+        dist.barrier()
+        dist.destroy_process_group()

@@ -1,0 +1,43 @@
+"""The contract of an encoder: a padded waveform in, Features out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from lightning_aqa.batch import Features
+
+
+class Encoder(nn.Module, ABC):
+    """Turn mono audio into hidden states that do not depend on padding or on batch mates.
+
+    Attributes:
+        sample_rate: Rate that ``forward`` expects, in Hz; the loader resamples to it.
+        width: D, the size of a hidden state.
+        num_layers: L, the number of hidden states per frame.
+        text_width: Size of a text state, or None for an encoder without a text side.
+        window_seconds: Length the encoder is made for, in seconds; None takes a clip of any length whole.
+        min_seconds: Shortest clip that gives a frame, in seconds.
+    """
+
+    sample_rate: int
+    width: int
+    num_layers: int
+    text_width: int | None = None
+    window_seconds: float | None = None
+    min_seconds: float = 0.0
+
+    @abstractmethod
+    def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
+        """Encode clips.
+
+        Args:
+            waveform: Mono audio at ``sample_rate``, shape ``(B, T)``, padded at the end with anything.
+            num_samples: Valid samples of each clip, shape ``(B,)``.
+            prompts: Text of each clip, for encoders with a text side.
+
+        Returns:
+            Hidden states ``(B, L, F, D)`` with their mask; padded frames hold zeros.
+        """

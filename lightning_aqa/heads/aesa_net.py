@@ -1,0 +1,135 @@
+"""AESA-Net: a recurrent network over frames, then attention and a score per frame for each axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from lightning_aqa.batch import Axis, Features, Output
+from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.pooling import LayerMix, masked_mean
+
+
+def run_packed(lstm: nn.LSTM, frames: Tensor, mask: Tensor) -> Tensor:
+    """Run a recurrent network over the valid frames of each clip, so that its backward direction starts at their end.
+
+    Args:
+        lstm: Network with ``batch_first=True``.
+        frames: Frames, shape ``(B, F, D)``.
+        mask: True where valid, shape ``(B, F)``, bool; the valid frames of a row come first and are at least one.
+
+    Returns:
+        Its outputs, shape ``(B, F, E)``; zeros at padded frames.
+    """
+    packed = pack_padded_sequence(frames, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
+    return pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=frames.shape[1])[0]
+
+
+class AESANet(Head):
+    r"""Score every frame of a clip on each axis and average: the head of the AudioMOS 2025 Track 2 entry AESA-Net.
+
+    Layer mix, linear adapter, two-layer bidirectional LSTM and a shared linear layer with dropout and ReLU; then for
+    each axis multi-head self-attention and a linear layer with sigmoid, which puts the score of a frame between the
+    ends of the scale:
+
+    .. math:: s_f = \mathrm{low} + (\mathrm{high} - \mathrm{low})\,\sigma(w^\top h_f + b),
+
+    and the clip's score is the mean over its valid frames. ``Output.frame_scores`` holds the :math:`s_f`, zero at
+    padded frames. ``Output.embedding`` is the mean of the shared layer over valid frames: it is the last representation
+    that all axes have in common, so a triplet loss on it shapes all that lies below the branches (a guess, the paper
+    does not say which embedding it takes). LSTM, frame scores and pooling run in float32, under autocast too.
+
+    Args:
+        width: Encoder width D.
+        num_layers: Number of encoder layers L.
+        axes: The axes to predict.
+        text_width: Width of the encoder's text states; text is not read.
+        adapter_width: Width of the adapter; a guess, the paper gives no sizes.
+        lstm_width: Width of each direction of the LSTM; a guess.
+        shared_width: Width of the shared layer and of the attention; a guess.
+        num_heads: Number of attention heads; a guess.
+        dropout: Probability of dropping an element of the shared layer; a guess, as is ReLU.
+
+    Raises:
+        ValueError: If ``shared_width`` is not a multiple of ``num_heads``.
+
+    Example:
+        >>> head = AESANet(4, 2, [Axis("PQ", "Production quality", 0, 10)])
+        >>> features = Features(torch.ones(3, 2, 5, 4), torch.ones(3, 5, dtype=torch.bool))
+        >>> output = head(features)
+        >>> output.scores.shape, output.frame_scores.shape, output.embedding.shape
+        (torch.Size([3, 1]), torch.Size([3, 5, 1]), torch.Size([3, 128]))
+
+    Reference:
+        "Improving Perceptual Audio Aesthetic Assessment via Triplet Loss and Self-Supervised Embeddings",
+        https://arxiv.org/abs/2509.03292. Differs: clips are batched with masks instead of one by one; the unit
+        interval is mapped onto each axis's scale; the last bias starts at the mean of the training scores.
+    """
+
+    low_A: Tensor
+    span_A: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        num_layers: int,
+        axes: Sequence[Axis],
+        text_width: int | None = None,
+        *,
+        adapter_width: int = 128,
+        lstm_width: int = 128,
+        shared_width: int = 128,
+        num_heads: int = 4,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__(width, num_layers, axes, text_width)
+        if shared_width % num_heads:
+            raise ValueError(f"shared_width must be a multiple of num_heads, got {shared_width} and {num_heads}.")
+        self.register_buffer("low_A", torch.tensor([float(axis.low) for axis in self.axes]))
+        self.register_buffer("span_A", torch.tensor([float(axis.high - axis.low) for axis in self.axes]))
+        self.mix = LayerMix(num_layers)
+        self.adapter = nn.Linear(width, adapter_width)
+        self.lstm = nn.LSTM(adapter_width, lstm_width, num_layers=2, bidirectional=True, batch_first=True)
+        self.shared = nn.Sequential(nn.Linear(2 * lstm_width, shared_width), nn.Dropout(dropout), nn.ReLU())
+        branches = nn.ModuleList(_Branch(shared_width, num_heads) for _ in self.axes)
+        self.branches = cast("Sequence[_Branch]", branches)
+
+    @torch.no_grad()
+    def fit_scale(self, location_A: Tensor, scale_A: Tensor) -> None:
+        """Start the frame scores around the mean of the training scores; see ``Head.fit_scale``."""
+        super().fit_scale(location_A, scale_A)
+        unit_A = ((self.location_A - self.low_A) / self.span_A).clamp(0.01, 0.99)
+        for branch, bias in zip(self.branches, unit_A.logit(), strict=True):
+            branch.last.bias.fill_(bias)
+
+    def forward(self, features: Features) -> Output:
+        """Score clips and their frames; see ``Head.forward``."""
+        mask_BF, device = features.frame_mask, features.layers.device.type
+        adapted_BFE = self.adapter(self.mix(features.layers))
+        with torch.autocast(device, enabled=False):
+            recurrent_BFE = run_packed(self.lstm, adapted_BFE.float(), mask_BF)
+        shared_BFE = self.shared(recurrent_BFE)
+        unit_BFA = torch.stack([branch(shared_BFE, mask_BF) for branch in self.branches], dim=-1)
+        frame_scores_BFA = (self.low_A + self.span_A * unit_BFA).masked_fill(~mask_BF[..., None], 0.0)
+        scores_BA = masked_mean(frame_scores_BFA, mask_BF)
+        embedding_BE = masked_mean(shared_BFE.float(), mask_BF)
+        return Output(scores_BA, embedding_BE, frame_scores=frame_scores_BFA, frame_mask=mask_BF)
+
+
+class _Branch(nn.Module):
+    """One axis: self-attention over valid frames and a score between 0 and 1 for each frame."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
+        self.last = nn.Linear(width, 1)
+
+    def forward(self, shared: Tensor, mask: Tensor) -> Tensor:
+        """Score frames ``(B, F, E)`` under a mask ``(B, F)``; shape ``(B, F)``, float32."""
+        attended_BFE = self.attention(shared, shared, shared, key_padding_mask=~mask, need_weights=False)[0]
+        with torch.autocast(shared.device.type, enabled=False):
+            return torch.sigmoid(self.last(attended_BFE.float())).squeeze(-1)

@@ -1,0 +1,60 @@
+"""The contract of a head: Features in, scores in score points out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_aqa.batch import Axis, Features, Output
+
+
+class Head(nn.Module, ABC):
+    """Map features to a score per axis; the module builds it from the encoder's sizes and the corpus's axes.
+
+    Inside, a head works in standardised units; ``location_A`` and ``scale_A`` (mean and standard deviation of the
+    training scores, in score points) bring them back to score points. They are buffers, so a checkpoint carries them.
+
+    Args:
+        width: Encoder width D.
+        num_layers: Number of encoder layers L.
+        axes: The axes to predict, in the order of the last dimension of ``Output.scores``.
+        text_width: Width of the encoder's text states, or None without a text side.
+    """
+
+    location_A: Tensor
+    scale_A: Tensor
+
+    def __init__(self, width: int, num_layers: int, axes: Sequence[Axis], text_width: int | None = None) -> None:
+        super().__init__()
+        self.width, self.num_layers, self.axes, self.text_width = width, num_layers, tuple(axes), text_width
+        self.register_buffer("location_A", torch.tensor([(axis.low + axis.high) / 2 for axis in self.axes]))
+        self.register_buffer("scale_A", torch.tensor([(axis.high - axis.low) / 4 for axis in self.axes]))
+
+    def fit_scale(self, location_A: Tensor, scale_A: Tensor) -> None:
+        """Take the mean and standard deviation of the training scores, each of shape ``(A,)``, in score points."""
+        self.location_A.copy_(location_A)
+        self.scale_A.copy_(scale_A)
+
+    def fit_features(self, features: Iterable[Features]) -> None:
+        """Look once at the features of the training clips, before training, where the encoder is frozen.
+
+        A head that standardises what it reads takes its constants here; for the others there is nothing to do. Like
+        ``fit_scale`` it is for a fresh run: constants that come from a checkpoint stand.
+
+        Args:
+            features: Batches of features on this head's device; every training clip once.
+        """
+
+    @abstractmethod
+    def forward(self, features: Features) -> Output:
+        """Score clips.
+
+        Args:
+            features: Hidden states ``(B, L, F, D)`` with their mask.
+
+        Returns:
+            Scores ``(B, A)`` in score points and the embedding ``(B, E)`` they come from.
+        """

@@ -1,0 +1,172 @@
+"""The usual head: mix the layers, pool the frames, standardise, and a perceptron per clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from lightning_aqa.batch import Axis, Features, Output
+from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.pooling import AttentionPool, LayerMix, masked_mean, masked_mean_std
+
+Pooling = Literal["mean", "mean_std", "attention"]
+
+
+class MLP(Head):
+    """Score a clip from its pooled frames; ``hidden=[]`` makes it a linear head.
+
+    Layers are mixed with learnable weights, frames are pooled, the mean text state is appended where there is one, and
+    the result is standardised by constants and given to a perceptron with GELU between its layers. The constants are
+    the mean and deviation over the training clips where the encoder is frozen (``fit_features``), else 0 and 1. The last
+    layer starts at zero, so the first prediction is the mean of the training scores. ``Output.embedding`` is what the
+    last layer reads, that of all axes side by side for ``trunk="per_axis"``. All of it runs in float32, under autocast
+    too.
+
+    Args:
+        width: Encoder width D.
+        num_layers: Number of encoder layers L.
+        axes: The axes to predict.
+        text_width: Width of the encoder's text states, or None without a text side.
+        hidden: Width of each hidden layer; empty for a linear head.
+        pooling: How frames become one vector: their mean, mean and standard deviation, or a mean by learned attention.
+        trunk: ``shared`` has one perceptron with an output per axis; ``per_axis`` has layer mix, pooling and perceptron
+            of its own for each axis.
+        dropout: Probability of dropping each input of every linear layer, the pooled vector included.
+        use_text: Whether to read the text states of an encoder that has them.
+        normalise: Whether to standardise the pooled vector by constants from the training clips.
+
+    Raises:
+        ValueError: If a hidden layer has no width or ``dropout`` is not a probability under 1.
+
+    Example:
+        >>> head = MLP(4, 2, [Axis("PQ", "Production quality", 0, 10)])
+        >>> features = Features(torch.ones(3, 2, 5, 4), torch.ones(3, 5, dtype=torch.bool))
+        >>> head(features).scores.detach().flatten()
+        tensor([5., 5., 5.])
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_layers: int,
+        axes: Sequence[Axis],
+        text_width: int | None = None,
+        *,
+        hidden: Sequence[int] = (256,),
+        pooling: Pooling = "mean_std",
+        trunk: Literal["shared", "per_axis"] = "shared",
+        dropout: float = 0.3,
+        use_text: bool = True,
+        normalise: bool = True,
+    ) -> None:
+        super().__init__(width, num_layers, axes, text_width)
+        if any(size < 1 for size in hidden):
+            raise ValueError(f"hidden must hold the width of each hidden layer, each at least 1, got {list(hidden)}.")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and under 1, got {dropout}.")
+        self.use_text, self.normalise = use_text and text_width is not None, normalise
+        text_size = (text_width or 0) if self.use_text else 0
+        outputs = [len(self.axes)] if trunk == "shared" else [1] * len(self.axes)
+        branches = (_Branch(width, num_layers, text_size, pooling, hidden, size, dropout) for size in outputs)
+        self.branches = cast("Sequence[_Branch]", nn.ModuleList(branches))
+
+    def fit_features(self, features: Iterable[Features]) -> None:
+        """Take mean and deviation of the pooled training clips as constants; see ``Head.fit_features``.
+
+        Raises:
+            ValueError: If there are no features.
+        """
+        if not self.normalise:
+            return
+        with torch.no_grad():
+            rows = [[branch.pool(batch) for branch in self.branches] for batch in features]
+        if not rows:
+            raise ValueError("fit_features needs the features of the training clips, got none.")
+        for branch, pooled in zip(self.branches, zip(*rows, strict=True), strict=True):
+            branch.standardise.fit(torch.cat(pooled))
+
+    def forward(self, features: Features) -> Output:
+        """Score clips; see ``Head.forward``.
+
+        Raises:
+            ValueError: If this head reads text and the features hold none.
+        """
+        if self.use_text and features.text is None:
+            raise ValueError("This head reads text but the features hold none; give prompts or set use_text=False.")
+        with torch.autocast(features.layers.device.type, enabled=False):
+            parts = [branch(features) for branch in self.branches]
+            standard_BA = torch.cat([scores for scores, _ in parts], dim=1)
+            embedding_BE = torch.cat([embedding for _, embedding in parts], dim=1)
+            return Output(self.location_A + self.scale_A * standard_BA, embedding_BE)
+
+
+class _Branch(nn.Module):
+    """Layer mix, pooling, standardisation and perceptron, for all axes or for one."""
+
+    def __init__(
+        self,
+        width: int,
+        num_layers: int,
+        text_size: int,
+        pooling: Pooling,
+        hidden: Sequence[int],
+        num_outputs: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.pooling, self.reads_text = pooling, text_size > 0
+        self.mix = LayerMix(num_layers)
+        self.attention = AttentionPool(width) if pooling == "attention" else None
+        sizes = [(2 * width if pooling == "mean_std" else width) + text_size, *hidden]
+        self.standardise = _Standardise(sizes[0])
+        self.trunk = nn.Sequential()
+        for size, next_size in pairwise(sizes):
+            self.trunk.extend([nn.Dropout(dropout), nn.Linear(size, next_size), nn.GELU()])
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(sizes[-1], num_outputs)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def pool(self, features: Features) -> Tensor:
+        """Return one vector per clip, text included, before standardisation."""
+        frames_BFD, mask_BF = self.mix(features.layers.float()), features.frame_mask
+        if self.attention is not None:
+            pooled_BE = self.attention(frames_BFD, mask_BF)
+        else:
+            pooled_BE = (masked_mean_std if self.pooling == "mean_std" else masked_mean)(frames_BFD, mask_BF)
+        if self.reads_text:
+            assert features.text is not None
+            assert features.text_mask is not None
+            pooled_BE = torch.cat([pooled_BE, masked_mean(features.text.float(), features.text_mask)], dim=1)
+        return pooled_BE
+
+    def forward(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Return standardised scores and what the last layer reads."""
+        embedding_BE: Tensor = self.trunk(self.standardise(self.pool(features)))
+        return self.last(self.dropout(embedding_BE)), embedding_BE
+
+
+class _Standardise(nn.Module):
+    """Shift and scale each element by constants, which a checkpoint carries."""
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("feature_mean", torch.zeros(size))
+        self.register_buffer("feature_std", torch.ones(size))
+
+    def fit(self, pooled: Tensor) -> None:
+        """Take the constants of rows ``(N, E)``; an element that hardly varies keeps its scale: it would be all noise."""
+        std, mean = torch.std_mean(pooled.double(), dim=0, correction=0)
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(torch.where(std > 1e-5 * (1 + mean.abs()), std, 1.0))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Standardise vectors ``(B, E)``."""
+        return (pooled - self.feature_mean) / self.feature_std

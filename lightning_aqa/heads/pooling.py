@@ -1,0 +1,102 @@
+"""From layers and frames to one vector per clip: layer mixing and pooling that never see padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def masked_mean(frames: Tensor, mask: Tensor) -> Tensor:
+    """Average over the valid frames of each clip.
+
+    Args:
+        frames: Frames or tokens, shape ``(B, F, D)``.
+        mask: True where valid, shape ``(B, F)``, bool; at least one in each row.
+
+    Returns:
+        Means, shape ``(B, D)``.
+
+    Example:
+        >>> masked_mean(torch.tensor([[[1.0], [3.0], [100.0]]]), torch.tensor([[True, True, False]]))
+        tensor([[2.]])
+    """
+    total_BD = frames.masked_fill(~mask[..., None], 0.0).sum(dim=1)
+    return total_BD / mask.sum(dim=1, keepdim=True)
+
+
+def masked_mean_std(frames: Tensor, mask: Tensor, floor: float = 1e-4) -> Tensor:
+    """Concatenate mean and population standard deviation over the valid frames of each clip.
+
+    Args:
+        frames: Frames, shape ``(B, F, D)``.
+        mask: True where valid, shape ``(B, F)``, bool; at least one in each row.
+        floor: Smallest deviation, in the unit of the frames; it keeps the gradient finite where all frames are equal.
+
+    Returns:
+        Means, then deviations, shape ``(B, 2 D)``.
+
+    Example:
+        >>> masked_mean_std(torch.tensor([[[1.0], [3.0], [100.0]]]), torch.tensor([[True, True, False]]))
+        tensor([[2., 1.]])
+    """
+    frames = frames.masked_fill(~mask[..., None], 0.0)
+    mean_BD = masked_mean(frames, mask)
+    variance_BD = masked_mean((frames - mean_BD[:, None]).square(), mask)
+    return torch.cat([mean_BD, variance_BD.clamp(min=floor**2).sqrt()], dim=1)
+
+
+def attention_mean(frames: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
+    """Average over the valid frames of each clip with softmax weights.
+
+    Args:
+        frames: Frames, shape ``(B, F, D)``.
+        logits: Logarithm of each frame's weight, up to a constant, shape ``(B, F)``.
+        mask: True where valid, shape ``(B, F)``, bool; at least one in each row.
+
+    Returns:
+        Weighted means, shape ``(B, D)``.
+
+    Example:
+        >>> frames, logits = torch.tensor([[[1.0], [5.0]]]), torch.tensor([[3.0, 1.0]]).log()
+        >>> attention_mean(frames, logits, torch.tensor([[True, True]]))
+        tensor([[2.]])
+    """
+    weights_BF = logits.masked_fill(~mask, -torch.inf).softmax(dim=1)
+    return torch.einsum("bf,bfd->bd", weights_BF, frames.masked_fill(~mask[..., None], 0.0))
+
+
+class LayerMix(nn.Module):
+    """Sum an encoder's layers with learnable weights that are positive and sum to one; at first all are equal.
+
+    Args:
+        num_layers: Number of encoder layers L.
+
+    Example:
+        >>> LayerMix(2)(torch.tensor([[[[1.0]], [[3.0]]]])).squeeze().item()
+        2.0
+    """
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__()
+        self.logits_L = nn.Parameter(torch.zeros(num_layers))
+
+    def forward(self, layers: Tensor) -> Tensor:
+        """Mix hidden states ``(B, L, F, D)`` into ``(B, F, D)``."""
+        return torch.einsum("l,blfd->bfd", self.logits_L.softmax(dim=0), layers)
+
+
+class AttentionPool(nn.Module):
+    """Average frames with weights that a learned query gives them; at first it is the mean.
+
+    Args:
+        width: Width D of a frame.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query_D = nn.Parameter(torch.zeros(width))
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Pool frames ``(B, F, D)`` under a mask ``(B, F)`` into ``(B, D)``."""
+        logits_BF = frames @ self.query_D / self.query_D.numel() ** 0.5
+        return attention_mean(frames, logits_BF, mask)

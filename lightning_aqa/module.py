@@ -1,0 +1,241 @@
+"""The Lightning module: encoder, head, objectives, metrics and optimiser in one visible place."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from rich.progress import track
+from torch import Tensor
+
+from lightning_aqa.batch import Axis, Batch, Features, Output
+from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.distributed import gather_training
+from lightning_aqa.encoders.base import Encoder
+from lightning_aqa.encoders.descriptors import Descriptors
+from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.mlp import MLP
+from lightning_aqa.metrics.levels import evaluate, flatten
+from lightning_aqa.objectives.base import Objective
+from lightning_aqa.predictions import Predictions, ScoredWindow, gather_predictions, scored_windows
+
+HeadCallable = Callable[[int, int, Sequence[Axis], int | None], Head]
+
+
+def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
+    """Build AdamW with its usual learning rate of 0.001."""
+    return torch.optim.AdamW(parameters)
+
+
+class AQAModule(L.LightningModule):
+    """Predict the scores of clips: an encoder's features, read by a head, trained by a sum of named objectives.
+
+    Args:
+        axes: What to predict, as (name, title, low, high) each; the command line takes them from the data.
+        encoder: Turns audio into features.
+        head: Turns features into scores; it is given the encoder's width, number of layers, the axes and the width
+            of the text states.
+        optimizer: Optimiser of everything that requires a gradient.
+        scheduler: Learning-rate scheduler, stepped once per epoch; null keeps the rate.
+        freeze_encoder: Train the head alone; the encoder then stays in eval mode.
+    """
+
+    def __init__(
+        self,
+        axes: Sequence[tuple[str, str, float, float]],
+        encoder: Encoder | None = None,
+        head: HeadCallable = MLP,
+        optimizer: OptimizerCallable = default_optimizer,
+        scheduler: LRSchedulerCallable | None = None,
+        freeze_encoder: bool = False,
+    ) -> None:
+        super().__init__()
+        self._save_plain_hyperparameters()
+        self.axes = [Axis(*axis) for axis in axes]
+        self.encoder = encoder if encoder is not None else Descriptors()
+        self.head = head(self.encoder.width, self.encoder.num_layers, self.axes, self.encoder.text_width)
+        self.optimizer, self.scheduler = optimizer, scheduler
+        if freeze_encoder:
+            self.encoder.requires_grad_(False)
+        self.predictions: dict[str, Predictions] = {}
+        self.results: dict[str, dict[str, Any]] = {}
+        self._windows: list[list[ScoredWindow]] = []
+
+    def _save_plain_hyperparameters(self) -> None:
+        """Keep what the command line gave (plain dicts); parts that were passed as objects cannot be kept."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            self.save_hyperparameters()
+        for name, value in list(self.hparams.items()):
+            if callable(value):
+                del self.hparams[name]
+
+    @property
+    def encoder_is_frozen(self) -> bool:
+        """Tell whether no parameter of the encoder is trained."""
+        return not any(parameter.requires_grad for parameter in self.encoder.parameters())
+
+    def train(self, mode: bool = True) -> AQAModule:
+        """Switch to training mode, except for parts that are frozen."""
+        super().train(mode)
+        for part in self.modules():
+            parameters = list(part.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                part.eval()
+        return self
+
+    def forward(self, batch: Batch) -> Output:
+        """Score the windows of a batch."""
+        if batch.features is not None:
+            features = batch.features
+        else:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
+                features = self.encoder(batch.waveform, batch.num_samples, batch.prompts)
+        output: Output = self.head(features)
+        return output
+
+    # Training
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """The terms of the loss: the trainer's callbacks that are objectives."""
+        return [callback for callback in cast(Any, self.trainer).callbacks if isinstance(callback, Objective)]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Sum the weighted objectives over the rows of all processes."""
+        output, everything = gather_training(self(batch), batch)
+        terms = {objective.name: objective.loss(output, everything) for objective in self.objectives}
+        total = torch.stack([objective.weight * terms[objective.name] for objective in self.objectives]).sum()
+        self._log_losses("train", terms, total, len(everything.ids))
+        return total
+
+    def _log_losses(self, stage: str, terms: dict[str, Tensor], total: Tensor, num_clips: int) -> None:
+        losses = {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {f"{stage}/loss": total.detach()}
+        self.log_dict(losses, on_step=False, on_epoch=True, batch_size=num_clips)
+
+    def on_fit_start(self) -> None:
+        """Refuse to train without an objective; fit a fresh head's constants to the training clips."""
+        if not self.objectives:
+            raise ValueError("No objective to train with: add one, such as --objectives.mse=Regression.")
+        if self.trainer.ckpt_path is None:
+            self._fit_head(self._data)
+
+    def _fit_head(self, data: AQADataModule) -> None:
+        """Give the head the mean and deviation of the training scores and, from a frozen encoder, its features."""
+        scores_NA = torch.from_numpy(data.rated("train").scores())
+        location_A = scores_NA.nanmean(0)
+        scale_A = (scores_NA - location_A).square().nanmean(0).sqrt()
+        usable_A = torch.isfinite(scale_A) & (scale_A > 0)
+        defaults = self.head.location_A.double().cpu(), self.head.scale_A.double().cpu()
+        fitted = (
+            torch.where(usable_A, mine, other) for mine, other in zip((location_A, scale_A), defaults, strict=True)
+        )
+        self.head.fit_scale(*fitted)
+        if self.encoder_is_frozen:
+            self.head.fit_features(self._training_features(data))
+
+    @torch.no_grad()
+    def _training_features(self, data: AQADataModule) -> Iterator[Features]:
+        """Encode the training clips once, on every process alike."""
+        loader = data.split_dataloader("train", sharded=False)
+        self.encoder.eval()
+        for batch in track(loader, "reading features", transient=True, disable=not self.trainer.is_global_zero):
+            moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
+            yield moved.features or self.encoder(moved.waveform, moved.num_samples, moved.prompts)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by (seed, epoch, rank), so that a resumed run goes on as the undisturbed one."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        torch.manual_seed((seed * 1_000_003 + self.trainer.current_epoch) * 1_009 + self.trainer.global_rank)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimise what requires a gradient."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = self.optimizer(trained)
+        if self.scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
+
+    # Evaluation
+
+    @property
+    def _data(self) -> AQADataModule:
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, AQADataModule):
+            raise ValueError("AQAModule needs a datamodule of lightning_aqa.data, such as Table(path=...).")
+        return data
+
+    def _record(self, batch: Batch, dataloader_idx: int) -> None:
+        while len(self._windows) <= dataloader_idx:
+            self._windows.append([])
+        self._windows[dataloader_idx] += scored_windows(self(batch), batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start with an empty table."""
+        self._windows = []
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score the windows of a batch."""
+        self._record(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute metrics and losses of the split ``dev`` from the gathered table."""
+        self._finish("dev", self._windows[0])
+        self.log_dict(flatten(self.results["dev"], "val"))
+        self._log_split_losses(self.predictions["dev"])
+
+    def _log_split_losses(self, table: Predictions) -> None:
+        """Log the objectives that read scores alone over a whole split, as ``val/<name>``."""
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        scores_NA, targets_NA = (torch.from_numpy(x).to(self.device, dtype) for x in (table.scores, table.targets))
+        output = Output(scores_NA, scores_NA)
+        empty = torch.zeros(len(table.ids), 0)
+        batch = Batch(
+            empty, empty.sum(1).long(), targets_NA, table.ids, table.systems, table.domains, [""] * len(table.ids)
+        )
+        objectives = [objective for objective in self.objectives if objective.reads_scores_alone]
+        terms = {objective.name: objective.loss(output, batch) for objective in objectives}
+        if terms:
+            total = torch.stack([objective.weight * terms[objective.name] for objective in objectives]).sum()
+            self._log_losses("val", terms, total, len(table.ids))
+
+    def on_test_epoch_start(self) -> None:
+        """Start with empty tables."""
+        self._windows = []
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score the windows of a batch."""
+        self._record(batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Compute metrics of every split from the gathered tables."""
+        for split, windows in zip(self._data.rated_splits, self._windows, strict=True):
+            self._finish(split, windows)
+            self.log_dict(flatten(self.results[split], f"test/{split}"))
+
+    def on_predict_epoch_start(self) -> None:
+        """Start with an empty table."""
+        self._windows = []
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score the windows of a batch; the table is in ``predictions`` at the end."""
+        self._record(batch, dataloader_idx)
+
+    def on_predict_epoch_end(self) -> None:
+        """Gather the table of all clips."""
+        self.predictions["predict"] = gather_predictions(self._windows[0], self._data.manifest)
+
+    def _finish(self, split: str, windows: list[ScoredWindow]) -> None:
+        manifest = self._data.manifest
+        table = gather_predictions(windows, manifest)
+        self.predictions[split] = table
+        names = [axis.name for axis in self.axes]
+        self.results[split] = evaluate(
+            table.ids, table.systems, table.domains, table.scores, table.targets, names, manifest.system_scores
+        )

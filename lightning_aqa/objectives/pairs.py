@@ -1,0 +1,113 @@
+"""A hinge over every pair of clips in a batch: the machinery of the ranking objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
+
+# Means of ratings such as 3.2 and 3.0 do not lie exactly 0.2 apart in binary, least of all in float32.
+ROUNDING_SLACK = 1e-5
+
+
+def closest_gap(tolerance: float) -> float:
+    """Return the largest gap that still counts as at most ``tolerance``, both in score points."""
+    return tolerance + ROUNDING_SLACK if tolerance > 0 else 0.0
+
+
+def check_at_least_zero(**values: float) -> None:
+    """Raise a ValueError naming the first of ``values`` that is negative or not a number."""
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be a number of at least 0, got {value}.")
+
+
+def as_columns(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scores and targets as ``(B,)`` tensors of one dtype, that of the scores and at least float32.
+
+    Raises:
+        ValueError: If they are not both of shape ``(B,)`` or ``(B, 1)`` with the same B.
+    """
+    scores_B = scores.squeeze(1) if scores.ndim == 2 and scores.shape[1] == 1 else scores
+    targets_B = targets.squeeze(1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
+    if scores_B.ndim != 1 or scores_B.shape != targets_B.shape:
+        raise ValueError(
+            f"scores and targets must both be (B,) or (B, 1), got {tuple(scores.shape)} and {tuple(targets.shape)}; "
+            "call once per axis."
+        )
+    dtype = torch.promote_types(scores.dtype, torch.float32)
+    return scores_B.to(dtype), targets_B.detach().to(dtype)
+
+
+def pair_hinge(
+    scores: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    margin_scale: float = 0.0,
+    margin: float = 0.0,
+    tolerance: float = 0.0,
+) -> Tensor:
+    r"""Average a weighted hinge over the pairs of a batch whose targets differ.
+
+    .. math:: \frac{1}{|P|} \sum_{(i, j) \in P} w_{ij} \max(0,\; p_j - p_i + a\,(y_i - y_j) + m), \quad
+        P = \{(i, j) : y_i - y_j > t\}
+
+    A pair counts once, with i its better clip. A pair with a NaN target is in no P. Value and gradient are formed
+    together in two ``(B, B)`` buffers and a mask, and only the ``(B,)`` gradient is kept for the backward pass.
+
+    Args:
+        scores: Predictions p, shape ``(B,)``, in score points.
+        targets: Mean opinion scores y, shape ``(B,)``, in score points, of the dtype of ``scores``.
+        weights: w, shape ``(B, 1)`` (by the better clip of a pair) or ``(B, B)``, dimensionless; None is all ones.
+        margin_scale: a, margin per score point of the pair's gap (dimensionless).
+        margin: m, margin in score points.
+        tolerance: t, the widest gap in score points at which a pair still counts as tied.
+
+    Returns:
+        Scalar; zero with a graph where P is empty.
+
+    Example:
+        >>> pair_hinge(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 2.0]), margin=0.5)
+        tensor(2.5000)
+    """
+    apply: Callable[..., Tensor] = _PairHinge.apply
+    return apply(scores, targets, weights, margin_scale, margin, closest_gap(tolerance))
+
+
+class _PairHinge(torch.autograd.Function):
+    """``pair_hinge``, with its gradient computed in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        scores_B: Tensor,
+        targets_B: Tensor,
+        weights: Tensor | None,
+        margin_scale: float,
+        margin: float,
+        smallest_gap: float,
+    ) -> Tensor:
+        # With s = a y - p the hinge is s_i - s_j + m: one difference instead of two.
+        shifted_B = torch.add(scores_B.neg(), targets_B, alpha=margin_scale)
+        hinge_BB = shifted_B.unsqueeze(1) - shifted_B
+        if margin:
+            hinge_BB.add_(margin)
+        # NaN compares false, so a clip without a target is masked whatever its score is.
+        lowered_B = targets_B - smallest_gap if smallest_gap else targets_B
+        mask_BB = lowered_B.unsqueeze(1) > targets_B
+        count = torch.count_nonzero(mask_BB).clamp_(min=1)
+        hinge_BB.masked_fill_(mask_BB.logical_not_(), 0.0).relu_()
+        slope_BB = hinge_BB.sign()
+        if weights is not None:
+            slope_BB.mul_(weights)
+        ctx.save_for_backward((slope_BB.sum(0) - slope_BB.sum(1)).div_(count))
+        return hinge_BB.mul_(slope_BB).sum().div_(count)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: BackwardCFunction, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient_B,) = ctx.saved_tensors
+        return grad_output * gradient_B, None, None, None, None, None

@@ -1,0 +1,45 @@
+"""What the objectives that compare a score with its target clip by clip share: the unit of the error."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_aqa.objectives.base import Objective
+
+Space = Literal["points", "standardised"]
+
+
+class PointwiseObjective(Objective, ABC):
+    """Compare scores with targets in score points, or in standard deviations of the training scores.
+
+    Args:
+        weight: Factor of this term in the sum (dimensionless).
+        space: ``points`` leaves errors in score points; ``standardised`` divides them by the head's ``scale_A``.
+    """
+
+    def __init__(self, weight: float = 1.0, space: Space = "points") -> None:
+        super().__init__(weight)
+        if space not in ("points", "standardised"):
+            raise ValueError(f"space must be 'points' or 'standardised', got {space!r}.")
+        self.space = space
+        self.scale_A: Tensor | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the scale of the training scores from the head."""
+        if self.space == "standardised":
+            self.scale_A = pl_module.get_submodule("head").get_buffer("scale_A")
+
+    def scale(self) -> Tensor | float:
+        """Return what errors in score points are divided by: one, or the scale of each axis, shape ``(A,)``."""
+        if self.space == "points":
+            return 1.0
+        if self.scale_A is None:
+            raise ValueError(
+                f"{type(self).__name__} with space='standardised' needs the head's scale, which it takes when a fit "
+                "starts; use space='points' outside of a Trainer."
+            )
+        return self.scale_A

@@ -1,0 +1,187 @@
+"""QAMRO: rank pairs of clips by a margin that grows with their gap and a weight that grows with their quality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_aqa.batch import Axis, Batch, Output
+from lightning_aqa.objectives.axes import AxisReduction, check_axis_reduction, reduce_axes
+from lightning_aqa.objectives.base import Objective
+from lightning_aqa.objectives.pairs import as_columns, check_at_least_zero, pair_hinge
+
+Quality = Literal["minmax", "interval", "none"]
+
+# Quality of the interval [k, k + 1) of score points, the last one being [9, 10], in units of 9.5: the released
+# Track 2 weighting. It ranks intervals by how many clips fall into them. Index 0 is the interval [1, 2).
+INTERVAL_QUALITY = {
+    "PQ": (0.0, 0.0, 4.5, 6.5, 7.5, 9.5, 8.5, 5.5, 0.0),
+    "PC": (8.5, 6.5, 9.5, 7.5, 4.5, 5.5, 3.5, 0.0, 0.0),
+    "CE": (0.0, 4.5, 7.5, 6.5, 8.5, 9.5, 5.5, 0.0, 0.0),
+    "CU": (0.0, 0.0, 5.5, 6.5, 7.5, 9.5, 8.5, 4.5, 0.0),
+}
+
+
+def qamro_loss(
+    scores: Tensor,
+    targets: Tensor,
+    *,
+    margin_scale: float = 0.2,
+    preference_factor: float = 7.0,
+    quality: Quality = "minmax",
+    axis: str | None = None,
+    margin: float | None = None,
+    tolerance: float = 0.0,
+) -> Tensor:
+    r"""Rank every pair of clips in a batch by a margin that grows with the gap of their scores.
+
+    .. math:: \frac{1}{|P|} \sum_{(i, j) \in P} \bigl(1 + (\beta - 1) \max(q_i, q_j)\bigr)
+        \max\bigl(0,\; \alpha\,(y_i - y_j) - (p_i - p_j)\bigr), \quad P = \{(i, j) : y_i > y_j\}
+
+    The quality q of a clip lies between 0 and 1. ``minmax``: its place between the lowest and the highest target of
+    the batch. ``interval``: looked up by its axis and the one-point interval of its target; pairs with a target
+    outside [1, 10] are left out. ``none``: 0, so that all pairs weigh the same.
+
+    Args:
+        scores: Predictions p, shape ``(B,)`` or ``(B, 1)``, in score points.
+        targets: Mean opinion scores y, of the same shape, in score points; a clip with NaN is left out.
+        margin_scale: Margin per score point of gap, alpha (dimensionless).
+        preference_factor: Weight of a pair whose better clip has quality 1, beta (dimensionless).
+        quality: How the quality of a clip is found.
+        axis: PQ, PC, CE or CU in any case, for ``interval``.
+        margin: One margin in score points for all pairs, in place of the one that grows; None keeps that.
+        tolerance: Pairs at most this far apart, in score points, count as tied: neither summed nor counted.
+
+    Returns:
+        Scalar loss. Zero, with a graph, where no pair is left.
+
+    Raises:
+        ValueError: If the shapes differ, an option is negative, or ``interval`` has no table for the axis.
+
+    Example:
+        >>> qamro_loss(torch.tensor([2.0, 1.0]), torch.tensor([1.0, 3.0]))
+        tensor(9.8000)
+
+    Reference:
+        "QAMRO: Quality-aware Adaptive Margin Ranking Optimization for Human-aligned Assessment of Audio Generation
+        Systems", ASRU 2025, https://arxiv.org/abs/2508.08957, and the released losses of both tracks. Differs:
+        vectorised; one clip, NaN and all ties are defined and keep a graph; the margin can be fixed and near ties
+        ignored.
+    """
+    check_at_least_zero(margin_scale=margin_scale, preference_factor=preference_factor, tolerance=tolerance)
+    scores_B, targets_B = as_columns(scores, targets)
+    weights: Tensor | None = None
+    if quality == "interval":
+        table = interval_table(axis)
+        targets_B = torch.where((targets_B >= 1) & (targets_B <= 10), targets_B, math.nan)
+        weights = _interval_weights(targets_B, table, preference_factor)
+    elif quality == "minmax":
+        weights = _minmax_weights(targets_B, preference_factor)
+    elif quality != "none":
+        raise ValueError(f"quality must be 'minmax', 'interval' or 'none', got {quality!r}.")
+    if margin is None:
+        return pair_hinge(scores_B, targets_B, weights, margin_scale=margin_scale, tolerance=tolerance)
+    check_at_least_zero(margin=margin)
+    return pair_hinge(scores_B, targets_B, weights, margin=margin, tolerance=tolerance)
+
+
+def interval_table(axis: str | None) -> tuple[float, ...]:
+    """Return the quality of the intervals of an axis, or raise a ValueError saying which axes have one."""
+    table = INTERVAL_QUALITY.get((axis or "").upper())
+    if table is None:
+        raise ValueError(
+            f"quality='interval' has tables for the axes {', '.join(INTERVAL_QUALITY)}, got {axis!r}; "
+            "use quality='minmax' for other axes."
+        )
+    return table
+
+
+def _minmax_weights(targets_B: Tensor, preference_factor: float) -> Tensor:
+    """Weigh a pair by its better clip, shape ``(B, 1)``: that clip's quality is the higher one of the two."""
+    low = targets_B.nan_to_num(nan=math.inf).amin()
+    high = targets_B.nan_to_num(nan=-math.inf).amax()
+    weights_B = torch.addcdiv(torch.ones_like(low), targets_B - low, high - low, value=preference_factor - 1)
+    return weights_B.nan_to_num_(nan=1.0).unsqueeze(1)
+
+
+def _interval_weights(targets_B: Tensor, table: Sequence[float], preference_factor: float) -> Tensor:
+    """Weigh a pair by the higher of its two qualities, shape ``(B, B)``."""
+    index_B = targets_B.nan_to_num(nan=1.0).floor().clamp(1, 9).long() - 1
+    quality_B = targets_B.new_tensor(table)[index_B] / 9.5
+    quality_BB = torch.maximum(quality_B.unsqueeze(1), quality_B)
+    return quality_BB.mul_(preference_factor - 1).add_(1)
+
+
+class QAMRO(Objective):
+    """Rank the clips of a batch on each axis with ``qamro_loss``.
+
+    It ignores a common shift of the scores, so it stands beside a regression loss.
+
+    Args:
+        weight: Factor of this term in the sum (dimensionless).
+        margin_scale: Margin per score point of gap (dimensionless).
+        preference_factor: Weight of a pair whose better clip has quality 1 (dimensionless).
+        quality: ``minmax`` weighs a pair by its better clip's place in the batch, ``interval`` by the released tables
+            of AES-Natural, ``none`` weighs all pairs the same.
+        margin: One margin in score points for all pairs; None lets it grow with the gap.
+        tolerance: Pairs at most this far apart, in score points, are ignored as rating noise.
+        axis_reduction: ``sum`` over the axes, as released, or ``mean`` over those that are rated.
+
+    Raises:
+        ValueError: If an option is negative or unknown; when a fit starts, if ``interval`` has no table for an axis.
+
+    Example:
+        >>> QAMRO(weight=0.5, quality="none").weight
+        0.5
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        margin_scale: float = 0.2,
+        preference_factor: float = 7.0,
+        quality: Quality = "minmax",
+        margin: float | None = None,
+        tolerance: float = 0.0,
+        axis_reduction: AxisReduction = "sum",
+    ) -> None:
+        super().__init__(weight)
+        check_at_least_zero(margin_scale=margin_scale, preference_factor=preference_factor, tolerance=tolerance)
+        check_at_least_zero(margin=margin or 0.0)
+        check_axis_reduction(axis_reduction)
+        if quality not in ("minmax", "interval", "none"):
+            raise ValueError(f"quality must be 'minmax', 'interval' or 'none', got {quality!r}.")
+        self.margin_scale, self.preference_factor, self.quality = margin_scale, preference_factor, quality
+        self.margin, self.tolerance, self.axis_reduction = margin, tolerance, axis_reduction
+        self.axis_names: list[str] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Learn the names of the axes, which ``interval`` looks its tables up by."""
+        if self.quality == "interval":
+            self.axis_names = [axis.name for axis in cast(Sequence[Axis], pl_module.axes)]
+            for name in self.axis_names:
+                interval_table(name)
+
+    def loss(self, output: Output, batch: Batch) -> Tensor:
+        """Return the loss of the axes, reduced over them."""
+        if self.quality == "interval" and self.axis_names is None:
+            raise ValueError("quality='interval' needs the names of the axes, which it learns when a fit starts.")
+        losses = [
+            qamro_loss(
+                output.scores[:, a],
+                batch.scores[:, a],
+                margin_scale=self.margin_scale,
+                preference_factor=self.preference_factor,
+                quality=self.quality,
+                axis=self.axis_names[a] if self.axis_names else None,
+                margin=self.margin,
+                tolerance=self.tolerance,
+            )
+            for a in range(batch.scores.shape[1])
+        ]
+        return reduce_axes(torch.stack(losses), batch.scores, self.axis_reduction)

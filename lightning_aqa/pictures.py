@@ -1,0 +1,193 @@
+"""The plots of a run, drawn from its predictions.csv and history.csv alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightning_aqa.batch import Axis
+from lightning_aqa.callbacks.history import read_history
+from lightning_aqa.metrics.correlation import lcc, mse, srcc
+from lightning_aqa.metrics.means import rows_of_systems, system_means
+from lightning_aqa.predictions import Predictions, read_predictions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind readers tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 150,
+}
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    """Make a figure without pyplot, which would open a window and keep it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def draw_run(folder: Path, axes: Sequence[Axis]) -> list[Path]:
+    """Draw every plot of a run folder; return their paths.
+
+    Args:
+        folder: The run folder, with predictions.csv and, after training, history.csv.
+        axes: The axes with their titles and scales.
+    """
+    splits, _ = read_predictions(folder / "predictions.csv")
+    pictures: dict[str, Figure] = {}
+    with _style():
+        for split, table in splits:
+            if table.ids and np.isfinite(table.targets).any():
+                pictures[f"scatter_{split}"] = draw_scatter(table, axes, split)
+        held_out = [(split, table) for split, table in splits if split != "train"] or splits
+        pictures["error_by_domain"] = draw_error_by_domain(held_out, axes)
+        if (folder / "history.csv").exists():
+            pictures["learning_curves"] = draw_learning_curves(read_history(folder / "history.csv"))
+        for name, figure in pictures.items():
+            figure.savefig(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in pictures]
+
+
+def draw_scatter(table: Predictions, axes: Sequence[Axis], split: str) -> Figure:
+    """Plot predicted against rated scores: one column per axis, clips above, systems below."""
+    has_systems = len({system for system in table.systems if system}) > 1
+    figure, panels = _figure(1 + has_systems, len(axes), 3.6, 3.5)
+    domains = sorted(set(table.domains))
+    for a, axis in enumerate(axes):
+        rated_N = np.isfinite(table.targets[:, a])
+        targets_N, scores_N = table.targets[rated_N, a], table.scores[rated_N, a]
+        names = [domain for domain, rated in zip(table.domains, rated_N, strict=True) if rated]
+        colours = [COLOURS[domains.index(name) % len(COLOURS)] for name in names]
+        _draw_points(panels[0, a], targets_N, scores_N, axis, colours, small=True)
+        panels[0, a].set_title(f"{axis.title} ({axis.name})")
+        if has_systems:
+            rows = rows_of_systems([system for system, rated in zip(table.systems, rated_N, strict=True) if rated])
+            both_N2 = np.stack([targets_N, scores_N], axis=1)
+            truth_S, score_S = system_means(both_N2, np.full(both_N2.shape, True), rows).T
+            _draw_points(panels[1, a], truth_S, score_S, axis, [COLOURS[0]] * len(rows), small=False)
+            _label_points(panels[1, a], list(rows), truth_S, score_S)
+    for row, what in zip(panels, ("clips", "systems"), strict=False):
+        row[0].set_ylabel(f"predicted, {what}")
+    for panel in panels[-1]:
+        panel.set_xlabel("rated (MOS)")
+    if len(domains) > 1:
+        for domain, colour in zip(domains, COLOURS, strict=False):
+            panels[0, -1].scatter([], [], s=16, color=colour, label=domain or "no domain")
+        panels[0, -1].legend(loc="lower right", fontsize=7, handletextpad=0.2)
+    figure.suptitle(f"Predicted against rated, split {split}")
+    return figure
+
+
+def _draw_points(panel: Axes, x: Any, y: Any, axis: Axis, colours: list[str], *, small: bool) -> None:
+    panel.plot([axis.low, axis.high], [axis.low, axis.high], color="#999999", linewidth=1, linestyle="--", zorder=1)
+    panel.scatter(x, y, s=12 if small else 34, c=colours, alpha=0.55 if small else 0.9, linewidths=0, zorder=2)
+    numbers = f"n {len(x)}   MSE {mse(y, x):.3f}\nLCC {lcc(y, x):.3f}   SRCC {srcc(y, x):.3f}"
+    panel.text(0.03, 0.97, numbers, transform=panel.transAxes, va="top", fontsize=7.5, color="#333333")
+    values = np.concatenate([x, y])
+    margin = 0.06 * max(float(np.ptp(values)), 0.1)
+    low, high = float(values.min()) - margin, float(values.max()) + margin
+    panel.set_xlim(low, high)
+    panel.set_ylim(low, high + 0.12 * (high - low))
+    panel.set_aspect("equal", adjustable="box")
+
+
+def _label_points(panel: Axes, names: list[str], x: Any, y: Any) -> None:
+    """Name the systems, or the ten furthest from the line where there are many."""
+    furthest = np.argsort(-np.abs(np.asarray(x) - np.asarray(y)))[:10]
+    for i in furthest:
+        panel.annotate(
+            names[i], (x[i], y[i]), xytext=(4, -3), textcoords="offset points", fontsize=6.5, color="#555555"
+        )
+
+
+def draw_error_by_domain(splits: Sequence[tuple[str, Predictions]], axes: Sequence[Axis]) -> Figure:
+    """Plot the spread of predicted minus rated, per split, domain and axis."""
+    figure, panels = _figure(len(axes), 1, 6.4, 1.9)
+    for a, axis in enumerate(axes):
+        boxes = [(label, errors) for label, errors in _errors(splits, a) if len(errors)]
+        panel = panels[a, 0]
+        drawn = panel.boxplot(
+            [errors for _, errors in boxes],
+            orientation="horizontal",
+            tick_labels=[f"{label}  (n {len(errors)})" for label, errors in boxes],
+            widths=0.6,
+            patch_artist=True,
+            showfliers=False,
+            medianprops={"color": "#222222"},
+        )
+        for box in drawn["boxes"]:
+            box.set(facecolor="#a9cbe3", edgecolor=COLOURS[0])
+        panel.axvline(0, color="#999999", linewidth=1, linestyle="--")
+        panel.set_title(f"{axis.title} ({axis.name})", loc="left")
+        panel.invert_yaxis()
+    panels[-1, 0].set_xlabel("predicted minus rated, score points (box: middle half; whiskers: 1.5 box lengths)")
+    return figure
+
+
+def _errors(splits: Sequence[tuple[str, Predictions]], a: int) -> Iterator[tuple[str, Any]]:
+    for split, table in splits:
+        error_N = table.scores[:, a] - table.targets[:, a]
+        for domain in sorted(set(table.domains)):
+            chosen_N = np.array([name == domain for name in table.domains]) & np.isfinite(error_N)
+            yield " ".join(filter(None, (split, domain))), error_N[chosen_N]
+
+
+def draw_learning_curves(history: Sequence[dict[str, float]]) -> Figure:
+    """Plot each loss term over the epochs, training and validation, and the rank correlation on validation."""
+    losses = _names(history, lambda name: name.count("/") == 1)
+    terms = sorted({name.split("/")[1] for name in losses}, key=lambda term: (term == "loss", term))
+    metrics = _names(history, lambda name: "/SRCC/" in name and "@" not in name)
+    figure, panels = _figure(1, len(terms) + bool(metrics), 3.4, 2.9)
+    for panel, term in zip(panels[0], terms, strict=False):
+        for stage, colour in (("train", COLOURS[0]), ("val", COLOURS[1])):
+            _draw_curve(panel, history, f"{stage}/{term}", stage, colour)
+        panel.set_title("sum of weighted terms" if term == "loss" else term)
+        panel.set_xlabel("epoch")
+        panel.legend(fontsize=7)
+    if metrics:
+        for i, name in enumerate(metrics):
+            _draw_curve(panels[0, -1], history, name, name.removeprefix("val/"), COLOURS[i % len(COLOURS)])
+        panels[0, -1].set_title("SRCC on validation")
+        panels[0, -1].set_xlabel("epoch")
+        panels[0, -1].legend(fontsize=6)
+    return figure
+
+
+def _names(history: Sequence[dict[str, float]], keep: Any) -> list[str]:
+    return [name for name in dict.fromkeys(name for row in history for name in row) if keep(name)]
+
+
+def _draw_curve(panel: Axes, history: Sequence[dict[str, float]], name: str, label: str, colour: str) -> None:
+    points = [(row["epoch"] + 1, row[name]) for row in history if name in row]
+    if points:
+        panel.plot(
+            *zip(*points, strict=True), color=colour, label=label, linewidth=1.4, marker="." if len(points) < 3 else ""
+        )

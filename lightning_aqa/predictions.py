@@ -1,0 +1,114 @@
+"""From scored windows to a table of scored clips, and to the tidy CSV that every number and picture comes from."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_aqa.batch import Batch, Output
+from lightning_aqa.data.manifest import Manifest
+from lightning_aqa.distributed import gather_objects
+
+COLUMNS = ("split", "id", "system", "domain", "axis", "target", "score")
+
+
+class ScoredWindow(NamedTuple):
+    """The scores of one window of a clip, and its share in the clip's score."""
+
+    id: str
+    score: tuple[float, ...]
+    weight: float
+
+
+class Predictions(NamedTuple):
+    """One row per clip, sorted by id.
+
+    Args:
+        ids: Clip ids, length N.
+        systems: System of each clip.
+        domains: Domain of each clip.
+        targets: Mean opinion scores, shape ``(N, A)``, NaN where not rated.
+        scores: Predicted scores, shape ``(N, A)``.
+    """
+
+    ids: list[str]
+    systems: list[str]
+    domains: list[str]
+    targets: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+
+def scored_windows(output: Output, batch: Batch) -> list[ScoredWindow]:
+    """Turn a batch and its output into plain rows."""
+    weights = batch.weights.tolist() if batch.weights is not None else [1.0] * len(batch.ids)
+    scores = output.scores.detach().double().tolist()
+    return [ScoredWindow(*row) for row in zip(batch.ids, map(tuple, scores), weights, strict=True)]
+
+
+def gather_predictions(windows: list[ScoredWindow], manifest: Manifest) -> Predictions:
+    """Collect the windows of all processes and average them per clip by weight, whatever their order.
+
+    Sums are exact (``math.fsum``), so the number of processes and of workers cannot move a digit. Targets come from
+    the manifest in float64.
+    """
+    by_clip: dict[str, list[ScoredWindow]] = defaultdict(list)
+    for window in gather_objects(windows):
+        by_clip[window.id].append(window)
+    clips = sorted((clip for clip in manifest if clip.id in by_clip), key=lambda clip: clip.id)
+    return Predictions(
+        ids=[clip.id for clip in clips],
+        systems=[clip.system for clip in clips],
+        domains=[clip.domain for clip in clips],
+        targets=Manifest(clips, manifest.axes).scores(),
+        scores=np.array([_clip_score(by_clip[clip.id]) for clip in clips], dtype=np.float64),
+    )
+
+
+def _clip_score(windows: Sequence[ScoredWindow]) -> list[float]:
+    total = math.fsum(window.weight for window in windows)
+    columns = zip(*(window.score for window in windows), strict=True)
+    weights = [window.weight for window in windows]
+    return [math.fsum(w * s for w, s in zip(weights, column, strict=True)) / total for column in columns]
+
+
+def write_predictions(path: str | Path, splits: Iterable[tuple[str, Predictions]], axes: Sequence[str]) -> None:
+    """Write tidy rows: split, id, system, domain, axis, target, score; an unrated target is empty."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for split, table in splits:
+            for i, id_ in enumerate(table.ids):
+                for a, axis in enumerate(axes):
+                    target = float(table.targets[i, a]) if table.targets.size else math.nan
+                    shown = "" if math.isnan(target) else target
+                    row = [split, id_, table.systems[i], table.domains[i], axis, shown, float(table.scores[i, a])]
+                    writer.writerow(row)
+
+
+def read_predictions(path: str | Path) -> tuple[list[tuple[str, Predictions]], list[str]]:
+    """Read what ``write_predictions`` wrote: the tables by split, and the names of the axes."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    axes = list(dict.fromkeys(row["axis"] for row in rows))
+    by_split: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        by_split[row["split"]][row["id"]].append(row)
+    return [(split, _table(clips)) for split, clips in by_split.items()], axes
+
+
+def _table(clips: dict[str, list[dict[str, str]]]) -> Predictions:
+    firsts = [rows[0] for rows in clips.values()]
+    return Predictions(
+        ids=list(clips),
+        systems=[row["system"] for row in firsts],
+        domains=[row["domain"] for row in firsts],
+        targets=np.array([[float(row["target"] or "nan") for row in rows] for rows in clips.values()]),
+        scores=np.array([[float(row["score"]) for row in rows] for rows in clips.values()]),
+    )

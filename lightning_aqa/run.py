@@ -1,0 +1,93 @@
+"""Where a run puts its files, and how Weights & Biases is set up for it."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+DEFAULT_ROOT = "runs"
+
+
+def choose_run_folder(settings: Namespace, subcommand: str) -> Path:
+    """Return ``<trainer.default_root_dir>/<name>``, numbered where an earlier run has that name.
+
+    A run that resumes from a checkpoint of a run folder goes on in that folder.
+    """
+    checkpoint = settings.get("ckpt_path")
+    if subcommand == "fit" and checkpoint:
+        folder = Path(checkpoint).resolve().parent.parent
+        if (folder / "config.yaml").exists():
+            return folder
+    root = Path(settings.trainer.default_root_dir or DEFAULT_ROOT)
+    name = settings.name or _name(settings, subcommand, checkpoint)
+    return free_folder(root / name)
+
+
+def _name(settings: Namespace, subcommand: str, checkpoint: str | None) -> str:
+    """Name a run after its config file, or after its data; an evaluation also after its verb."""
+    configs = [str(getattr(path, "relative", path)) for path in settings.get("config") or []]
+    stem = Path(configs[0]).stem if configs else settings.data.class_path.rsplit(".", 1)[-1].lower()
+    if subcommand == "fit":
+        return stem
+    source = Path(checkpoint).resolve().parent.parent.name if checkpoint else stem
+    return f"{source}-{subcommand}"
+
+
+def free_folder(folder: Path) -> Path:
+    """Return the folder if it holds no run yet, else the first of folder-2, folder-3, ... that holds none."""
+    candidate, number = folder, 1
+    while candidate.exists() and any(candidate.iterdir()):
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def set_up_wandb(settings: Namespace, folder: Path) -> bool:
+    """Point W&B loggers at the run folder; with no API key make them log offline.
+
+    Returns:
+        Whether W&B logs offline here.
+    """
+    loggers = [logger for logger in _as_list(settings.trainer.get("logger")) if _is_wandb(logger)]
+    for logger in loggers:
+        folder.mkdir(parents=True, exist_ok=True)
+        logger.init_args.save_dir = str(folder)
+        logger.init_args.name = logger.init_args.get("name") or folder.name
+    if loggers and not _has_wandb_key():
+        os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    return bool(loggers) and os.environ.get("WANDB_MODE") == "offline"
+
+
+def _as_list(logger: Any) -> list[Any]:
+    return logger if isinstance(logger, list) else [logger]
+
+
+def _is_wandb(logger: Any) -> bool:
+    return isinstance(logger, Namespace) and str(logger.get("class_path", "")).endswith("WandbLogger")
+
+
+def _has_wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (FileNotFoundError, netrc.NetrcParseError):
+        return False
+
+
+def wandb_loggers(loggers: list[Logger]) -> list[WandbLogger]:
+    """Pick the W&B loggers."""
+    return [logger for logger in loggers if isinstance(logger, WandbLogger)]
+
+
+def sync_hint(folder: Path) -> str:
+    """Say how to send what W&B logged offline."""
+    runs = sorted((folder / "wandb").glob("offline-run-*"))
+    return f"W&B logged offline (no API key); to send it: wandb sync {runs[-1]}" if runs else ""

@@ -1,0 +1,68 @@
+"""What a run prints: the parts it trains, its results as a table, where its files are."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lightning_aqa.metrics.levels import METRICS
+from lightning_aqa.module import AQAModule
+
+
+def print_run(module: AQAModule, folder: Path) -> None:
+    """Print the encoder, the head, the active objectives with their settings, and the run folder."""
+    table = Table(title="training", title_justify="left", show_header=False, box=None, pad_edge=False)
+    for name, part in (("encoder", module.encoder), ("head", module.head)):
+        total = sum(parameter.numel() for parameter in part.parameters())
+        trained = sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
+        table.add_row(name, type(part).__name__, f"{trained:,} of {total:,} parameters trained")
+    for objective in module.objectives:
+        settings = {name: value for name, value in vars(objective).items() if _is_setting(name, value)}
+        shown = "  ".join(f"{name}={value}" for name, value in settings.items())
+        table.add_row(f"objective {objective.name}", type(objective).__name__, shown)
+    table.add_row("run folder", str(folder), "")
+    _console().print(table)
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    return not name.startswith("_") and name != "name" and isinstance(value, int | float | str | None)
+
+
+def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int) -> None:
+    """Print one row per split, level and axis, then the files of the run."""
+    console = _console()
+    if results:
+        console.print(results_table(results))
+    files = ["predictions.csv", "results.json"] if results else ["predictions.csv"]
+    shown = ", ".join([*files, *(path.name for path in pictures)])
+    console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, soft_wrap=True)
+
+
+def results_table(results: dict[str, Any]) -> Table:
+    """Lay out {split: {level: {axis: {metric: value}}}} as a table; undefined values are dashes."""
+    table = Table(title="results", title_justify="left", box=None, pad_edge=False)
+    for name in ("split", "level", "axis"):
+        table.add_column(name)
+    for name in ("n", *METRICS):
+        table.add_column(name, justify="right")
+    for split, levels in results.items():
+        for level, axes in levels.items():
+            if level == "domains":
+                continue
+            for axis, values in axes.items():
+                numbers = [_number(values.get(metric)) for metric in METRICS]
+                table.add_row(split, level, axis, str(values.get("n", "")), *numbers)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=160)

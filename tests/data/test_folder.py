@@ -1,0 +1,58 @@
+import pytest
+
+from lightning_aqa.data.check import CorpusError
+from lightning_aqa.data.folder import Folder, read_folder
+
+
+@pytest.fixture
+def audio(tmp_path):
+    for name in ("b.WAV", "a/b.flac", "a/c.mp3", "d.m4a", "notes.txt", "._b.WAV", ".cache/e.wav"):
+        path = tmp_path / "audio" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "audio"
+
+
+def test_a_folder_lists_its_audio_under_unique_ids(audio):
+    manifest = read_folder(audio)
+    assert [clip.id for clip in manifest] == ["a/b.flac", "a/c.mp3", "b.WAV", "d.m4a"]
+    assert manifest[0].path == str(audio / "a/b.flac")
+    assert (manifest.splits, manifest.axes, manifest.problems) == (["predict"], (), ())
+
+
+def test_sub_folders_can_be_left_alone(audio):
+    assert [clip.id for clip in read_folder(audio, recursive=False)] == ["b.WAV", "d.m4a"]
+
+
+def test_one_file_is_one_clip(audio):
+    (clip,) = read_folder(audio / "b.WAV")
+    assert (clip.id, clip.path) == ("b.WAV", str(audio / "b.WAV"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("list.csv", "path,start,end,overall\na/b.flac,0,1.5,\na/b.flac,1.5,3,\n"),
+     ("list.jsonl", '{"path": "a/b.flac", "end": 1.5}\n{"path": "a/b.flac", "start": 1.5, "end": 3}')],
+)  # fmt: skip
+def test_a_list_of_parts_is_read_from_its_own_folder(audio, name, text):
+    (audio / name).write_text(text)
+    manifest = read_folder(audio / name)
+    assert manifest.problems == ()
+    assert [(c.id, c.path, c.start, c.end, c.split) for c in manifest] == [
+        ("a/b.flac#0-1.5", str(audio / "a/b.flac"), 0.0, 1.5, "predict"),
+        ("a/b.flac#1.5-3", str(audio / "a/b.flac"), 1.5, 3.0, "predict"),
+    ]
+
+
+def test_a_folder_without_audio_says_what_it_holds(tmp_path):
+    (tmp_path / "x.txt").touch()
+    with pytest.raises(CorpusError, match=r"no audio found \(.*\.wav.*\); it holds x.txt"):
+        read_folder(tmp_path)
+    with pytest.raises(CorpusError, match="the folder does not exist"):
+        read_folder(tmp_path / "nowhere")
+
+
+def test_the_datamodule_reads_the_same_manifest(audio):
+    data = Folder(root=str(audio))
+    data.setup()
+    assert list(data.manifest) == list(read_folder(audio))

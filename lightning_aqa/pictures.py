@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,44 +79,52 @@ def draw_run(folder: Path, axes: Sequence[Axis]) -> list[Path]:
 def draw_scatter(table: Predictions, axes: Sequence[Axis], split: str) -> Figure:
     """Plot predicted against rated scores: one column per axis, clips above, systems below."""
     has_systems = len({system for system in table.systems if system}) > 1
-    figure, panels = _figure(1 + has_systems, len(axes), 3.6, 3.5)
+    figure, panels = _figure(1 + has_systems, len(axes), 3.4, 3.7)
     domains = sorted(set(table.domains))
     for a, axis in enumerate(axes):
         rated_N = np.isfinite(table.targets[:, a])
         targets_N, scores_N = table.targets[rated_N, a], table.scores[rated_N, a]
-        names = [domain for domain, rated in zip(table.domains, rated_N, strict=True) if rated]
-        colours = [COLOURS[domains.index(name) % len(COLOURS)] for name in names]
-        _draw_points(panels[0, a], targets_N, scores_N, axis, colours, small=True)
-        panels[0, a].set_title(f"{axis.title} ({axis.name})")
+        colours = [COLOURS[domains.index(name) % len(COLOURS)] for name in _chosen(table.domains, rated_N)]
+        _draw_points(panels[0, a], targets_N, scores_N, colours, f"{axis.title} ({axis.name}), clips", size=14)
         if has_systems:
-            rows = rows_of_systems([system for system, rated in zip(table.systems, rated_N, strict=True) if rated])
+            rows = rows_of_systems(_chosen(table.systems, rated_N))
             both_N2 = np.stack([targets_N, scores_N], axis=1)
             truth_S, score_S = system_means(both_N2, np.full(both_N2.shape, True), rows).T
-            _draw_points(panels[1, a], truth_S, score_S, axis, [COLOURS[0]] * len(rows), small=False)
+            title = f"{axis.title} ({axis.name}), systems"
+            _draw_points(panels[1, a], truth_S, score_S, [COLOURS[0]] * len(rows), title, size=36)
             _label_points(panels[1, a], list(rows), truth_S, score_S)
-    for row, what in zip(panels, ("clips", "systems"), strict=False):
-        row[0].set_ylabel(f"predicted, {what}")
+    for row in panels:
+        row[0].set_ylabel("predicted, score points")
     for panel in panels[-1]:
-        panel.set_xlabel("rated (MOS)")
+        panel.set_xlabel("rated, score points")
     if len(domains) > 1:
         for domain, colour in zip(domains, COLOURS, strict=False):
             panels[0, -1].scatter([], [], s=16, color=colour, label=domain or "no domain")
         panels[0, -1].legend(loc="lower right", fontsize=7, handletextpad=0.2)
-    figure.suptitle(f"Predicted against rated, split {split}")
+    figure.suptitle(f"Predicted against rated, split {split}", fontsize=11)
     return figure
 
 
-def _draw_points(panel: Axes, x: Any, y: Any, axis: Axis, colours: list[str], *, small: bool) -> None:
-    panel.plot([axis.low, axis.high], [axis.low, axis.high], color="#999999", linewidth=1, linestyle="--", zorder=1)
-    panel.scatter(x, y, s=12 if small else 34, c=colours, alpha=0.55 if small else 0.9, linewidths=0, zorder=2)
-    numbers = f"n {len(x)}   MSE {mse(y, x):.3f}\nLCC {lcc(y, x):.3f}   SRCC {srcc(y, x):.3f}"
-    panel.text(0.03, 0.97, numbers, transform=panel.transAxes, va="top", fontsize=7.5, color="#333333")
-    values = np.concatenate([x, y])
+def _chosen(names: Sequence[str], kept: Any) -> list[str]:
+    return [name for name, keep in zip(names, kept, strict=True) if keep]
+
+
+def _draw_points(panel: Axes, rated: Any, predicted: Any, colours: list[str], title: str, *, size: float) -> None:
+    """Plot on a square with the same limits and ticks on both sides, the identity line, and the numbers above."""
+    from matplotlib.ticker import MaxNLocator
+
+    values = np.concatenate([rated, predicted])
     margin = 0.06 * max(float(np.ptp(values)), 0.1)
-    low, high = float(values.min()) - margin, float(values.max()) + margin
-    panel.set_xlim(low, high)
-    panel.set_ylim(low, high + 0.12 * (high - low))
-    panel.set_aspect("equal", adjustable="box")
+    limits = float(values.min()) - margin, float(values.max()) + margin
+    panel.axline((limits[0], limits[0]), slope=1, color="#999999", linewidth=1, linestyle="--", zorder=1)
+    panel.scatter(rated, predicted, s=size, c=colours, alpha=0.6, linewidths=0, zorder=2)
+    panel.set(xlim=limits, ylim=limits, box_aspect=1)
+    for side in (panel.xaxis, panel.yaxis):
+        side.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    numbers = f"n {len(rated)}  MSE {mse(predicted, rated):.3f}  "
+    numbers += f"LCC {lcc(predicted, rated):.3f}  SRCC {srcc(predicted, rated):.3f}"
+    panel.set_title(f"{title}\n", fontsize=10)
+    panel.text(0.5, 1.02, numbers, transform=panel.transAxes, ha="center", fontsize=7.5, color="#444444")
 
 
 def _label_points(panel: Axes, names: list[str], x: Any, y: Any) -> None:
@@ -161,27 +169,32 @@ def _errors(splits: Sequence[tuple[str, Predictions]], a: int) -> Iterator[tuple
 
 
 def draw_learning_curves(history: Sequence[dict[str, float]]) -> Figure:
-    """Plot each loss term over the epochs, training and validation, and the rank correlation on validation."""
+    """Plot each loss term over the epochs, training and validation, and the rank correlations on validation."""
     losses = _names(history, lambda name: name.count("/") == 1)
     terms = sorted({name.split("/")[1] for name in losses}, key=lambda term: (term == "loss", term))
-    metrics = _names(history, lambda name: "/SRCC/" in name and "@" not in name)
-    figure, panels = _figure(1, len(terms) + bool(metrics), 3.4, 2.9)
+    correlations = {level: _names(history, _is_srcc(level)) for level in ("utterance", "system")}
+    drawn = {level: names for level, names in correlations.items() if names}
+    figure, panels = _figure(1, len(terms) + len(drawn), 3.2, 2.9)
     for panel, term in zip(panels[0], terms, strict=False):
         for stage, colour in (("train", COLOURS[0]), ("val", COLOURS[1])):
             _draw_curve(panel, history, f"{stage}/{term}", stage, colour)
-        panel.set_title("sum of weighted terms" if term == "loss" else term)
+        panel.set_title("sum of the weighted terms" if term == "loss" else term)
+    for panel, (level, names) in zip(panels[0, len(terms) :], drawn.items(), strict=True):
+        for name, colour in zip(names, [*COLOURS, *COLOURS], strict=False):
+            axis = name.rsplit("/", 1)[-1]
+            _draw_curve(panel, history, name, axis, "#000000" if axis == "mean" else colour)
+        panel.set_title(f"SRCC of {'clips' if level == 'utterance' else 'systems'}, validation")
+    for panel in panels[0]:
         panel.set_xlabel("epoch")
         panel.legend(fontsize=7)
-    if metrics:
-        for i, name in enumerate(metrics):
-            _draw_curve(panels[0, -1], history, name, name.removeprefix("val/"), COLOURS[i % len(COLOURS)])
-        panels[0, -1].set_title("SRCC on validation")
-        panels[0, -1].set_xlabel("epoch")
-        panels[0, -1].legend(fontsize=6)
     return figure
 
 
-def _names(history: Sequence[dict[str, float]], keep: Any) -> list[str]:
+def _is_srcc(level: str) -> Callable[[str], bool]:
+    return lambda name: name.startswith(f"val/{level}/SRCC/")
+
+
+def _names(history: Sequence[dict[str, float]], keep: Callable[[str], bool]) -> list[str]:
     return [name for name in dict.fromkeys(name for row in history for name in row) if keep(name)]
 
 

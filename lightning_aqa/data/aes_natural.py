@@ -6,9 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
-
-from typing_extensions import Unpack
+from typing import Any, Literal
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.aes_sources import (
@@ -22,7 +20,7 @@ from lightning_aqa.data.aes_sources import (
     evaluation_audio,
     find_place,
 )
-from lightning_aqa.data.base import AQADataModule, Loading
+from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.check import CorpusError
 from lightning_aqa.data.lists import (
     Ratings,
@@ -250,7 +248,7 @@ class AESNatural(AQADataModule):
         roots: dict[str, str] | None = None,
         include: list[Part] | None = None,
         system_domains: dict[str, str] | str | None = None,
-        **loading: Unpack[Loading],
+        **loading: Any,
     ) -> None:
         super().__init__(**loading)
         check_roots(roots or {})

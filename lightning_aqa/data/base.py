@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import lightning as L
 from torch.utils.data import DataLoader
@@ -18,21 +18,11 @@ from lightning_aqa.data.windows import EvaluationBatches, TrainingBatches, Windo
 _log = logging.getLogger(__name__)
 
 
-class Loading(TypedDict, total=False):
-    """The settings that every corpus class takes, passed on to ``AQADataModule``."""
-
-    batch_size: int
-    eval_batch_size: int | None
-    num_workers: int
-    seed: int
-    on_bad_clip: Literal["error", "skip"]
-    check: Literal["full", "header"]
-    window_seconds: float | None
-    cache: str | None
-
-
 class AQADataModule(L.LightningDataModule, ABC):
     """Serve the rated clips of one corpus as batches of windows.
+
+    A corpus class adds its own arguments and ``read``, and hands the rest on as ``**loading``, which is how all of them
+    show these settings in ``--help``.
 
     Args:
         batch_size: Clips per training batch and process.
@@ -114,7 +104,9 @@ class AQADataModule(L.LightningDataModule, ABC):
             CorpusError: If something is wrong and ``on_bad_clip`` is ``error``, or if no clip is left.
         """
         audio = check_audio(clips.clips, self._min_seconds, decode=self.check == "full")
-        problems = [*clips.problems, *audio.problems]
+        ids = {clip.id for clip in clips}
+        problems = [problem for problem in clips.problems if not problem.clip_id or problem.clip_id in ids]
+        problems += audio.problems
         if problems:
             text = f"{type(self).__name__}: {len(problems)} problems.\n{report(problems, self.where_to_get)}"
             usable = without(clips, problems)
@@ -122,12 +114,14 @@ class AQADataModule(L.LightningDataModule, ABC):
                 raise CorpusError(f"{text}\nMend them, or leave these clips out with --data.on_bad_clip=skip.")
             _log.warning("%s\nThese clips are left out.", text)
             self._manifest, self.skipped = usable, problems
-        self._seconds = audio.seconds
+        self._seconds.update(audio.seconds)
 
     @property
     def rated_splits(self) -> list[str]:
-        """Names of the splits in which some clip is rated."""
-        return self.manifest.where(Clip.is_rated).splits
+        """Names of the splits in which some clip is rated: train, dev, test, then the corpus's own."""
+        usual = ("train", "dev", "test")
+        found = self.manifest.where(Clip.is_rated).splits
+        return [name for name in usual if name in found] + [name for name in found if name not in usual]
 
     def rated(self, split: str) -> Manifest:
         """Return the rated clips of one split.

@@ -122,7 +122,9 @@ def damage(strengths: Mapping[str, float]) -> float:
 
 
 def draw_mix(target: float, rng: np.random.Generator) -> dict[str, float]:
-    """Draw one to three degradations that together do a given damage.
+    """Draw noise and up to two more degradations that together do a given damage, each the same share of it.
+
+    Noise is always there: were every clip bad in a way of its own, small corpora could not teach what bad means.
 
     Args:
         target: The damage, 0 to 1; a mix whose strengths would pass 1 stays below it.
@@ -131,7 +133,8 @@ def draw_mix(target: float, rng: np.random.Generator) -> dict[str, float]:
     Returns:
         Strength per degradation; ``damage`` of it is ``target``.
     """
-    names = [str(name) for name in rng.permutation(list(DEGRADATIONS))[: rng.integers(1, 4)]]
+    others = [name for name in DEGRADATIONS if name != "noise"]
+    names = ["noise", *rng.permutation(others)[: rng.integers(0, 3)].tolist()]
     share = 1 - (1 - target) ** (1 / len(names))
     return {name: min(1.0, share / COSTS[name]) for name in names}
 

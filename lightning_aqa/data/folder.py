@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-
-from typing_extensions import Unpack
+from typing import Any
 
 from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG
-from lightning_aqa.data.base import AQADataModule, Loading
+from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.check import CorpusError
 from lightning_aqa.data.lists import JSON_LINES, entries_of
 from lightning_aqa.data.manifest import Clip, Manifest
@@ -64,7 +63,7 @@ class Folder(AQADataModule):
         recursive: Look into sub-folders too.
     """
 
-    def __init__(self, root: str, recursive: bool = True, **loading: Unpack[Loading]) -> None:
+    def __init__(self, root: str, recursive: bool = True, **loading: Any) -> None:
         super().__init__(**loading)
         self.root, self.recursive = root, recursive
 

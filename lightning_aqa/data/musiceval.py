@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from typing_extensions import Unpack
-
-from lightning_aqa.data.base import AQADataModule, Loading
+from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.check import CorpusError
 from lightning_aqa.data.lists import Ratings, Row, entries_of, parse_score, read_csv, unique_clips
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
@@ -141,7 +140,7 @@ class MusicEval(AQADataModule):
         "MusicEval": "Get it from the hub dataset BAAI/MusicEval or from the AudioMOS 2025 challenge, track 1."
     }
 
-    def __init__(self, root: str, extract_to: str | None = None, **loading: Unpack[Loading]) -> None:
+    def __init__(self, root: str, extract_to: str | None = None, **loading: Any) -> None:
         super().__init__(**loading)
         self.root, self.extract_to = root, extract_to
 

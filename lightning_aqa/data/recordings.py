@@ -102,8 +102,8 @@ class Recording:
         if self.other is not None and self.wrong > 0:
             other_T = set_level(self.other.render(rng, self.seconds, self.sample_rate), -23)
             clean_T = replace_end(clean_T, other_T, self.wrong)
-        # A quiet room under everything, as no recording is digital silence.
-        clean_T = clean_T + 10 ** (-75 / 20) * rng.normal(size=len(clean_T))
+        # A quiet room under everything: no recording is digital silence, and what a fault does to it can be heard.
+        clean_T = clean_T + 10 ** (-68 / 20) * rng.normal(size=len(clean_T))
         level = rng.uniform(-26, -20)
         mono_T = set_level(degrade(clean_T, self.strengths, self.sample_rate, rng) * _edges(len(clean_T)), level)
         return _widen(mono_T, self.sample_rate) if self.stereo else mono_T
@@ -129,7 +129,7 @@ def rng_for(seed: int, *names: str) -> np.random.Generator:
     """Make the generator of one thing, by its name: the same in any process and in whatever order things are made.
 
     Example:
-        >>> rng_for(0, "audio", "a.wav").integers(1000) == rng_for(0, "audio", "a.wav").integers(1000)
+        >>> int(rng_for(0, "audio", "a.wav").integers(1000)) == int(rng_for(0, "audio", "a.wav").integers(1000))
         True
     """
     digest = hashlib.sha256("\0".join(names).encode()).digest()

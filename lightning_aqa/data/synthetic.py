@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from typing_extensions import Unpack
+from typing import Any, Literal
 
 from lightning_aqa.data.aes_natural import read_aes_natural
-from lightning_aqa.data.base import AQADataModule, Loading
+from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.data.musiceval import read_musiceval
 from lightning_aqa.data.synthetic_corpus import write_corpus
@@ -36,7 +34,7 @@ class Synthetic(AQADataModule):
         num_systems: int = 12,
         seconds: tuple[float, float] = (2.0, 4.0),
         corpus_seed: int = 0,
-        **loading: Unpack[Loading],
+        **loading: Any,
     ) -> None:
         super().__init__(**loading)
         self.root, self.layout, self.num_clips, self.num_systems = root, layout, num_clips, num_systems

@@ -54,13 +54,13 @@ def write_corpus(
         seed: Of everything random.
 
     Returns:
-        ``root``.
+        ``root`` as an absolute path.
 
     Raises:
         ValueError: If a setting makes no corpus, or ``root`` holds something else.
     """
-    root = Path(root)
-    settings = Settings(num_clips, num_systems, seconds, sample_rate, seed)
+    root, (shortest, longest) = Path(root).resolve(), seconds
+    settings = Settings(num_clips, num_systems, (float(shortest), float(longest)), sample_rate, seed)
     _check_settings(settings, layout)
     stamp = _stamp(settings, layout)
     if not _is_there(root, stamp):
@@ -122,11 +122,10 @@ def _differences(found: str, expected: str) -> str:
     """Name what two stamps differ in."""
     try:
         old, new = json.loads(found), json.loads(expected)
-        return ", ".join(
-            f"{key} {old.get(key)} there, {value} asked for" for key, value in new.items() if old.get(key) != value
-        )
+        pairs = {key: (old.get(key), value) for key, value in new.items()}
     except (ValueError, AttributeError):
         return f"{STAMP} cannot be read"
+    return ", ".join(f"{key} is {there}, not {asked}" for key, (there, asked) in pairs.items() if there != asked)
 
 
 def _write(folder: Path, plan: Plan, seed: int) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
-
-from typing_extensions import Unpack
+from typing import Any, Literal
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.data.base import AQADataModule, Loading
+from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.check import CorpusError
 from lightning_aqa.data.columns import check_roles, choose_columns, make_axes
 from lightning_aqa.data.entries import Entry, long_clips, read_entries, wide_clips
@@ -132,7 +130,7 @@ class Table(AQADataModule):
         folds: int | None = None,
         fold: int | None = None,
         dev_fraction: float | None = None,
-        **loading: Unpack[Loading],
+        **loading: Any,
     ) -> None:
         super().__init__(**loading)
         check_roles(columns or {}, make_axes(axes))

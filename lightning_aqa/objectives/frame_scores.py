@@ -55,6 +55,8 @@ class FrameScores(PointwiseObjective):
         ValueError: If an option is negative or unknown; in ``loss``, if the head gives no frame scores.
     """
 
+    reads_scores_alone = False
+
     def __init__(self, weight: float = 1.0, space: Space = "points") -> None:
         super().__init__(weight, space)
         self.head_name = "The head"

@@ -10,6 +10,10 @@ from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differe
 
 # Means of ratings such as 3.2 and 3.0 do not lie exactly 0.2 apart in binary, least of all in float32.
 ROUNDING_SLACK = 1e-5
+# Pairs compared at a time: 64 MiB of float32, so a batch up to 4096 clips is one block.
+BLOCK_PAIRS = 2**24
+
+Join = Callable[[Tensor, Tensor], Tensor]
 
 
 def closest_gap(tolerance: float) -> float:
@@ -45,6 +49,7 @@ def pair_hinge(
     scores: Tensor,
     targets: Tensor,
     weights: Tensor | None = None,
+    join: Join | None = None,
     *,
     margin_scale: float = 0.0,
     margin: float = 0.0,
@@ -56,12 +61,14 @@ def pair_hinge(
         P = \{(i, j) : y_i - y_j > t\}
 
     A pair counts once, with i its better clip. A pair with a NaN target is in no P. Value and gradient are formed
-    together in two ``(B, B)`` buffers and a mask, and only the ``(B,)`` gradient is kept for the backward pass.
+    together, in two ``(B, B)`` buffers and a mask (in blocks of rows where B is in the thousands), and only the
+    ``(B,)`` gradient is kept for the backward pass.
 
     Args:
         scores: Predictions p, shape ``(B,)``, in score points.
         targets: Mean opinion scores y, shape ``(B,)``, in score points, of the dtype of ``scores``.
-        weights: w, shape ``(B, 1)`` (by the better clip of a pair) or ``(B, B)``, dimensionless; None is all ones.
+        weights: Weight of each clip, shape ``(B,)``, dimensionless; None is all ones.
+        join: Makes the weight w of a pair from those of its better and its other clip; None takes the better's.
         margin_scale: a, margin per score point of the pair's gap (dimensionless).
         margin: m, margin in score points.
         tolerance: t, the widest gap in score points at which a pair still counts as tied.
@@ -74,7 +81,7 @@ def pair_hinge(
         tensor(2.5000)
     """
     apply: Callable[..., Tensor] = _PairHinge.apply
-    return apply(scores, targets, weights, margin_scale, margin, closest_gap(tolerance))
+    return apply(scores, targets, weights, join, margin_scale, margin, closest_gap(tolerance))
 
 
 class _PairHinge(torch.autograd.Function):
@@ -85,29 +92,37 @@ class _PairHinge(torch.autograd.Function):
         ctx: FunctionCtx,
         scores_B: Tensor,
         targets_B: Tensor,
-        weights: Tensor | None,
+        weights_B: Tensor | None,
+        join: Join | None,
         margin_scale: float,
         margin: float,
         smallest_gap: float,
     ) -> Tensor:
         # With s = a y - p the hinge is s_i - s_j + m: one difference instead of two.
         shifted_B = torch.add(scores_B.neg(), targets_B, alpha=margin_scale)
-        hinge_BB = shifted_B.unsqueeze(1) - shifted_B
-        if margin:
-            hinge_BB.add_(margin)
-        # NaN compares false, so a clip without a target is masked whatever its score is.
+        raised_B = shifted_B + margin if margin else shifted_B
         lowered_B = targets_B - smallest_gap if smallest_gap else targets_B
-        mask_BB = lowered_B.unsqueeze(1) > targets_B
-        count = torch.count_nonzero(mask_BB).clamp_(min=1)
-        hinge_BB.masked_fill_(mask_BB.logical_not_(), 0.0).relu_()
-        slope_BB = hinge_BB.sign()
-        if weights is not None:
-            slope_BB.mul_(weights)
-        ctx.save_for_backward((slope_BB.sum(0) - slope_BB.sum(1)).div_(count))
-        return hinge_BB.mul_(slope_BB).sum().div_(count)
+        gradient_B = torch.zeros_like(shifted_B)
+        total, count = gradient_B.new_zeros(()), gradient_B.new_zeros((), dtype=torch.int64)
+        step = max(BLOCK_PAIRS // max(len(scores_B), 1), 1)
+        for rows in (slice(start, start + step) for start in range(0, max(len(scores_B), 1), step)):
+            hinge_RB = raised_B[rows].unsqueeze(1) - shifted_B
+            # NaN compares false, so a clip without a target is masked whatever its score is.
+            mask_RB = lowered_B[rows].unsqueeze(1) > targets_B
+            count.add_(torch.count_nonzero(mask_RB))
+            hinge_RB.masked_fill_(mask_RB.logical_not_(), 0.0).relu_()
+            slope_RB = hinge_RB.sign()
+            if weights_B is not None:
+                weights_R1 = weights_B[rows].unsqueeze(1)
+                slope_RB.mul_(join(weights_R1, weights_B) if join else weights_R1)
+            gradient_B[rows].sub_(slope_RB.sum(1))
+            gradient_B.add_(slope_RB.sum(0))
+            total.add_(hinge_RB.mul_(slope_RB).sum())
+        ctx.save_for_backward(gradient_B.div_(count.clamp_(min=1)))
+        return total.div_(count)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: BackwardCFunction, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         (gradient_B,) = ctx.saved_tensors
-        return grad_output * gradient_B, None, None, None, None, None
+        return grad_output * gradient_B, None, None, None, None, None, None

@@ -33,6 +33,10 @@ class PointwiseObjective(Objective, ABC):
         if self.space == "standardised":
             self.scale_A = pl_module.get_submodule("head").get_buffer("scale_A")
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the same where a split is validated without a fit."""
+        self.on_fit_start(trainer, pl_module)
+
     def scale(self) -> Tensor | float:
         """Return what errors in score points are divided by: one, or the scale of each axis, shape ``(A,)``."""
         if self.space == "points":
@@ -40,6 +44,6 @@ class PointwiseObjective(Objective, ABC):
         if self.scale_A is None:
             raise ValueError(
                 f"{type(self).__name__} with space='standardised' needs the head's scale, which it takes when a fit "
-                "starts; use space='points' outside of a Trainer."
+                "or a validation starts; use space='points' outside of a Trainer."
             )
         return self.scale_A

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_aqa.batch import Axis, Batch, Output
 from lightning_aqa.objectives.axes import AxisReduction, check_axis_reduction, reduce_axes
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.objectives.pairs import as_columns, check_at_least_zero, pair_hinge
+from lightning_aqa.objectives.pairs import Join, as_columns, check_at_least_zero, pair_hinge
 
 Quality = Literal["minmax", "interval", "none"]
 
@@ -75,19 +75,21 @@ def qamro_loss(
     """
     check_at_least_zero(margin_scale=margin_scale, preference_factor=preference_factor, tolerance=tolerance)
     scores_B, targets_B = as_columns(scores, targets)
-    weights: Tensor | None = None
+    weights_B: Tensor | None = None
+    join: Join | None = None
     if quality == "interval":
         table = interval_table(axis)
         targets_B = torch.where((targets_B >= 1) & (targets_B <= 10), targets_B, math.nan)
-        weights = _interval_weights(targets_B, table, preference_factor)
+        weights_B = _interval_weights(targets_B, table, preference_factor)
+        join = torch.maximum if preference_factor >= 1 else torch.minimum
     elif quality == "minmax":
-        weights = _minmax_weights(targets_B, preference_factor)
+        weights_B = _minmax_weights(targets_B, preference_factor)
     elif quality != "none":
         raise ValueError(f"quality must be 'minmax', 'interval' or 'none', got {quality!r}.")
     if margin is None:
-        return pair_hinge(scores_B, targets_B, weights, margin_scale=margin_scale, tolerance=tolerance)
+        return pair_hinge(scores_B, targets_B, weights_B, join, margin_scale=margin_scale, tolerance=tolerance)
     check_at_least_zero(margin=margin)
-    return pair_hinge(scores_B, targets_B, weights, margin=margin, tolerance=tolerance)
+    return pair_hinge(scores_B, targets_B, weights_B, join, margin=margin, tolerance=tolerance)
 
 
 def interval_table(axis: str | None) -> tuple[float, ...]:
@@ -102,19 +104,18 @@ def interval_table(axis: str | None) -> tuple[float, ...]:
 
 
 def _minmax_weights(targets_B: Tensor, preference_factor: float) -> Tensor:
-    """Weigh a pair by its better clip, shape ``(B, 1)``: that clip's quality is the higher one of the two."""
+    """Weigh clips by their place in the batch; the better clip of a pair has the higher quality of the two."""
     low = targets_B.nan_to_num(nan=math.inf).amin()
     high = targets_B.nan_to_num(nan=-math.inf).amax()
     weights_B = torch.addcdiv(torch.ones_like(low), targets_B - low, high - low, value=preference_factor - 1)
-    return weights_B.nan_to_num_(nan=1.0).unsqueeze(1)
+    return weights_B.nan_to_num_(nan=1.0)
 
 
 def _interval_weights(targets_B: Tensor, table: Sequence[float], preference_factor: float) -> Tensor:
-    """Weigh a pair by the higher of its two qualities, shape ``(B, B)``."""
-    index_B = targets_B.nan_to_num(nan=1.0).floor().clamp(1, 9).long() - 1
-    quality_B = targets_B.new_tensor(table)[index_B] / 9.5
-    quality_BB = torch.maximum(quality_B.unsqueeze(1), quality_B)
-    return quality_BB.mul_(preference_factor - 1).add_(1)
+    """Weigh clips by the table of their axis."""
+    index_B = targets_B.nan_to_num(nan=1.0).floor_().clamp_(1, 9).long() - 1
+    weights = [1 + (preference_factor - 1) * value / 9.5 for value in table]
+    return targets_B.new_tensor(weights)[index_B]
 
 
 class QAMRO(Objective):
@@ -167,10 +168,16 @@ class QAMRO(Objective):
             for name in self.axis_names:
                 interval_table(name)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Learn the same where a split is validated without a fit."""
+        self.on_fit_start(trainer, pl_module)
+
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the loss of the axes, reduced over them."""
         if self.quality == "interval" and self.axis_names is None:
-            raise ValueError("quality='interval' needs the names of the axes, which it learns when a fit starts.")
+            raise ValueError(
+                "quality='interval' needs the names of the axes, which it learns when a fit or a validation starts."
+            )
         losses = [
             qamro_loss(
                 output.scores[:, a],

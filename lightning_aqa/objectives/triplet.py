@@ -98,6 +98,8 @@ class Triplet(Objective):
         ValueError: If an option is negative; when a fit starts, if there is no such axis.
     """
 
+    reads_scores_alone = False
+
     def __init__(
         self,
         weight: float = 0.2,

@@ -254,21 +254,23 @@ def aes_features(aes_natural):
 # Both
 
 
-@pytest.mark.parametrize("layout", ["musiceval", "aes_natural"])
-def test_a_corpus_is_the_same_bytes_in_another_process(tmp_path, layout):
-    here = write_corpus(tmp_path / "here", layout, **SMALL)
+def test_a_corpus_is_the_same_bytes_in_another_process(tmp_path):
     code = (
         "import sys; from lightning_aqa.data.synthetic_corpus import write_corpus; "
-        f"write_corpus(sys.argv[1], {layout!r}, **{SMALL!r})"
+        f"[write_corpus(f'{{sys.argv[1]}}/{{name}}', name, **{SMALL!r}) for name in ('musiceval', 'aes_natural')]"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "123", "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "there")], check=True, env=environment, capture_output=True
-    )
-    assert _hashes(here) == _hashes(tmp_path / "there")
-    other = write_corpus(tmp_path / "other", layout, **SMALL, seed=1)
-    same = _hashes(here).items() & _hashes(other).items()
-    assert not {name for name, _ in same if name.endswith((".wav", ".flac", ".jsonl", "train_mos_list.txt"))}
+    command = [sys.executable, "-c", code, str(tmp_path / "there")]
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    for name in ("musiceval", "aes_natural"):
+        write_corpus(tmp_path / "here" / name, name, **SMALL)
+    assert _hashes(tmp_path / "here") == _hashes(tmp_path / "there")
+
+
+def test_another_seed_makes_another_corpus(tmp_path):
+    one, other = (_hashes(write_corpus(tmp_path / str(seed), "musiceval", **SMALL, seed=seed)) for seed in (0, 1))
+    assert one.keys() == other.keys()
+    assert not one.items() & other.items()
 
 
 @pytest.mark.parametrize("plan", [plan_musiceval, plan_aes_natural])
@@ -285,6 +287,8 @@ def test_a_corpus_that_is_there_is_left_alone(tmp_path, monkeypatch):
     root = write_corpus(tmp_path / "corpus", "musiceval", **SMALL)
     monkeypatch.setattr(synthetic_corpus, "_write", None)
     assert write_corpus(root, "musiceval", **SMALL) == root
+    monkeypatch.chdir(root)
+    assert write_corpus(".", "musiceval", **SMALL) == root
 
 
 def test_the_stamp_says_what_the_corpus_is_made_from_and_that_it_is_simulated(tmp_path):

@@ -38,8 +38,8 @@ def test_sounds_are_cut_off_outside_of_the_mix():
 
 def test_band_pass_keeps_its_band():
     power, frequency = _spectrum(band_pass(np.random.default_rng(0).normal(size=RATE), 1000, 2000, RATE))
-    inside = (frequency > 1000) & (frequency < 2000)
-    assert power[inside].sum() > 0.8 * power.sum()
+    inside, far = (frequency > 1000) & (frequency < 2000), (frequency < 400) | (frequency > 4500)
+    assert power[far].mean() < 0.02 * power[inside].mean()
 
 
 @pytest.mark.parametrize("lead", INSTRUMENTS)
@@ -66,9 +66,9 @@ def test_every_part_of_a_tune_can_be_heard(layer):
 
 def test_a_fast_tune_has_more_notes_than_a_slow_one():
     def onsets(tempo):
-        tune = Tune(("drums",), "piano", tempo, "major", 60)
+        tune = Tune(("bass",), "piano", tempo, "major", 60)
         level = _modulation(play(tune, np.random.default_rng(0), 3.0, RATE))
-        return int(np.sum(np.diff(level) > 15))
+        return int(np.sum(np.diff(level) > 6))
 
     assert onsets("fast") > 1.5 * onsets("slow")
 

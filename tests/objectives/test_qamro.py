@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lightning_aqa.batch import Axis
+from lightning_aqa.objectives import pairs
 from lightning_aqa.objectives.qamro import INTERVAL_QUALITY, QAMRO, qamro_loss
 
 GOLDEN = Path(__file__).resolve().parents[1] / "fixtures" / "qamro"
@@ -138,6 +139,19 @@ def test_qamro_takes_columns():
     assert qamro_loss(scores[:, None], targets[:, None]) == qamro_loss(scores, targets)
 
 
+@pytest.mark.parametrize("quality", ["minmax", "interval", "none"])
+def test_qamro_does_not_depend_on_the_blocks_that_a_large_batch_is_cut_into(monkeypatch, quality):
+    scores, targets = random_pair(11, seed=7, missing=2)
+    options = {"quality": quality, "axis": "PC", "tolerance": 0.25}
+    whole = qamro_loss(scores, targets, **options)
+    # Blocks of 4, 4 and 3 rows.
+    monkeypatch.setattr(pairs, "BLOCK_PAIRS", 4 * 11)
+    cut = qamro_loss(scores, targets, **options)
+    torch.testing.assert_close(cut, whole, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(loss, scores)[0] for loss in (cut, whole)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-14)
+
+
 def test_qamro_counts_neither_ties_nor_pairs_within_the_tolerance():
     # 4.2 - 4.0 is a bit above 0.2 in binary, and a tie at a tolerance of 0.2 all the same.
     scores, targets = torch.tensor([1.0, 1.0, 1.0]), torch.tensor([4.0, 4.2, 5.0])
@@ -226,9 +240,10 @@ def test_qamro_class_reduces_over_the_axes_that_are_rated(make_step, reduction, 
     assert QAMRO(axis_reduction=reduction).loss(*make_step(scores, targets)).item() == pytest.approx(expected)
 
 
-def test_qamro_class_takes_the_table_of_each_axis_from_the_module(make_step, make_module):
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_validation_start"])
+def test_qamro_class_takes_the_table_of_each_axis_from_the_module(make_step, make_module, hook):
     objective = QAMRO(quality="interval")
-    objective.on_fit_start(None, make_module([Axis("PQ", "", 0, 10), Axis("PC", "", 0, 10)]))
+    getattr(objective, hook)(None, make_module([Axis("PQ", "", 0, 10), Axis("PC", "", 0, 10)]))
     targets = [[1.5, 1.5], [6.5, 6.5]]
     # Hinge 1; quality 1 on PQ, and on PC the higher of 8.5 for [1, 2) and 5.5 for [6, 7), over 9.5.
     expected = 7.0 + (1 + 6 * 8.5 / 9.5)
@@ -241,7 +256,7 @@ def test_qamro_class_refuses_an_axis_without_a_table_when_the_fit_starts(make_mo
 
 
 def test_qamro_class_refuses_intervals_before_it_knows_the_axes(make_step):
-    with pytest.raises(ValueError, match="learns when a fit starts"):
+    with pytest.raises(ValueError, match="learns when a fit or a validation starts"):
         QAMRO(quality="interval").loss(*make_step([[1.0]], [[1.0]]))
 
 

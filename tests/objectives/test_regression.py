@@ -57,9 +57,10 @@ def test_regression_gives_unrated_clips_no_gradient():
     assert scores.grad.tolist() == [[0.0, 2.0]]
 
 
-def test_regression_in_standardised_space_divides_by_the_scale_of_the_head(make_step, make_module):
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_validation_start"])
+def test_regression_in_standardised_space_divides_by_the_scale_of_the_head(make_step, make_module, hook):
     module, objective = make_module(AXES), Regression(space="standardised", axis_reduction="sum")
-    objective.on_fit_start(None, module)
+    getattr(objective, hook)(None, module)
     module.head.fit_scale(torch.zeros(2), torch.tensor([0.5, 2.0]))
     # Errors 1 and 2 over scales 0.5 and 2: squares 4 and 1.
     assert objective.loss(*make_step([[2.0, 3.0]], [[1.0, 1.0]])).item() == pytest.approx(5.0)

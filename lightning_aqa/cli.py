@@ -26,7 +26,7 @@ from lightning_aqa.distributed import shut_down
 from lightning_aqa.module import AQAModule
 from lightning_aqa.monitor import direction_of
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.parser import DEBUG, Parser
+from lightning_aqa.parser import DEBUG, Parser, raised
 from lightning_aqa.parts import import_parts
 from lightning_aqa.run import choose_run_folder, set_up_wandb, sync_hint
 
@@ -153,6 +153,14 @@ _HELP = {
 }
 
 
+_MEANT = (
+    ".*does not have many workers.*",  # a user's choice
+    ".*in eval mode at the start of training.*",  # frozen parts are
+    ".*custom batch sampler.*",  # ours drops nothing
+    ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # inside Lightning
+)
+
+
 def _plain_axes(data: AQADataModule) -> list[list[Any]]:
     """List the axes plainly, as checkpoints keep them; audio without ratings has none until its model is loaded."""
     return [list(axis) for axis in data.axes] or [["score", "Score", 0.0, 1.0]]
@@ -160,8 +168,9 @@ def _plain_axes(data: AQADataModule) -> list[list[Any]]:
 
 def _quiet() -> None:
     """Keep what Lightning tells about itself off the screen; what it warns of stays, but for what is meant here."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*module.s. in eval mode.*", ".*custom batch sampler.*"):
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _MEANT:
         warnings.filterwarnings("ignore", message=message)
 
 
@@ -180,7 +189,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if os.environ.get(DEBUG):
             raise
-        sys.stderr.write(f"error: {str(error).strip()}\n({DEBUG}=1 shows where it comes from.)\n")
+        sys.stderr.write(f"error: {raised(error)}\n({DEBUG}=1 shows where it comes from.)\n")
         return 2
     if cli.is_offline and cli.trainer.is_global_zero:
         print(sync_hint(cli.folder))

@@ -7,11 +7,16 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.encoders.base import Encoder
+from lightning_aqa.heads.base import Head
+from lightning_aqa.objectives.base import Objective
 
 DEBUG = "LIGHTNING_AQA_DEBUG"
 NOISE = ("Does not validate against any", "Subtypes:", "Expected a <class 'NoneType'>", "Errors:", "Given value type:")
@@ -36,51 +41,62 @@ class Parser(LightningArgumentParser):
         """Print what was wrong and the nearest valid name, and exit with code 2."""
         if os.environ.get(DEBUG) or not self.exit_on_error:
             super().error(message, ex)
-        lines = [line.strip() for line in message.splitlines() if line.strip() and not any(n in line for n in NOISE)]
-        text = re.sub(r"\s+", " ", " ".join(dict.fromkeys(line.lstrip("- ") for line in lines)))
-        sys.stderr.write(f"error: {text}{did_you_mean(text, self)}\n")
+        options = [option.lstrip("-") for option in self._option_string_actions]
+        sys.stderr.write(f"error: {readable(message, options)}\n")
         self.exit(2)
 
 
-def did_you_mean(message: str, parser: LightningArgumentParser) -> str:
-    """Find the valid name nearest to one that a message complains of."""
-    options = {option.lstrip("-") for option in parser._option_string_actions}
-    for wrong, names in [*_suspects(message, options)]:
-        nearest = suggest(wrong, names)
-        if nearest:
-            return f" Did you mean '{nearest}'?"
-    return ""
+def readable(message: str, options: Sequence[str]) -> str:
+    """Rewrite jsonargparse's message as one line that ends in the nearest valid name.
+
+    Args:
+        message: What jsonargparse says, over many lines.
+        options: Names of the options of this parser.
+    """
+    text = " ".join(line.strip(" -") for line in message.splitlines() if not any(noise in line for noise in NOISE))
+    text = re.sub(r"\s+", " ", re.sub(r"Given value:.*?(?=Parser key|Problem with|$)", "", text)).strip()
+    key = next(iter(re.findall(r'Parser key "([\w.]+)"', text)), "")
+    if found := re.search(r"unrecognized arguments: (.*)", text):
+        wrong = re.findall(r"--([\w.+]+)", found[1])
+        return f"unknown option {found[1]}.{_hint(wrong[0] if wrong else found[1], options)}"
+    if found := re.search(r"class_path '([\w.]+)'.*Option '([\w.]+)' is not accepted", text):
+        names = _parameters(found[1])
+        return f"{found[1].rsplit('.', 1)[-1]} has no option '{found[2]}'.{_hint(found[2], names)}"
+    if found := re.search(r"Option '([\w.]+)' is not accepted.*class_path='([\w.]+)'", text):
+        return f"{found[2].rsplit('.', 1)[-1]} has no option '{found[1]}'.{_hint(found[1], _parameters(found[2]))}"
+    if found := re.search(r"Expected a dot import path string: (\S+)", text):
+        return f"--{key}: there is no class '{found[1]}'.{_hint(found[1], _parts())}"
+    if found := re.search(r"invalid choice: '(\w+)' \(choose from (.*)\)", text):
+        return f"{text}.{_hint(found[1], re.findall(r'[a-z]+', found[2]))}"
+    text = re.sub(r"Parser key \"[\w.]+\": Problem with given class_path '[\w.]+\.(\w+)': ", r"\1: ", text)
+    return re.sub(r'Parser key "([\w.]+)": ', r"\1: ", text)
 
 
-def suggest(wrong: str, names: Iterable[str]) -> str:
-    """Return the nearest of some names, or an empty string if none is near."""
-    by_last = {name.rsplit(".", 1)[-1].lower(): name for name in names}
+def raised(error: Exception) -> str:
+    """Return what a part said when it was built, without what jsonargparse wraps around it."""
+    text = re.sub(r"^Call to compute_fn of link .*? failed: ", "", str(error).strip(), flags=re.DOTALL)
+    if "\nErrors:\n" not in text:
+        return text
+    inner = text.split("\nErrors:\n", 1)[1].split("\nGiven value", 1)[0]
+    return "\n".join(line.strip(" -") for line in inner.splitlines() if not any(noise in line for noise in NOISE))
+
+
+def _hint(wrong: str, names: Iterable[str]) -> str:
+    """Name the nearest of some names, in a sentence, if one is near."""
+    by_last = {name.rsplit(".", 1)[-1].lower(): name for name in sorted(names, key=len, reverse=True)}
     near = difflib.get_close_matches(wrong.rsplit(".", 1)[-1].lower(), by_last, n=1, cutoff=0.6)
-    return by_last[near[0]] if near else ""
-
-
-def _suspects(message: str, options: set[str]) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yield each name that a message calls wrong, beside the names that were possible there."""
-    for path in re.findall(r"[\w.]+\.[A-Z]\w+", message):
-        for wrong in re.findall(r"'([\w.]+)'", message):
-            yield wrong, _parameters(path)
-    for wrong in re.findall(r"--([\w.+]+)", message) + re.findall(r"'([\w.]+)'", message):
-        yield wrong, options
-        yield wrong, _subclasses()
+    return f" Did you mean '{by_last[near[0]]}'?" if near else ""
 
 
 def _parameters(class_path: str) -> list[str]:
-    """List the constructor arguments of a class that is already imported."""
+    """List the constructor arguments of a class that is already imported, those of its bases included."""
     module, _, name = class_path.rpartition(".")
     found = getattr(sys.modules.get(module), name, None)
-    return list(inspect.signature(found).parameters) if inspect.isclass(found) else []
+    bases = inspect.getmro(found) if inspect.isclass(found) else ()
+    own = [base for base in bases if base.__module__.startswith("lightning_aqa") or base is found]
+    return [name for base in own for name in inspect.signature(base).parameters]
 
 
-def _subclasses() -> list[str]:
+def _parts() -> list[str]:
     """List the parts that can be named: encoders, heads, objectives and corpora."""
-    from lightning_aqa.data.base import AQADataModule
-    from lightning_aqa.encoders.base import Encoder
-    from lightning_aqa.heads.base import Head
-    from lightning_aqa.objectives.base import Objective
-
     return [part.__name__ for base in (AQADataModule, Encoder, Head, Objective) for part in base.__subclasses__()]

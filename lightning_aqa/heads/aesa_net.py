@@ -7,26 +7,56 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lightning_aqa.batch import Axis, Features, Output
 from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.pooling import LayerMix, masked_mean
 
 
-def run_packed(lstm: nn.LSTM, frames: Tensor, mask: Tensor) -> Tensor:
-    """Run a recurrent network over the valid frames of each clip, so that its backward direction starts at their end.
+def reverse_valid(frames: Tensor, mask: Tensor) -> Tensor:
+    """Reverse the valid frames of each clip in time and leave the padding where it is.
 
     Args:
-        lstm: Network with ``batch_first=True``.
         frames: Frames, shape ``(B, F, D)``.
-        mask: True where valid, shape ``(B, F)``, bool; the valid frames of a row come first and are at least one.
+        mask: True where valid, shape ``(B, F)``, bool; the valid frames of a row come first.
 
     Returns:
-        Its outputs, shape ``(B, F, E)``; zeros at padded frames.
+        Reversed frames, shape ``(B, F, D)``.
+
+    Example:
+        >>> frames, mask = torch.tensor([[[1], [2], [3], [0]]]), torch.tensor([[True, True, True, False]])
+        >>> reverse_valid(frames, mask).flatten()
+        tensor([3, 2, 1, 0])
     """
-    packed = pack_padded_sequence(frames, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
-    return pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=frames.shape[1])[0]
+    place_F = torch.arange(frames.shape[1], device=frames.device)
+    place_BF = torch.where(mask, mask.sum(dim=1, keepdim=True) - 1 - place_F, place_F)
+    return frames.gather(1, place_BF[..., None].expand_as(frames))
+
+
+class BLSTM(nn.Module):
+    """Run a bidirectional LSTM whose backward direction starts at each clip's last valid frame.
+
+    It computes what ``torch.nn.LSTM`` computes on packed sequences, whose gradient takes time quadratic in their length on
+    a CPU (44 s against 1 s for 16 clips of 30 s).
+
+    Args:
+        input_width: Width of an input frame.
+        width: Width of each direction.
+        num_layers: Number of layers.
+    """
+
+    def __init__(self, input_width: int, width: int, num_layers: int) -> None:
+        super().__init__()
+        sizes = [input_width] + [2 * width] * (num_layers - 1)
+        self.ahead = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in sizes)
+        self.back = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in sizes)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Map frames ``(B, F, D)`` under a prefix mask ``(B, F)`` to both directions, ``(B, F, 2 width)``."""
+        for ahead, back in zip(self.ahead, self.back, strict=True):
+            back_BFE = reverse_valid(back(reverse_valid(frames, mask))[0], mask)
+            frames = torch.cat([ahead(frames)[0], back_BFE], dim=-1)
+        return frames
 
 
 class AESANet(Head):
@@ -93,7 +123,7 @@ class AESANet(Head):
         self.register_buffer("span_A", torch.tensor([float(axis.high - axis.low) for axis in self.axes]))
         self.mix = LayerMix(num_layers)
         self.adapter = nn.Linear(width, adapter_width)
-        self.lstm = nn.LSTM(adapter_width, lstm_width, num_layers=2, bidirectional=True, batch_first=True)
+        self.lstm = BLSTM(adapter_width, lstm_width, num_layers=2)
         self.shared = nn.Sequential(nn.Linear(2 * lstm_width, shared_width), nn.Dropout(dropout), nn.ReLU())
         branches = nn.ModuleList(_Branch(shared_width, num_heads) for _ in self.axes)
         self.branches = cast("Sequence[_Branch]", branches)
@@ -111,7 +141,7 @@ class AESANet(Head):
         mask_BF, device = features.frame_mask, features.layers.device.type
         adapted_BFE = self.adapter(self.mix(features.layers))
         with torch.autocast(device, enabled=False):
-            recurrent_BFE = run_packed(self.lstm, adapted_BFE.float(), mask_BF)
+            recurrent_BFE = self.lstm(adapted_BFE.float(), mask_BF)
         shared_BFE = self.shared(recurrent_BFE)
         unit_BFA = torch.stack([branch(shared_BFE, mask_BF) for branch in self.branches], dim=-1)
         frame_scores_BFA = (self.low_A + self.span_A * unit_BFA).masked_fill(~mask_BF[..., None], 0.0)

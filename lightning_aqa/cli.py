@@ -189,7 +189,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if os.environ.get(DEBUG):
             raise
-        sys.stderr.write(f"error: {raised(error)}\n({DEBUG}=1 shows where it comes from.)\n")
+        sys.stderr.write(f"error: {raised(error)}\n")
         return 2
     if cli.is_offline and cli.trainer.is_global_zero:
         print(sync_hint(cli.folder))

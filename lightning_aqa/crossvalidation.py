@@ -23,8 +23,8 @@ POOLED = "test"
 
 def wants_folds(settings: Namespace) -> bool:
     """Tell whether the data asks for all of its folds: ``folds`` is set and ``fold`` is null."""
-    arguments = settings.data.get("init_args") or Namespace()
-    return arguments.get("folds") is not None and arguments.get("fold") is None
+    arguments = settings.data.get("init_args")
+    return arguments is not None and arguments.get("folds") is not None and arguments.get("fold") is None
 
 
 def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as functional
 from torch import Tensor
+from torch.distributed.nn import functional
 
 from lightning_aqa.batch import Batch, Output
+
+_all_gather: Callable[[Tensor], Sequence[Tensor]] = functional.all_gather
 
 
 def num_processes() -> int:
@@ -39,7 +42,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     largest = torch.stack(shapes).amax(0).tolist()
     padded = _pad_to(rows, largest)
     if rows.is_floating_point() and rows.requires_grad:
-        parts = list(functional.all_gather(padded.contiguous()))
+        parts = list(_all_gather(padded.contiguous()))
     else:
         parts = [torch.zeros_like(padded) for _ in range(num_ranks)]
         dist.all_gather(parts, padded.contiguous())

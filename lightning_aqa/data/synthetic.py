@@ -8,7 +8,7 @@ from lightning_aqa.data.aes_natural import read_aes_natural
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.data.musiceval import read_musiceval
-from lightning_aqa.data.synthetic_corpus import write_corpus
+from lightning_aqa.data.synthesis.corpus import write_corpus
 
 
 class Synthetic(AQADataModule):

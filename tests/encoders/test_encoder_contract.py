@@ -26,7 +26,9 @@ SECONDS = [2.0, 0.05, 0.7, 1.0, 0.333, 1.999, 0.064, 1.5]
 
 def _encoder_classes() -> set[type[Encoder]]:
     package = lightning_aqa.encoders
-    modules = [importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)]
+    modules = [
+        importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
+    ]
     members = [member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)]
     return {member for member in members if issubclass(member, Encoder) and not inspect.isabstract(member)}
 
@@ -132,7 +134,9 @@ def test_every_parameter_receives_a_gradient(encoder):
         assert not layers.requires_grad
         return
     (layers * torch.randn(layers.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
-    without = [name for name, p in parameters.items() if p.grad is None or not p.grad.any() or not p.grad.isfinite().all()]
+    without = [
+        name for name, p in parameters.items() if p.grad is None or not p.grad.any() or not p.grad.isfinite().all()
+    ]
     assert without == []
 
 

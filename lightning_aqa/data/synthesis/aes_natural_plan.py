@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from lightning_aqa.data.aes_natural import AXES, COLUMNS, EVALUATION, EVALUATION_LIST, LISTS
 from lightning_aqa.data.aes_sources import CHALLENGE, EVALUATION_FOLDER, PLACEHOLDER, SOURCES
-from lightning_aqa.data.degradations import draw_mix
-from lightning_aqa.data.listeners import Panel
-from lightning_aqa.data.recordings import Plan, Recording, Settings, System, draw_systems, rng_for
-from lightning_aqa.data.synthetic_sources import MUSDB18, ROTA, STEMS, Source, draw_code
-from lightning_aqa.data.textures import Scene, draw_scene
-from lightning_aqa.data.tunes import Tune
+from lightning_aqa.data.synthesis.degradations import draw_mix
+from lightning_aqa.data.synthesis.listeners import Panel
+from lightning_aqa.data.synthesis.recordings import Plan, Recording, Settings, System, draw_systems, rng_for
+from lightning_aqa.data.synthesis.sources import MUSDB18, ROTA, STEMS, Source, draw_code
+from lightning_aqa.data.synthesis.textures import Scene, draw_scene
+from lightning_aqa.data.synthesis.tunes import Tune
 
 NUM_LISTENERS = 10
 # The one file that the real corpus lacks: its readers take the domain of each evaluation system from the user.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_aqa.data.signals import Waveform, add_at
+from lightning_aqa.data.synthesis.signals import Waveform, add_at
 
 
 class Instrument(NamedTuple):

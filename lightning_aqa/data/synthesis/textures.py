@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from lightning_aqa.data.signals import Waveform, add_at, band_pass, set_level
-from lightning_aqa.data.tunes import Tune
-from lightning_aqa.data.voices import Voice
+from lightning_aqa.data.synthesis.signals import Waveform, add_at, band_pass, set_level
+from lightning_aqa.data.synthesis.tunes import Tune
+from lightning_aqa.data.synthesis.voices import Voice
 
 
 class Scene(Protocol):

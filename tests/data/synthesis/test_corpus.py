@@ -14,13 +14,13 @@ import soundfile
 import soxr
 from scipy.stats import spearmanr
 
-from lightning_aqa.data import synthetic_corpus
+from lightning_aqa.data.synthesis import corpus
 from lightning_aqa.data.aes_natural import COLUMNS, read_aes_natural
 from lightning_aqa.data.musiceval import read_musiceval
-from lightning_aqa.data.recordings import Settings
-from lightning_aqa.data.synthetic_aes_natural import SYSTEM_DOMAINS, plan_aes_natural
-from lightning_aqa.data.synthetic_corpus import STAMP, write_corpus
-from lightning_aqa.data.synthetic_musiceval import plan_musiceval
+from lightning_aqa.data.synthesis.aes_natural_plan import SYSTEM_DOMAINS, plan_aes_natural
+from lightning_aqa.data.synthesis.corpus import STAMP, write_corpus
+from lightning_aqa.data.synthesis.musiceval_plan import plan_musiceval
+from lightning_aqa.data.synthesis.recordings import Settings
 
 SMALL = {"num_clips": 40, "num_systems": 4, "seconds": (0.5, 0.6)}
 
@@ -256,7 +256,7 @@ def aes_features(aes_natural):
 
 def test_a_corpus_is_the_same_bytes_in_another_process(tmp_path):
     code = (
-        "import sys; from lightning_aqa.data.synthetic_corpus import write_corpus; "
+        "import sys; from lightning_aqa.data.synthesis.corpus import write_corpus; "
         f"[write_corpus(f'{{sys.argv[1]}}/{{name}}', name, **{SMALL!r}) for name in ('musiceval', 'aes_natural')]"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "123", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -285,7 +285,7 @@ def test_a_clip_does_not_depend_on_the_clips_before_it(plan):
 
 def test_a_corpus_that_is_there_is_left_alone(tmp_path, monkeypatch):
     root = write_corpus(tmp_path / "corpus", "musiceval", **SMALL)
-    monkeypatch.setattr(synthetic_corpus, "_write", None)
+    monkeypatch.setattr(corpus, "_write", None)
     assert write_corpus(root, "musiceval", **SMALL) == root
     monkeypatch.chdir(root)
     assert write_corpus(".", "musiceval", **SMALL) == root
@@ -310,7 +310,7 @@ def test_an_interrupted_corpus_leaves_nothing_and_is_redone(tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthetic_corpus, "_write_audio", interrupt)
+        patch.setattr(corpus, "_write_audio", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_corpus(tmp_path / "corpus", "musiceval", **SMALL)
     assert list(tmp_path.iterdir()) == []
@@ -320,13 +320,13 @@ def test_an_interrupted_corpus_leaves_nothing_and_is_redone(tmp_path, monkeypatc
 
 def test_a_run_that_comes_second_takes_the_corpus_of_the_first(tmp_path, monkeypatch):
     first = _hashes(write_corpus(tmp_path / "first", "musiceval", **SMALL))
-    write = synthetic_corpus._write
+    write = corpus._write
 
     def write_while_another_run_finishes(folder, plan, seed):
         write(folder, plan, seed)
         (tmp_path / "first").rename(tmp_path / "corpus")
 
-    monkeypatch.setattr(synthetic_corpus, "_write", write_while_another_run_finishes)
+    monkeypatch.setattr(corpus, "_write", write_while_another_run_finishes)
     root = write_corpus(tmp_path / "corpus", "musiceval", **SMALL)
     assert _hashes(root) == first
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_aqa.data.signals import Waveform, add_at, band_pass, set_level
+from lightning_aqa.data.synthesis.signals import Waveform, add_at, band_pass, set_level
 
 # First four formants, in Hz, of six vowels of an adult; a higher voice scales them up.
 VOWELS = (

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.data.listeners import Panel, true_scores
+from lightning_aqa.data.synthesis.listeners import Panel, true_scores
 
 AXES = (Axis("MI", "Musical impression", 1, 5), Axis("TA", "Textual alignment", 1, 5))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lightning_aqa.data.signals import Waveform, rms
+from lightning_aqa.data.synthesis.signals import Waveform, rms
 
 Degradation = Callable[[Waveform, float, int, np.random.Generator], Waveform]
 

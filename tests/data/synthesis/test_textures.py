@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from lightning_aqa.data.signals import add_at, band_pass, rms, set_level
-from lightning_aqa.data.textures import SOUNDS, Ambience, draw_scene
-from lightning_aqa.data.tunes import INSTRUMENTS, LAYERS, Tune, note, play
-from lightning_aqa.data.voices import Voice
+from lightning_aqa.data.synthesis.signals import add_at, band_pass, rms, set_level
+from lightning_aqa.data.synthesis.textures import SOUNDS, Ambience, draw_scene
+from lightning_aqa.data.synthesis.tunes import INSTRUMENTS, LAYERS, Tune, note, play
+from lightning_aqa.data.synthesis.voices import Voice
 
 RATE = 16000
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_aqa.data.degradations import damage, degrade, draw_mix, replace_end
-from lightning_aqa.data.listeners import true_scores
-from lightning_aqa.data.signals import Waveform, set_level
-from lightning_aqa.data.textures import Scene
+from lightning_aqa.data.synthesis.degradations import damage, degrade, draw_mix, replace_end
+from lightning_aqa.data.synthesis.listeners import true_scores
+from lightning_aqa.data.synthesis.signals import Waveform, set_level
+from lightning_aqa.data.synthesis.textures import Scene
 
 
 @dataclass(frozen=True)

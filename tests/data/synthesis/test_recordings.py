@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from lightning_aqa.data.degradations import damage
-from lightning_aqa.data.recordings import Recording, System, draw_systems, rng_for
-from lightning_aqa.data.textures import Ambience
-from lightning_aqa.data.tunes import Tune
+from lightning_aqa.data.synthesis.degradations import damage
+from lightning_aqa.data.synthesis.recordings import Recording, System, draw_systems, rng_for
+from lightning_aqa.data.synthesis.textures import Ambience
+from lightning_aqa.data.synthesis.tunes import Tune
 
 TUNE = Tune(("melody",), "piano", "fast", "major", 60)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lightning_aqa.data.listeners import Panel
 from lightning_aqa.data.musiceval_files import AXES, CHALLENGE, DEMO_SYSTEMS
-from lightning_aqa.data.recordings import Plan, Recording, Settings, System, draw_systems, rng_for
-from lightning_aqa.data.tunes import Tune
+from lightning_aqa.data.synthesis.listeners import Panel
+from lightning_aqa.data.synthesis.recordings import Plan, Recording, Settings, System, draw_systems, rng_for
+from lightning_aqa.data.synthesis.tunes import Tune
 
 FOLDER = "MusicEval-full"
 NUM_LISTENERS = 14

@@ -14,10 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from lightning_aqa.data.recordings import Plan, Recording, Settings
-from lightning_aqa.data.synthetic_aes_natural import count_evaluation, plan_aes_natural
-from lightning_aqa.data.synthetic_musiceval import plan_musiceval
-from lightning_aqa.data.synthetic_sources import ROTA
+from lightning_aqa.data.synthesis.aes_natural_plan import count_evaluation, plan_aes_natural
+from lightning_aqa.data.synthesis.musiceval_plan import plan_musiceval
+from lightning_aqa.data.synthesis.recordings import Plan, Recording, Settings
+from lightning_aqa.data.synthesis.sources import ROTA
 
 Layout = Literal["musiceval", "aes_natural"]
 STAMP = "synthetic.json"

@@ -3,9 +3,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lightning_aqa.data.degradations import COSTS, DEGRADATIONS, damage, degrade, draw_mix, replace_end
-from lightning_aqa.data.signals import rms
-from lightning_aqa.data.tunes import Tune, play
+from lightning_aqa.data.synthesis.degradations import COSTS, DEGRADATIONS, damage, degrade, draw_mix, replace_end
+from lightning_aqa.data.synthesis.signals import rms
+from lightning_aqa.data.synthesis.tunes import Tune, play
 
 RATE = 16000
 STRENGTHS = (0.2, 0.5, 1.0)

@@ -41,7 +41,7 @@ def load_module(path: str | Path) -> AQAModule:
 
 
 def load_weights(module: AQAModule, path: str | Path) -> None:
-    """Take the weights of a checkpoint, and nothing else of it.
+    """Take the weights of a checkpoint, its constants of scores and features included, and nothing else of it.
 
     Raises:
         ValueError: If the weights are not those of this model; the first few names are given.
@@ -54,6 +54,7 @@ def load_weights(module: AQAModule, path: str | Path) -> None:
         shown = ", ".join(sorted(wrong)[:5])
         raise ValueError(f"{path}: {len(wrong)} weights are not those of this model, among them {shown}.")
     module.load_state_dict(weights)
+    module.is_fresh = False
 
 
 def warn_of_differences(path: str | Path, model: Namespace, *, is_fit: bool) -> None:

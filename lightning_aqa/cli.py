@@ -55,6 +55,7 @@ class AQACLI(LightningCLI):
                 "enable_model_summary": False,
                 "enable_progress_bar": sys.stderr.isatty(),
                 "log_every_n_steps": 1,
+                "max_epochs": 100,
             },
             args=list(args) if args is not None else None,
         )
@@ -101,6 +102,7 @@ class AQACLI(LightningCLI):
         super().instantiate_classes()
         if checkpoint and self.subcommand != "fit":
             self.model = load_module(checkpoint)
+            self.config_init[self.subcommand].ckpt_path = None  # loaded already
         if self.settings.init_from:
             load_weights(self.model, self.settings.init_from)
 
@@ -154,9 +156,11 @@ _HELP = {
 
 
 _MEANT = (
+    ".*LightningCLI's args parameter is intended.*",  # main(args) is how tests and notebooks call it
     ".*does not have many workers.*",  # a user's choice
     ".*in eval mode at the start of training.*",  # frozen parts are
     ".*custom batch sampler.*",  # ours drops nothing
+    ".*predict returned None.*",  # the table is in module.predictions
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # inside Lightning
 )
 
@@ -170,6 +174,7 @@ def _quiet() -> None:
     """Keep what Lightning tells about itself off the screen; what it warns of stays, but for what is meant here."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about Lightning's own calls
     for message in _MEANT:
         warnings.filterwarnings("ignore", message=message)
 

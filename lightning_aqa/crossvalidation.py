@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.checkpoints import read_checkpoint
-from lightning_aqa.metrics.levels import evaluate, to_json
+from lightning_aqa.metrics.levels import MEAN, evaluate, to_json
 from lightning_aqa.pictures import draw_run
 from lightning_aqa.predictions import Predictions, read_predictions, write_predictions
 from lightning_aqa.screen import print_results
@@ -40,12 +40,12 @@ def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
     (folder / "config.yaml").write_text(config, encoding="utf-8")
     num_folds = settings.data.init_args.folds
     for fold in range(num_folds):
-        if (folder / f"fold{fold}" / "results.json").exists():
-            continue
-        print(f"fold {fold + 1} of {num_folds}", flush=True)
-        code = _run_fold(folder, fold)
-        if code:
-            return code
+        if not (folder / f"fold{fold}" / "results.json").exists():
+            print(f"fold {fold + 1} of {num_folds}: training, log in {folder / f'fold{fold}.log'}", flush=True)
+            code = _run_fold(folder, fold)
+            if code:
+                return code
+        print(f"fold {fold + 1} of {num_folds}: {_summary(folder / f'fold{fold}')}", flush=True)
     pool_folds(folder, num_folds)
     return 0
 
@@ -54,7 +54,21 @@ def _run_fold(folder: Path, fold: int) -> int:
     command = [sys.executable, "-m", "lightning_aqa", "fit", "--config", str(folder / "config.yaml")]
     command += [f"--data.fold={fold}", f"--trainer.default_root_dir={folder}", f"--name=fold{fold}"]
     environment = {"WANDB_RUN_GROUP": folder.name, "WANDB_JOB_TYPE": "fold", **os.environ}
-    return subprocess.run(command, env=environment, check=False).returncode
+    log = folder / f"fold{fold}.log"
+    with open(log, "w", encoding="utf-8") as file:
+        code = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+    if code:
+        sys.stderr.write("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-10:]))
+    return code
+
+
+def _summary(folder: Path) -> str:
+    entry = json.loads((folder / "results.json").read_text(encoding="utf-8"))[POOLED]["utterance"][MEAN]
+    return f"{POOLED} utterance SRCC {_shown(entry['SRCC'])}, MSE {_shown(entry['MSE'])}"
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def pool_folds(folder: Path, num_folds: int) -> None:

@@ -63,6 +63,7 @@ class AQAModule(L.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         if freeze_encoder:
             self.encoder.requires_grad_(False)
+        self.is_fresh = True
         self.predictions: dict[str, Predictions] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self._windows: list[list[ScoredWindow]] = []
@@ -123,7 +124,7 @@ class AQAModule(L.LightningModule):
         """Refuse to train without an objective; fit a fresh head's constants to the training clips."""
         if not self.objectives:
             raise ValueError("No objective to train with: add one, such as --objectives.mse=Regression.")
-        if self.trainer.ckpt_path is None:
+        if self.is_fresh and self.trainer.ckpt_path is None:
             self._fit_head(self._data)
 
     def _fit_head(self, data: AQADataModule) -> None:

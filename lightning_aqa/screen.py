@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lightning_aqa.metrics.levels import METRICS
+from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.module import AQAModule
 
 
@@ -21,15 +22,11 @@ def print_run(module: AQAModule, folder: Path) -> None:
         trained = sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
         table.add_row(name, type(part).__name__, f"{trained:,} of {total:,} parameters trained")
     for objective in module.objectives:
-        settings = {name: value for name, value in vars(objective).items() if _is_setting(name, value)}
-        shown = "  ".join(f"{name}={value}" for name, value in settings.items())
+        names = inspect.signature(type(objective)).parameters
+        shown = "  ".join(f"{name}={value}" for name, value in vars(objective).items() if name in names)
         table.add_row(f"objective {objective.name}", type(objective).__name__, shown)
     table.add_row("run folder", str(folder), "")
     _console().print(table)
-
-
-def _is_setting(name: str, value: Any) -> bool:
-    return not name.startswith("_") and name != "name" and isinstance(value, int | float | str | None)
 
 
 def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int) -> None:
@@ -53,7 +50,8 @@ def results_table(results: dict[str, Any]) -> Table:
         for level, axes in levels.items():
             if level == "domains":
                 continue
-            for axis, values in axes.items():
+            shown = {axis: values for axis, values in axes.items() if axis != MEAN or len(axes) > 2}
+            for axis, values in shown.items():
                 numbers = [_number(values.get(metric)) for metric in METRICS]
                 table.add_row(split, level, axis, str(values.get("n", "")), *numbers)
     return table

@@ -23,11 +23,10 @@ class RunFolder(Callback):
     Args:
         folder: The run folder.
         config: Text of ``config.yaml``.
-        pictures: Whether to draw the PNG plots.
     """
 
-    def __init__(self, folder: Path, config: str, pictures: bool = True) -> None:
-        self.folder, self.config, self.pictures = folder, config, pictures
+    def __init__(self, folder: Path, config: str) -> None:
+        self.folder, self.config = folder, config
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make the folder with the config and the list of skipped clips."""
@@ -61,13 +60,18 @@ class RunFolder(Callback):
         assert isinstance(pl_module, AQAModule)
         if not trainer.is_global_zero:
             return
-        splits = {name: pl_module.predictions[name] for name in pl_module.results} or pl_module.predictions
+        results = {name: pl_module.results[name] for name in self._evaluated(trainer, pl_module)}
+        splits = {name: pl_module.predictions[name] for name in results} or pl_module.predictions
         write_predictions(self.folder / "predictions.csv", splits.items(), [axis.name for axis in pl_module.axes])
-        if pl_module.results:
-            text = json.dumps(to_json(pl_module.results), indent=1, allow_nan=False)
+        if results:
+            text = json.dumps(to_json(results), indent=1, allow_nan=False)
             (self.folder / "results.json").write_text(text + "\n", encoding="utf-8")
-        drawn = self._draw(trainer, pl_module) if self.pictures and pl_module.results else []
-        print_results(pl_module.results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))
+        drawn = self._draw(trainer, pl_module) if results else []
+        print_results(results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))
+
+    def _evaluated(self, trainer: L.Trainer, pl_module: AQAModule) -> list[str]:
+        splits: list[str] = cast(Any, trainer).datamodule.rated_splits
+        return [split for split in splits if split in pl_module.results]
 
     def _draw(self, trainer: L.Trainer, pl_module: AQAModule) -> list[Path]:
         from lightning_aqa.pictures import draw_run

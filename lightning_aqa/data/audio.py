@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lightning_aqa.data.stderr import without_notes
 
 Waveform = NDArray[np.float32]
 
@@ -38,7 +41,8 @@ def audio_info(path: str | Path) -> AudioInfo:
         samples, rate = _decode_by_ffmpeg(path)
         return AudioInfo(rate, len(samples) / rate)
     try:
-        info = soundfile.info(str(path))
+        with _quietly(path):
+            info = soundfile.info(str(path))
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(_unreadable(path, error)) from None
     return AudioInfo(int(info.samplerate), info.frames / info.samplerate)
@@ -81,7 +85,7 @@ def _decode(path: str | Path, start: float, end: float | None) -> tuple[Waveform
         samples, rate = _decode_by_ffmpeg(path)
         return samples[round(start * rate) : None if end is None else round(end * rate)], rate
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with _quietly(path), soundfile.SoundFile(str(path)) as file:
             rate = int(file.samplerate)
             first = min(round(start * rate), file.frames)
             last = file.frames if end is None else min(round(end * rate), file.frames)
@@ -90,6 +94,10 @@ def _decode(path: str | Path, start: float, end: float | None) -> tuple[Waveform
             return file.read(max(last - first, 0), dtype="float32", always_2d=True), rate
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(_unreadable(path, error)) from None
+
+
+def _quietly(path: str | Path) -> AbstractContextManager[None]:
+    return without_notes() if Path(path).suffix.lower() in {".mp3", ".mp2"} else nullcontext()
 
 
 def _to_mono(samples: Waveform) -> Waveform:

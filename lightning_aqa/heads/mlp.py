@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Features, Output
 from lightning_aqa.heads.base import Head
-from lightning_aqa.heads.pooling import AttentionPool, LayerMix, masked_mean, masked_mean_std
+from lightning_aqa.heads.pooling import AttentionPool, LayerMix, Standardise, masked_mean, masked_mean_std
 
 Pooling = Literal["mean", "mean_std", "attention"]
 
@@ -21,10 +21,9 @@ class MLP(Head):
 
     Layers are mixed with learnable weights, frames are pooled, the mean text state is appended where there is one, and
     the result is standardised by constants and given to a perceptron with GELU between its layers. The constants are
-    the mean and deviation over the training clips where the encoder is frozen (``fit_features``), else 0 and 1. The last
-    layer starts at zero, so the first prediction is the mean of the training scores. ``Output.embedding`` is what the
-    last layer reads, that of all axes side by side for ``trunk="per_axis"``. All of it runs in float32, under autocast
-    too.
+    the mean and deviation over the training clips where the encoder is frozen (``fit_features``), else 0 and 1. The
+    last layer starts at zero, so the first prediction is the mean of the training scores. ``Output.embedding`` is what
+    the last layer reads, for ``trunk="per_axis"`` that of all axes side by side. It runs in float32 under autocast too.
 
     Args:
         width: Encoder width D.
@@ -87,7 +86,8 @@ class MLP(Head):
         if not rows:
             raise ValueError("fit_features needs the features of the training clips, got none.")
         for branch, pooled in zip(self.branches, zip(*rows, strict=True), strict=True):
-            branch.standardise.fit(torch.cat(pooled))
+            std_E, mean_E = torch.std_mean(torch.cat(pooled), dim=0, correction=0)
+            branch.standardise.fit(mean_E, std_E)
 
     def forward(self, features: Features) -> Output:
         """Score clips; see ``Head.forward``.
@@ -122,7 +122,7 @@ class _Branch(nn.Module):
         self.mix = LayerMix(num_layers)
         self.attention = AttentionPool(width) if pooling == "attention" else None
         sizes = [(2 * width if pooling == "mean_std" else width) + text_size, *hidden]
-        self.standardise = _Standardise(sizes[0])
+        self.standardise = Standardise(sizes[0])
         self.trunk = nn.Sequential()
         for size, next_size in pairwise(sizes):
             self.trunk.extend([nn.Dropout(dropout), nn.Linear(size, next_size), nn.GELU()])
@@ -135,7 +135,7 @@ class _Branch(nn.Module):
         """Return one vector per clip, text included, before standardisation."""
         frames_BFD, mask_BF = self.mix(features.layers.float()), features.frame_mask
         if self.attention is not None:
-            pooled_BE = self.attention(frames_BFD, mask_BF)
+            pooled_BE: Tensor = self.attention(frames_BFD, mask_BF)
         else:
             pooled_BE = (masked_mean_std if self.pooling == "mean_std" else masked_mean)(frames_BFD, mask_BF)
         if self.reads_text:
@@ -148,25 +148,3 @@ class _Branch(nn.Module):
         """Return standardised scores and what the last layer reads."""
         embedding_BE: Tensor = self.trunk(self.standardise(self.pool(features)))
         return self.last(self.dropout(embedding_BE)), embedding_BE
-
-
-class _Standardise(nn.Module):
-    """Shift and scale each element by constants, which a checkpoint carries."""
-
-    feature_mean: Tensor
-    feature_std: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("feature_mean", torch.zeros(size))
-        self.register_buffer("feature_std", torch.ones(size))
-
-    def fit(self, pooled: Tensor) -> None:
-        """Take the constants of rows ``(N, E)``; an element that hardly varies keeps its scale: it would be all noise."""
-        std, mean = torch.std_mean(pooled.double(), dim=0, correction=0)
-        self.feature_mean.copy_(mean)
-        self.feature_std.copy_(torch.where(std > 1e-5 * (1 + mean.abs()), std, 1.0))
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Standardise vectors ``(B, E)``."""
-        return (pooled - self.feature_mean) / self.feature_std

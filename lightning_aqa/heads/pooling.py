@@ -1,4 +1,4 @@
-"""From layers and frames to one vector per clip: layer mixing and pooling that never see padding."""
+"""From layers and frames to one vector per clip: mixing, standardising, and pooling that never sees padding."""
 
 from __future__ import annotations
 
@@ -100,3 +100,34 @@ class AttentionPool(nn.Module):
         """Pool frames ``(B, F, D)`` under a mask ``(B, F)`` into ``(B, D)``."""
         logits_BF = frames @ self.query_D / self.query_D.numel() ** 0.5
         return attention_mean(frames, logits_BF, mask)
+
+
+class Standardise(nn.Module):
+    """Shift and scale each element by constants that a checkpoint carries; 0 and 1 until they are fitted.
+
+    Args:
+        size: Number of elements.
+
+    Example:
+        >>> standardise = Standardise(1)
+        >>> standardise.fit(torch.tensor([2.0]), torch.tensor([0.5]))
+        >>> standardise(torch.tensor([[3.0]]))
+        tensor([[2.]])
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("feature_mean", torch.zeros(size))
+        self.register_buffer("feature_std", torch.ones(size))
+
+    def fit(self, mean: Tensor, std: Tensor) -> None:
+        """Take mean and deviation, each ``(size,)``; what hardly varies keeps its scale, or its noise would grow."""
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(torch.where(std > 1e-5 * (1 + mean.abs()), std, 1.0))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Standardise values whose last dimension is ``size``."""
+        return (values - self.feature_mean) / self.feature_std

@@ -48,7 +48,7 @@ def test_mfcc_are_the_cosine_transform_of_the_log_mel_bands():
 
 
 def test_deltas_of_a_swelling_tone_are_its_slope():
-    # 2 bel per second are .064 bel per hop of 32 ms in every band, so sqrt(80) * .064 in the first cepstral coefficient.
+    # 2 bel per second are .064 bel per hop of 32 ms in every band, sqrt(80) times that in the first coefficient.
     time = np.arange(2 * 16000) / 16000
     noise = np.random.default_rng(0).normal(0, 1, time.size)
     swelling = (1e-3 * 10**time * noise).astype(np.float32)

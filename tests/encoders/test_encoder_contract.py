@@ -1,4 +1,4 @@
-"""What every encoder promises; a class of the package that is not listed in VARIANTS is tested as it builds by default."""
+"""What every encoder promises; a class of the package that VARIANTS does not list is tested as it builds by default."""
 
 import importlib
 import inspect
@@ -26,9 +26,8 @@ SECONDS = [2.0, 0.05, 0.7, 1.0, 0.333, 1.999, 0.064, 1.5]
 
 def _encoder_classes() -> set[type[Encoder]]:
     package = lightning_aqa.encoders
-    modules = [
-        importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
-    ]
+    names = [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(name) for name in names]
     members = [member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)]
     return {member for member in members if issubclass(member, Encoder) and not inspect.isabstract(member)}
 

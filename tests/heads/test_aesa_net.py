@@ -58,6 +58,16 @@ def test_a_training_mean_at_the_end_of_the_scale_leaves_a_finite_bias():
     assert head(_features()).scores.isfinite().all()
 
 
+def test_fitted_head_reads_frames_of_mean_zero_and_deviation_one():
+    head = AESANet(6, 2, AXES)
+    full = torch.ones(2, 4, dtype=torch.bool)
+    layers = 50 + 7 * torch.randn(2, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    head.fit_features([Features(layers[:1], full[:1]), Features(layers[1:], full[1:])])
+    std, mean = torch.std_mean(head.standardise(head.mix(layers)).flatten(0, 1), dim=0, correction=0)
+    torch.testing.assert_close(mean, torch.zeros(6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(std, torch.ones(6))
+
+
 def test_reversing_the_valid_frames_twice_gives_them_back():
     frames, mask = torch.randn(3, 9, 2), torch.arange(9) < LENGTHS[:, None]
     assert torch.equal(reverse_valid(reverse_valid(frames, mask), mask), frames)
@@ -80,6 +90,8 @@ def test_gradients_match_finite_differences():
     assert torch.autograd.gradcheck(lambda x: blstm(x, mask)[mask], torch.randn(3, 9, 3).double().requires_grad_())
 
 
-def test_heads_that_do_not_divide_the_width_are_refused():
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="features of the training clips, got none"):
+        AESANet(6, 2, AXES).fit_features([])
     with pytest.raises(ValueError, match="shared_width must be a multiple of num_heads, got 10 and 4"):
         AESANet(6, 2, AXES, shared_width=10)

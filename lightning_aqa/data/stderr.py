@@ -1,0 +1,55 @@
+"""Keep the chatter of a C library off the screen, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_lock = threading.Lock()
+_users = 0
+_kept: tuple[int, int] | None = None
+
+
+@contextmanager
+def without_notes() -> Iterator[None]:
+    """Drop lines that begin with ``Note:`` from what is written to stderr meanwhile, by C code too.
+
+    libmpg123 writes such lines about tags at the end of an mp3, several per file, and has no switch for it. Threads may
+    enter together; the last one to leave puts stderr back and passes on whatever else was written.
+    """
+    global _users, _kept
+    with _lock:
+        if _users == 0:
+            _kept = _divert()
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0 and _kept is not None:
+                _restore(*_kept)
+
+
+def _divert() -> tuple[int, int]:
+    sys.stderr.flush()
+    descriptor, path = tempfile.mkstemp()
+    os.unlink(path)
+    screen = os.dup(2)
+    os.dup2(descriptor, 2)
+    return screen, descriptor
+
+
+def _restore(screen: int, descriptor: int) -> None:
+    sys.stderr.flush()
+    os.dup2(screen, 2)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(descriptor, "rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    kept = [line for line in lines if line.strip() and not line.startswith(b"Note:")]
+    os.write(screen, b"".join(kept))
+    os.close(screen)

@@ -1,0 +1,56 @@
+"""What the tests share: a quiet, offline environment, and small made-up corpora written once."""
+
+import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "HF_HUB_OFFLINE": "1"}
+
+import pytest
+import torch
+
+from lightning_aqa.cli import main
+from lightning_aqa.data.synthesis.corpus import write_corpus
+
+torch.set_num_threads(1)
+
+CORPORA = {"musiceval": {"num_clips": 30, "num_systems": 4}, "aes_natural": {"num_clips": 48, "num_systems": 3}}
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory):
+    """One small corpus per layout; read-only."""
+    root = tmp_path_factory.mktemp("corpora")
+    return {
+        layout: write_corpus(root / layout, layout, seconds=(0.5, 0.9), **sizes) for layout, sizes in CORPORA.items()
+    }
+
+
+@pytest.fixture
+def fit(tmp_path):
+    """Run ``fit`` in process for an epoch or more, and return the run folder."""
+
+    def run(*words, epochs=1, name="run"):
+        code = main(
+            ["fit", *words, f"--trainer.default_root_dir={tmp_path}", f"--name={name}", f"--trainer.max_epochs={epochs}"]
+        )
+        assert code == 0
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def fails(capfd):
+    """Run a command that is wrong; return what it says in its one line."""
+
+    def run(*words):
+        capfd.readouterr()
+        try:
+            code = main(list(words))
+        except SystemExit as stop:
+            code = stop.code
+        said = capfd.readouterr().err
+        assert code == 2, said
+        assert "Traceback" not in said
+        return said.strip()
+
+    return run

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
@@ -64,7 +65,7 @@ class AQACLI(LightningCLI):
         """Add what a run has beside its parts."""
         add = parser.add_argument
         add("--objectives", type=dict[str, Objective | None], default=DEFAULT_OBJECTIVES, help=_HELP["objectives"])
-        add("--monitor", type=str, default="val/utterance/SRCC/mean", help=_HELP["monitor"])
+        add("--monitor", type=str | None, default="val/utterance/SRCC/mean", help=_HELP["monitor"])
         add("--patience", type=int | None, default=None, help=_HELP["patience"])
         add("--name", type=str | None, default=None, help=_HELP["name"])
         add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
@@ -120,34 +121,30 @@ class AQACLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, use_distributed_sampler=False, **kwargs)
 
     def _checkpoints(self) -> list[Callback]:
-        monitor, patience = self.settings.monitor, self.settings.patience
+        """Keep the best epoch by the monitor, if there is one, and always the last."""
+        monitor, patience, folder = self.settings.monitor, self.settings.patience, self.folder / "checkpoints"
+        last = _checkpoint(folder, "last", None, "min")
+        if monitor is None:
+            return [last]
         named = [name for name, value in self.settings.objectives.items() if value is not None]
         mode = direction_of(monitor, self.datamodule, named)
-        saves = ModelCheckpoint(
-            dirpath=self.folder / "checkpoints",
-            filename="best",
-            monitor=monitor,
-            mode=mode,
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
+        stopping = (
+            [] if patience is None else [EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False)]
         )
-        if patience is None:
-            return [saves]
-        return [saves, EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False)]
+        return [_checkpoint(folder, "best", monitor, mode), last, *stopping]
 
     def after_fit(self) -> None:
         """Evaluate the best checkpoint on every rated split."""
         trainer = cast(Any, self.trainer)
         if trainer.fast_dev_run:
             return
-        best = trainer.checkpoint_callback.best_model_path
+        best = trainer.checkpoint_callback.best_model_path  # of the first one: the best, or the last without a monitor
         trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None, verbose=False)
 
 
 _HELP = {
     "objectives": "Terms of the loss by name; null drops one.",
-    "monitor": "Logged metric that picks the best checkpoint and stops early; its direction is known.",
+    "monitor": "Logged metric that picks the best checkpoint and stops early; null keeps the last epoch.",
     "patience": "Epochs to wait for a better monitor; null trains to the end.",
     "name": "Name of the run folder under trainer.default_root_dir; null takes the config's.",
     "init_from": "Checkpoint to start from, weights alone.",
@@ -163,6 +160,12 @@ _MEANT = (
     ".*predict returned None.*",  # the table is in module.predictions
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # inside Lightning
 )
+
+
+def _checkpoint(folder: Path, name: str, monitor: str | None, mode: str) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder, name, monitor=monitor, mode=mode, save_on_train_epoch_end=True, enable_version_counter=False
+    )
 
 
 def _plain_axes(data: AQADataModule) -> list[list[Any]]:

@@ -24,7 +24,12 @@ def direction_of(name: str, data: AQADataModule, objectives: Sequence[str]) -> s
     known = logged_names(data, objectives)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        raise ValueError(f"--monitor={name} is not a logged metric. The nearest is {near[0]}.")
+        without = (
+            ""
+            if "dev" in data.rated_splits
+            else " There is no split 'dev' to validate on; --monitor=null keeps the last epoch."
+        )
+        raise ValueError(f"--monitor={name} is not a logged metric. The nearest is {near[0]}.{without}")
     metric = name.split("/")[2] if name.count("/") == 3 else "loss"
     return "max" if metric in METRICS and higher_is_better(metric) else "min"
 
@@ -41,4 +46,6 @@ def logged_names(data: AQADataModule, objectives: Sequence[str]) -> list[str]:
         levels.append("system_mos")
     axes = [*(axis.name for axis in data.axes), "mean"]
     metrics = [f"val/{level}/{metric}/{axis}" for level in levels for metric in METRICS for axis in axes]
-    return metrics + [f"{stage}/{name}" for stage in ("val", "train") for name in ("loss", *objectives)]
+    losses = [f"{stage}/{name}" for stage in ("val", "train") for name in ("loss", *objectives)]
+    has_dev = "dev" in data.rated_splits
+    return [name for name in metrics + losses if has_dev or name.startswith("train/")]

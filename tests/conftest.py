@@ -30,7 +30,13 @@ def fit(tmp_path):
 
     def run(*words, epochs=1, name="run"):
         code = main(
-            ["fit", *words, f"--trainer.default_root_dir={tmp_path}", f"--name={name}", f"--trainer.max_epochs={epochs}"]
+            [
+                "fit",
+                *words,
+                f"--trainer.default_root_dir={tmp_path}",
+                f"--name={name}",
+                f"--trainer.max_epochs={epochs}",
+            ]
         )
         assert code == 0
         return tmp_path / name

@@ -32,11 +32,18 @@ def test_fit_leaves_a_run_folder_with_all_its_files(corpora, fit, capsys):
     assert "MLP" in screen
     assert "utterance" in screen
     expected = {"config.yaml", "checkpoints", "predictions.csv", "results.json", "skipped.csv", "history.csv"}
-    pictures = {"scatter_train.png", "scatter_dev.png", "scatter_test.png", "error_by_domain.png", "learning_curves.png"}
+    pictures = {
+        "scatter_train.png",
+        "scatter_dev.png",
+        "scatter_test.png",
+        "error_by_domain.png",
+        "learning_curves.png",
+    }
     assert expected | pictures == {path.name for path in folder.iterdir()}
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     for picture in pictures:
-        assert min(Image.open(folder / picture).size) > 300
+        with Image.open(folder / picture) as image:
+            assert min(image.size) > 300
 
 
 def test_predictions_are_tidy_and_hold_every_clip_once(corpora, fit):
@@ -157,12 +164,12 @@ def test_init_from_another_model_names_the_weights_that_differ(corpora, trained,
 def test_early_stopping_stops_and_knows_the_direction(corpora, fit):
     words = [*_words(corpora), "--model.optimizer=SGD", "--model.optimizer.lr=0", "--patience=2"]
     for monitor, mode in (("val/utterance/MSE/mean", "min"), ("val/system/SRCC/MI", "max"), ("val/loss", "min")):
-        folder = fit(*words, f"--monitor={monitor}", epochs=9, name=mode)
+        folder = fit(*words, f"--monitor={monitor}", epochs=9, name=monitor.replace("/", "-"))
         saved = _checkpoint(folder, "last")
         assert saved["epoch"] < 8
         stopping = next(state for key, state in saved["callbacks"].items() if key.startswith("EarlyStopping"))
         assert stopping["wait_count"] == 2
-    assert "'mode': 'min'" in next(key for key in saved["callbacks"] if key.startswith("EarlyStopping"))
+        assert f"'mode': '{mode}'" in next(key for key in saved["callbacks"] if key.startswith("EarlyStopping"))
 
 
 WRONG = {

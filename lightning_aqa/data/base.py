@@ -144,9 +144,9 @@ class AQADataModule(L.LightningDataModule, ABC):
         batches = TrainingBatches(lengths, self.batch_size, self.window_seconds, self.seed, rank, num_ranks, covers)
         return self._loader(clips, batches)
 
-    def val_dataloader(self) -> DataLoader[Row]:
-        """Serve the split ``dev``."""
-        return self.split_dataloader("dev")
+    def val_dataloader(self) -> list[DataLoader[Row]]:
+        """Serve the split ``dev``, where the corpus has one."""
+        return [self.split_dataloader("dev")] if "dev" in self.rated_splits else []
 
     def test_dataloader(self) -> list[DataLoader[Row]]:
         """Serve every rated split, one loader each, in the order of ``rated_splits``."""

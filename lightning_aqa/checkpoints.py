@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
 
 from lightning_aqa.module import AQAModule
 
@@ -57,10 +57,15 @@ def load_weights(module: AQAModule, path: str | Path) -> None:
     module.is_fresh = False
 
 
-def warn_of_differences(path: str | Path, model: Namespace, *, is_fit: bool) -> None:
-    """Say which model settings of the config differ from the checkpoint's, and which of the two counts."""
+def warn_of_differences(path: str | Path, given: Mapping[str, Any], *, is_fit: bool) -> None:
+    """Say which model settings of the config differ from the checkpoint's, and which of the two counts.
+
+    Args:
+        path: The checkpoint.
+        given: The model's settings in the config, as plain values.
+        is_fit: Whether training goes on; otherwise the checkpoint is evaluated.
+    """
     saved = read_checkpoint(path).get("hyper_parameters", {})
-    given = model.as_dict()
     differing = [name for name in given if name in saved and name != "axes" and given[name] != saved[name]]
     if differing:
         winner = "the config counts" if is_fit else "the checkpoint counts"

@@ -7,10 +7,12 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
@@ -21,7 +23,7 @@ from lightning_aqa.cache import FeatureCache
 from lightning_aqa.callbacks.history import History
 from lightning_aqa.callbacks.run_folder import RunFolder
 from lightning_aqa.checkpoints import load_module, load_weights, warn_of_differences
-from lightning_aqa.crossvalidation import crossvalidate, wants_folds
+from lightning_aqa.crossvalidation import crossvalidate, is_unfinished_crossvalidation, wants_folds
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.distributed import shut_down
 from lightning_aqa.module import AQAModule
@@ -84,9 +86,11 @@ class AQACLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run folder, keep the config as it was given, then set what follows from the folder."""
         settings = self.settings
-        self.folder = choose_run_folder(settings, str(self.subcommand))
         self.config_text = self._parser(self.subcommand).dump(settings, skip_none=False)
-        if self.subcommand == "fit" and wants_folds(settings):
+        has_folds = self.subcommand == "fit" and wants_folds(settings)
+        is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
+        self.folder = choose_run_folder(settings, str(self.subcommand), is_unfinished)
+        if has_folds:
             raise SystemExit(crossvalidate(settings, self.folder, self.config_text))
         if self.subcommand == "predict" and not settings.ckpt_path:
             raise ValueError("predict needs a trained model: --ckpt_path=RUN_FOLDER/checkpoints/best.ckpt.")
@@ -97,7 +101,8 @@ class AQACLI(LightningCLI):
         """Build the parts; an evaluation with a checkpoint takes the model that the checkpoint describes."""
         checkpoint = self.settings.ckpt_path
         if checkpoint:
-            warn_of_differences(checkpoint, self.settings.model, is_fit=self.subcommand == "fit")
+            given = yaml.safe_load(self.config_text)["model"]
+            warn_of_differences(checkpoint, given, is_fit=self.subcommand == "fit")
         if checkpoint and self.subcommand != "fit":
             self.settings.pop("model")
         super().instantiate_classes()
@@ -157,9 +162,14 @@ _MEANT = (
     ".*does not have many workers.*",  # a user's choice
     ".*in eval mode at the start of training.*",  # frozen parts are
     ".*custom batch sampler.*",  # ours drops nothing
+    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its folder
     ".*predict returned None.*",  # the table is in module.predictions
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # inside Lightning
 )
+
+
+def _never(folder: Path) -> bool:
+    return False
 
 
 def _checkpoint(folder: Path, name: str, monitor: str | None, mode: str) -> ModelCheckpoint:

@@ -27,11 +27,17 @@ def wants_folds(settings: Namespace) -> bool:
     return arguments is not None and arguments.get("folds") is not None and arguments.get("fold") is None
 
 
+def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
+    """Tell whether a folder holds a cross-validation with this very config that was broken off."""
+    saved = folder / "config.yaml"
+    return not (folder / "results.json").exists() and saved.exists() and saved.read_text(encoding="utf-8") == config
+
+
 def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
     """Train one run per fold in ``folder/fold<k>``, then pool their test predictions.
 
-    A fold whose results.json is there already is not run again, so a broken-off cross-validation goes on when it is
-    started again with ``--name`` of its folder.
+    A fold whose results.json is there already is not run again, so the same command goes on with a cross-validation
+    that was broken off.
 
     Returns:
         Exit code: 0, or that of the first fold that failed.
@@ -90,7 +96,7 @@ def pool_folds(folder: Path, num_folds: int) -> None:
 
 def _axes(folder: Path) -> list[Axis]:
     """Return the axes with their titles and scales, which every checkpoint has."""
-    hyperparameters = read_checkpoint(folder / "fold0" / "checkpoints" / "best.ckpt")["hyper_parameters"]
+    hyperparameters = read_checkpoint(folder / "fold0" / "checkpoints" / "last.ckpt")["hyper_parameters"]
     return [Axis(*axis) for axis in hyperparameters["axes"]]
 
 

@@ -66,19 +66,22 @@ def gather_objects(rows: list[Any]) -> list[Any]:
 
 
 def gather_training(output: Output, batch: Batch) -> tuple[Output, Batch]:
-    """Gather what objectives read: all of the output, and the batch without its audio and features."""
+    """Gather what objectives read: all of the output, and the batch without its audio and features.
+
+    Rows come in the order of the global batch, of which rank r holds every W-th row from the r-th on: an objective that
+    draws at random draws the same as on one process.
+    """
     if num_processes() == 1:
         return output, batch
-    fields = {name: gather_rows(field) for name, field in output._asdict().items() if field is not None}
+    places = torch.arange(len(batch.ids), device=output.scores.device) * num_processes() + dist.get_rank()
+    order = gather_rows(places).argsort()
+    fields = {name: gather_rows(field)[order] for name, field in output._asdict().items() if field is not None}
     everywhere = Output(**fields)
     names = gather_objects(list(zip(batch.ids, batch.systems, batch.domains, batch.prompts, strict=True)))
-    ids, systems, domains, prompts = (list(column) for column in zip(*names, strict=True))
-    num_samples = gather_rows(batch.num_samples)
+    ids, systems, domains, prompts = (list(column) for column in zip(*(names[i] for i in order.tolist()), strict=True))
+    num_samples, scores = gather_rows(batch.num_samples)[order], gather_rows(batch.scores)[order]
     silence = batch.waveform.new_zeros(len(ids), 0)
-    weights = None if batch.weights is None else gather_rows(batch.weights)
-    return everywhere, Batch(
-        silence, num_samples, gather_rows(batch.scores), ids, systems, domains, prompts, weights=weights
-    )
+    return everywhere, Batch(silence, num_samples, scores, ids, systems, domains, prompts)
 
 
 def shut_down() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -150,10 +151,10 @@ class AQAModule(L.LightningModule):
             moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
             yield moved.features or self.encoder(moved.waveform, moved.num_samples, moved.prompts)
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout by (seed, epoch, rank), so that a resumed run goes on as the undisturbed one."""
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        torch.manual_seed((seed * 1_000_003 + self.trainer.current_epoch) * 1_009 + self.trainer.global_rank)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout by (seed, epoch, batch, rank), so that a resumed run goes on as the undisturbed one."""
+        place = (int(os.environ.get("PL_GLOBAL_SEED", "0")), self.trainer.current_epoch, batch_idx)
+        torch.manual_seed(int(np.random.SeedSequence([*place, self.trainer.global_rank]).generate_state(1)[0]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimise what requires a gradient."""

@@ -24,11 +24,8 @@ def direction_of(name: str, data: AQADataModule, objectives: Sequence[str]) -> s
     known = logged_names(data, objectives)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        without = (
-            ""
-            if "dev" in data.rated_splits
-            else " There is no split 'dev' to validate on; --monitor=null keeps the last epoch."
-        )
+        no_dev = " There is no split 'dev' to validate on; --monitor=null keeps the last epoch."
+        without = "" if "dev" in data.rated_splits else no_dev
         raise ValueError(f"--monitor={name} is not a logged metric. The nearest is {near[0]}.{without}")
     metric = name.split("/")[2] if name.count("/") == 3 else "loss"
     return "max" if metric in METRICS and higher_is_better(metric) else "min"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,16 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 DEFAULT_ROOT = "runs"
 
 
-def choose_run_folder(settings: Namespace, subcommand: str) -> Path:
+def choose_run_folder(settings: Namespace, subcommand: str, is_unfinished: Callable[[Path], bool]) -> Path:
     """Return ``<trainer.default_root_dir>/<name>``, numbered where an earlier run has that name.
 
-    A run that resumes from a checkpoint of a run folder goes on in that folder.
+    A run that resumes from a checkpoint of a run folder goes on in that folder, and so does one that finds its own
+    unfinished work there.
+
+    Args:
+        settings: The config of the verb.
+        subcommand: The verb.
+        is_unfinished: Tells whether a folder holds work that this command would go on with.
     """
     checkpoint = settings.get("ckpt_path")
     if subcommand == "fit" and checkpoint:
@@ -25,7 +32,7 @@ def choose_run_folder(settings: Namespace, subcommand: str) -> Path:
             return folder
     root = Path(settings.trainer.default_root_dir or DEFAULT_ROOT)
     name = settings.name or _name(settings, subcommand, checkpoint)
-    return free_folder(root / name)
+    return free_folder(root / name, is_unfinished)
 
 
 def _name(settings: Namespace, subcommand: str, checkpoint: str | None) -> str:
@@ -38,10 +45,10 @@ def _name(settings: Namespace, subcommand: str, checkpoint: str | None) -> str:
     return f"{source}-{subcommand}"
 
 
-def free_folder(folder: Path) -> Path:
-    """Return the folder if it holds no run yet, else the first of folder-2, folder-3, ... that holds none."""
+def free_folder(folder: Path, is_unfinished: Callable[[Path], bool]) -> Path:
+    """Return the first of folder, folder-2, folder-3, ... that holds no run, or one to go on with."""
     candidate, number = folder, 1
-    while candidate.exists() and any(candidate.iterdir()):
+    while candidate.exists() and any(candidate.iterdir()) and not is_unfinished(candidate):
         number += 1
         candidate = folder.with_name(f"{folder.name}-{number}")
     return candidate

@@ -54,7 +54,8 @@ def test_predictions_are_tidy_and_hold_every_clip_once(corpora, fit):
     with open(corpora["musiceval"] / "MusicEval-full" / "sets" / "test_mos_list.txt") as file:
         listed = {name.removesuffix(".wav"): (float(mi), float(ta)) for name, mi, ta in csv.reader(file)}
     test = {(row["id"], row["axis"]): float(row["target"]) for row in rows if row["split"] == "test"}
-    assert test == {(id_, axis): value for id_, both in listed.items() for axis, value in zip(("MI", "TA"), both)}
+    assert {id_: (test[id_, "MI"], test[id_, "TA"]) for id_ in listed} == listed
+    assert len(test) == 2 * len(listed)
 
 
 def test_results_are_those_of_the_predictions(corpora, fit):

@@ -76,6 +76,11 @@ class TrainingBatches(Sampler[list[Window]]):
         self.rank, self.num_ranks, self.covers = rank, num_ranks, covers
         self.epoch = 0
 
+    @property
+    def sampler(self) -> TrainingBatches:
+        """Where Lightning looks for ``set_epoch`` in a loader's batch sampler."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls it."""
         self.epoch = epoch

@@ -14,9 +14,9 @@ import soundfile
 import soxr
 from scipy.stats import spearmanr
 
-from lightning_aqa.data.synthesis import corpus
 from lightning_aqa.data.aes_natural import COLUMNS, read_aes_natural
 from lightning_aqa.data.musiceval import read_musiceval
+from lightning_aqa.data.synthesis import corpus
 from lightning_aqa.data.synthesis.aes_natural_plan import SYSTEM_DOMAINS, plan_aes_natural
 from lightning_aqa.data.synthesis.corpus import STAMP, write_corpus
 from lightning_aqa.data.synthesis.musiceval_plan import plan_musiceval

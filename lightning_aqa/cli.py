@@ -31,7 +31,7 @@ from lightning_aqa.monitor import direction_of
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.parser import DEBUG, Parser, raised
 from lightning_aqa.parts import import_parts
-from lightning_aqa.run import choose_run_folder, set_up_wandb, sync_hint
+from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync_hint
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
@@ -46,6 +46,7 @@ class AQACLI(LightningCLI):
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         import_parts()
+        self.config_stem = config_stem(args if args is not None else sys.argv[1:])
         super().__init__(
             AQAModule,
             AQADataModule,
@@ -89,7 +90,7 @@ class AQACLI(LightningCLI):
         self.config_text = self._parser(self.subcommand).dump(settings, skip_none=False)
         has_folds = self.subcommand == "fit" and wants_folds(settings)
         is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
-        self.folder = choose_run_folder(settings, str(self.subcommand), is_unfinished)
+        self.folder = choose_run_folder(settings, str(self.subcommand), self.config_stem, is_unfinished)
         if has_folds:
             raise SystemExit(crossvalidate(settings, self.folder, self.config_text))
         if self.subcommand == "predict" and not settings.ckpt_path:

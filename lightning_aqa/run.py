@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 DEFAULT_ROOT = "runs"
 
 
-def choose_run_folder(settings: Namespace, subcommand: str, is_unfinished: Callable[[Path], bool]) -> Path:
+def choose_run_folder(
+    settings: Namespace, subcommand: str, config_stem: str, is_unfinished: Callable[[Path], bool]
+) -> Path:
     """Return ``<trainer.default_root_dir>/<name>``, numbered where an earlier run has that name.
 
     A run that resumes from a checkpoint of a run folder goes on in that folder, and so does one that finds its own
@@ -23,6 +25,7 @@ def choose_run_folder(settings: Namespace, subcommand: str, is_unfinished: Calla
     Args:
         settings: The config of the verb.
         subcommand: The verb.
+        config_stem: Name of the first config file; empty without one.
         is_unfinished: Tells whether a folder holds work that this command would go on with.
     """
     checkpoint = settings.get("ckpt_path")
@@ -31,16 +34,31 @@ def choose_run_folder(settings: Namespace, subcommand: str, is_unfinished: Calla
         if (folder / "config.yaml").exists():
             return folder
     root = Path(settings.trainer.default_root_dir or DEFAULT_ROOT)
-    name = settings.name or _name(settings, subcommand, checkpoint)
+    name = settings.name or _name(settings, subcommand, config_stem)
     return free_folder(root / name, is_unfinished)
 
 
-def _name(settings: Namespace, subcommand: str, checkpoint: str | None) -> str:
+def config_stem(words: Sequence[str]) -> str:
+    """Return the name of the first config file among command-line words, without its ending.
+
+    Example:
+        >>> config_stem(["fit", "--config", "experiments/quickstart.yaml", "--config=more.yaml"])
+        'quickstart'
+    """
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("--config", "-c"):
+            return Path(following).stem
+        if word.startswith("--config="):
+            return Path(word.removeprefix("--config=")).stem
+    return ""
+
+
+def _name(settings: Namespace, subcommand: str, config_stem: str) -> str:
     """Name a run after its config file, or after its data; an evaluation also after its verb."""
-    configs = [str(getattr(path, "relative", path)) for path in settings.get("config") or []]
-    stem = Path(configs[0]).stem if configs else settings.data.class_path.rsplit(".", 1)[-1].lower()
+    stem = config_stem or settings.data.class_path.rsplit(".", 1)[-1].lower()
     if subcommand == "fit":
         return stem
+    checkpoint = settings.get("ckpt_path")
     source = Path(checkpoint).resolve().parent.parent.name if checkpoint else stem
     return f"{source}-{subcommand}"
 
@@ -67,8 +85,12 @@ def set_up_wandb(settings: Namespace, folder: Path) -> bool:
         logger.init_args.name = logger.init_args.get("name") or folder.name
     if loggers and not _has_wandb_key():
         os.environ.setdefault("WANDB_MODE", "offline")
-    os.environ.setdefault("WANDB_SILENT", "true")
-    return bool(loggers) and os.environ.get("WANDB_MODE") == "offline"
+    is_offline = bool(loggers) and os.environ.get("WANDB_MODE") == "offline"
+    if is_offline:
+        import wandb
+
+        wandb.setup(wandb.Settings(silent=True))
+    return is_offline
 
 
 def _as_list(logger: Any) -> list[Any]:

@@ -21,7 +21,7 @@ demo: install ## Write a corpus, train on it, evaluate: a table and pictures in 
 	$(BIN)/python -m lightning_aqa fit --config experiments/quickstart.yaml
 
 test: install ## Run all tests that need no network, no GPU and no weights
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: install ## Run what pre-commit and CI run: ruff and mypy
 	$(BIN)/ruff format --check .

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +38,9 @@ class FeatureCache(Callback):
     leaves no half entry, and processes may share a folder.
     """
 
+    def __init__(self) -> None:
+        self.store: FeatureStore | None = None
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Fill the cache, where the datamodule names one.
 
@@ -46,29 +50,37 @@ class FeatureCache(Callback):
         data = cast(Any, trainer).datamodule
         assert isinstance(pl_module, AQAModule)
         assert isinstance(data, AQADataModule)
-        if data.cache is None or data.features is not None:
+        if data.cache is None:
             return
         if not pl_module.encoder_is_frozen:
             raise ValueError(
                 f"--data.cache needs a frozen encoder, and {type(pl_module.encoder).__name__} is trained; "
                 "freeze it with --model.freeze_encoder=true, or drop --data.cache."
             )
-        store = FeatureStore(Path(data.cache), pl_module.encoder)
-        encoder = pl_module.encoder.eval().to(trainer.strategy.root_device)
+        if self.store is None:
+            self.store = FeatureStore(Path(data.cache), pl_module.encoder)
         clips = data.manifest if stage == "predict" else data.manifest.where(Clip.is_rated)
-        missing = [window for window in data.windows(clips) if not store.path(clips[window.clip], window).exists()]
+        paths = [(self.store.path(clips[window.clip], window), window) for window in data.windows(clips)]
+        # Each rank has its share of all windows: what is missing changes while others already write.
+        mine = paths[trainer.global_rank :: trainer.world_size]
+        missing = [window for path, window in mine if not path.exists()]
         if missing:
-            _fill(store, encoder, clips, missing[trainer.global_rank :: trainer.world_size], data.num_workers)
+            device = trainer.strategy.root_device
+            _fill(self.store, pl_module.encoder.eval().to(device), device, clips, missing, data.num_workers)
         trainer.strategy.barrier()
-        data.features = store.read
+        data.features = self.store.read
 
 
 @torch.no_grad()
-def _fill(store: FeatureStore, encoder: Encoder, clips: Manifest, missing: list[Window], num_workers: int) -> None:
+def _fill(
+    store: FeatureStore,
+    encoder: Encoder,
+    device: torch.device,
+    clips: Manifest,
+    missing: list[Window],
+    num_workers: int,
+) -> None:
     """Encode windows one by one: no padding to compute, and the order of length plays no part."""
-    if not missing:
-        return
-    device = next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
     loader = DataLoader(
         ClipWindows(clips, encoder.sample_rate),
         batch_sampler=EvaluationBatches(missing, batch_size=1),
@@ -114,14 +126,14 @@ class FeatureStore:
         path = self.path(clip, window)
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {name: field[0].cpu().contiguous() for name, field in features._asdict().items() if field is not None}
-        part = path.with_suffix(f".{os.getpid()}.part")
+        part = path.with_suffix(f".{uuid.uuid4().hex}.part")
         save_file(tensors, part)
         part.replace(path)
 
 
 def fingerprint(encoder: nn.Module) -> str:
-    """Hash an encoder's class, its plain settings and its weights."""
-    digest = hashlib.sha256()
+    """Hash an encoder's class with the source of its module, its plain settings and its weights."""
+    digest = hashlib.sha256(Path(inspect.getfile(type(encoder))).read_bytes())
     for part in _settings(encoder):
         digest.update(json.dumps(part, default=repr, sort_keys=True).encode())
     for name, tensor in encoder.state_dict().items():

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import ArgumentError
 
 from lightning_aqa.module import AQAModule
 
 _log = logging.getLogger(__name__)
+
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+"""What LightningCLI writes into a checkpoint, and Lightning would call whatever it is."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -33,11 +37,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def load_module(path: str | Path) -> AQAModule:
     """Build the module that a checkpoint describes, with its weights."""
-    if "_instantiator" not in read_checkpoint(path).get("hyper_parameters", {}):
+    if read_checkpoint(path).get("hyper_parameters", {}).get("_instantiator") != INSTANTIATOR:
         raise ValueError(
             f"{path}: does not say what its model is made of; it was not written by a run of this command."
         )
-    return AQAModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    try:
+        return AQAModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except (ArgumentError, ImportError, AttributeError) as error:
+        reason = next((line for line in str(error).splitlines() if "No module" in line), str(error).splitlines()[0])
+        raise ValueError(f"{path}: its model cannot be built here: {reason.strip(' -')}") from error
 
 
 def load_weights(module: AQAModule, path: str | Path) -> None:

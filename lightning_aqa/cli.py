@@ -31,7 +31,7 @@ from lightning_aqa.monitor import direction_of
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.parser import DEBUG, Parser, raised
 from lightning_aqa.parts import import_parts
-from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync_hint
+from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync_hint, wandb_loggers
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
@@ -46,7 +46,7 @@ class AQACLI(LightningCLI):
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         import_parts()
-        self.config_stem = config_stem(args if args is not None else sys.argv[1:])
+        self.words = list(args) if args is not None else sys.argv[1:]
         super().__init__(
             AQAModule,
             AQADataModule,
@@ -90,18 +90,18 @@ class AQACLI(LightningCLI):
         self.config_text = self._parser(self.subcommand).dump(settings, skip_none=False)
         has_folds = self.subcommand == "fit" and wants_folds(settings)
         is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
-        self.folder = choose_run_folder(settings, str(self.subcommand), self.config_stem, is_unfinished)
+        self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.words), is_unfinished)
         if has_folds:
             raise SystemExit(crossvalidate(settings, self.folder, self.config_text))
-        if self.subcommand == "predict" and not settings.ckpt_path:
-            raise ValueError("predict needs a trained model: --ckpt_path=RUN_FOLDER/checkpoints/best.ckpt.")
+        if self.subcommand != "fit" and not settings.ckpt_path:
+            raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path=RUN_FOLDER/checkpoints/best.ckpt.")
         settings.trainer.default_root_dir = str(self.folder)
         self.is_offline = set_up_wandb(settings, self.folder)
 
     def instantiate_classes(self) -> None:
         """Build the parts; an evaluation with a checkpoint takes the model that the checkpoint describes."""
         checkpoint = self.settings.ckpt_path
-        if checkpoint:
+        if checkpoint and any(word.startswith(("--config", "-c", "--model")) for word in self.words):
             given = yaml.safe_load(self.config_text)["model"]
             warn_of_differences(checkpoint, given, is_fit=self.subcommand == "fit")
         if checkpoint and self.subcommand != "fit":
@@ -116,24 +116,29 @@ class AQACLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Give the trainer the objectives and what every run has: history, run folder, checkpoints."""
         configured = self._get(self.config_init, "trainer")["callbacks"] or []
-        callbacks = [*configured, FeatureCache(), RunFolder(self.folder, self.config_text)]
+        callbacks = list(configured) if isinstance(configured, Sequence) else [configured]
+        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text)]
+        objectives = self._objectives()
         if self.subcommand == "fit":
-            callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints()]
+            callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
+        callbacks += objectives
+        return super().instantiate_trainer(callbacks=callbacks, use_distributed_sampler=False, **kwargs)
+
+    def _objectives(self) -> list[Objective]:
+        """Return the terms of the loss that are not null, each with its name."""
         named: dict[str, Objective | None] = self._get(self.config_init, "objectives")
         for name, objective in named.items():
             if objective is not None:
                 objective.name = name
-                callbacks.append(objective)
-        return super().instantiate_trainer(callbacks=callbacks, use_distributed_sampler=False, **kwargs)
+        return [objective for objective in named.values() if objective is not None]
 
-    def _checkpoints(self) -> list[Callback]:
+    def _checkpoints(self, objectives: Sequence[Objective]) -> list[Callback]:
         """Keep the best epoch by the monitor, if there is one, and always the last."""
         monitor, patience, folder = self.settings.monitor, self.settings.patience, self.folder / "checkpoints"
         last = _checkpoint(folder, "last", None, "min")
         if monitor is None:
             return [last]
-        named = [name for name, value in self.settings.objectives.items() if value is not None]
-        mode = direction_of(monitor, self.datamodule, named)
+        mode = direction_of(monitor, self.datamodule, objectives)
         stopping = (
             [] if patience is None else [EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False)]
         )
@@ -164,6 +169,8 @@ _MEANT = (
     ".*in eval mode at the start of training.*",  # frozen parts are
     ".*custom batch sampler.*",  # ours drops nothing
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its folder
+    ".*Total length of .* across ranks is zero.*",  # a corpus without a split dev has nothing to validate on
+    ".*Total length of .list. across ranks is zero.*",  # a corpus without a split to validate on
     ".*predict returned None.*",  # the table is in module.predictions
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # inside Lightning
 )
@@ -205,11 +212,15 @@ def main(args: Sequence[str] | None = None) -> int:
     _quiet()
     try:
         cli = AQACLI(args)
+    except SystemExit as stop:
+        return int(stop.code or 0)
     except USER_ERRORS as error:
         if os.environ.get(DEBUG):
             raise
         sys.stderr.write(f"error: {raised(error)}\n")
         return 2
+    for logger in wandb_loggers(cli.trainer.loggers):
+        logger.experiment.finish()
     if cli.is_offline and cli.trainer.is_global_zero:
         print(sync_hint(cli.folder))
     shut_down()

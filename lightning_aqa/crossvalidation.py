@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,9 @@ from jsonargparse import Namespace
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.checkpoints import read_checkpoint
-from lightning_aqa.metrics.levels import MEAN, evaluate, to_json
+from lightning_aqa.metrics.levels import MEAN, evaluate
 from lightning_aqa.pictures import draw_run
-from lightning_aqa.predictions import Predictions, read_predictions, write_predictions
+from lightning_aqa.predictions import Predictions, read_predictions, write_predictions, write_results
 from lightning_aqa.screen import print_results
 
 POOLED = "test"
@@ -36,8 +37,8 @@ def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
 def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
     """Train one run per fold in ``folder/fold<k>``, then pool their test predictions.
 
-    A fold whose results.json is there already is not run again, so the same command goes on with a cross-validation
-    that was broken off.
+    A fold whose results.json is there already is not run again, and one that stopped in the middle goes on from its
+    last epoch, so the same command goes on with a cross-validation that was broken off.
 
     Returns:
         Exit code: 0, or that of the first fold that failed.
@@ -53,15 +54,22 @@ def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
                 return code
         print(f"fold {fold + 1} of {num_folds}: {_summary(folder / f'fold{fold}')}", flush=True)
     pool_folds(folder, num_folds)
+    if any(folder.glob("fold*/wandb/offline-run-*")):
+        print(f"W&B logged offline; to send it: wandb sync {folder}/fold*/wandb/offline-run-*")
     return 0
 
 
 def _run_fold(folder: Path, fold: int) -> int:
     command = [sys.executable, "-m", "lightning_aqa", "fit", "--config", str(folder / "config.yaml")]
     command += [f"--data.fold={fold}", f"--trainer.default_root_dir={folder}", f"--name=fold{fold}"]
+    last = folder / f"fold{fold}" / "checkpoints" / "last.ckpt"
+    if last.exists():
+        command.append(f"--ckpt_path={last}")
+    else:
+        shutil.rmtree(folder / f"fold{fold}", ignore_errors=True)
     environment = {"WANDB_RUN_GROUP": folder.name, "WANDB_JOB_TYPE": "fold", **os.environ}
     log = folder / f"fold{fold}.log"
-    with open(log, "w", encoding="utf-8") as file:
+    with open(log, "a", encoding="utf-8") as file:
         code = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
     if code:
         sys.stderr.write("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-10:]))
@@ -89,7 +97,7 @@ def pool_folds(folder: Path, num_folds: int) -> None:
     results = {
         POOLED: evaluate(pooled.ids, pooled.systems, pooled.domains, pooled.scores, pooled.targets, axes),
     }
-    (folder / "results.json").write_text(json.dumps(to_json(results), indent=1) + "\n", encoding="utf-8")
+    write_results(folder / "results.json", results)
     drawn = draw_run(folder, _axes(folder))
     print_results(results, folder, drawn, num_predicted=len(pooled.ids))
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from rich.progress import track
 from torch import Tensor
@@ -64,6 +64,7 @@ class AQAModule(L.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         if freeze_encoder:
             self.encoder.requires_grad_(False)
+        self.train()  # Lightning keeps the modes it finds: what is frozen must be in eval mode before a fit
         self.is_fresh = True
         self.predictions: dict[str, Predictions] = {}
         self.results: dict[str, dict[str, Any]] = {}
@@ -77,6 +78,7 @@ class AQAModule(L.LightningModule):
         for name, value in list(self.hparams.items()):
             if callable(value):
                 del self.hparams[name]
+        self.hparams["axes"] = [list(axis) for axis in self.hparams["axes"]]
 
     @property
     def encoder_is_frozen(self) -> bool:
@@ -84,11 +86,11 @@ class AQAModule(L.LightningModule):
         return not any(parameter.requires_grad for parameter in self.encoder.parameters())
 
     def train(self, mode: bool = True) -> AQAModule:
-        """Switch to training mode, except for parts that are frozen."""
+        """Switch to training mode, except for parts that are frozen and an encoder with nothing to train."""
         super().train(mode)
         for part in self.modules():
-            parameters = list(part.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
+            trained = [parameter.requires_grad for parameter in part.parameters()]
+            if not any(trained) and (trained or part is self.encoder):
                 part.eval()
         return self
 
@@ -101,6 +103,24 @@ class AQAModule(L.LightningModule):
                 features = self.encoder(batch.waveform, batch.num_samples, batch.prompts)
         output: Output = self.head(features)
         return output
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the constants of scores and features that come with the weights."""
+        self.is_fresh = False
+
+    def setup(self, stage: str) -> None:
+        """Refuse data whose ratings are not of what the model predicts.
+
+        Raises:
+            ValueError: If training data rates other axes, evaluation data none of these, or there is no split to
+                validate on.
+        """
+        if stage == "validate":
+            self._data.rated("dev")
+        mine, rated = ([axis.name for axis in axes] for axes in (self.axes, self._data.axes))
+        fits = {"fit": mine == rated, "predict": True}.get(stage, not set(mine).isdisjoint(rated))
+        if not fits:
+            raise ValueError(f"The model predicts {', '.join(mine)}; the data rates {', '.join(rated) or 'nothing'}.")
 
     # Training
 
@@ -123,8 +143,11 @@ class AQAModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Refuse to train without an objective; fit a fresh head's constants to the training clips."""
-        if not self.objectives:
+        names = [objective.name for objective in self.objectives]
+        if not names:
             raise ValueError("No objective to train with: add one, such as --objectives.mse=Regression.")
+        if len(set(names)) < len(names):
+            raise ValueError(f"Objectives need names of their own, got {', '.join(names)}; set .name on each.")
         if self.is_fresh and self.trainer.ckpt_path is None:
             self._fit_head(self._data)
 
@@ -134,13 +157,14 @@ class AQAModule(L.LightningModule):
         location_A = scores_NA.nanmean(0)
         scale_A = (scores_NA - location_A).square().nanmean(0).sqrt()
         usable_A = torch.isfinite(scale_A) & (scale_A > 0)
-        defaults = self.head.location_A.double().cpu(), self.head.scale_A.double().cpu()
+        defaults = self.head.location_A.cpu().double(), self.head.scale_A.cpu().double()
         fitted = (
             torch.where(usable_A, mine, other) for mine, other in zip((location_A, scale_A), defaults, strict=True)
         )
         self.head.fit_scale(*fitted)
         if self.encoder_is_frozen:
             self.head.fit_features(self._training_features(data))
+        self.is_fresh = False
 
     @torch.no_grad()
     def _training_features(self, data: AQADataModule) -> Iterator[Features]:
@@ -162,7 +186,10 @@ class AQAModule(L.LightningModule):
         optimizer = self.optimizer(trained)
         if self.scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
+        scheduler = self.scheduler(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     # Evaluation
 
@@ -231,11 +258,11 @@ class AQAModule(L.LightningModule):
 
     def on_predict_epoch_end(self) -> None:
         """Gather the table of all clips."""
-        self.predictions["predict"] = gather_predictions(self._windows[0], self._data.manifest)
+        self.predictions["predict"] = gather_predictions(self._windows[0], self._data.manifest, self.axes)
 
     def _finish(self, split: str, windows: list[ScoredWindow]) -> None:
         manifest = self._data.manifest
-        table = gather_predictions(windows, manifest)
+        table = gather_predictions(windows, manifest, self.axes)
         self.predictions[split] = table
         names = [axis.name for axis in self.axes]
         self.results[split] = evaluate(

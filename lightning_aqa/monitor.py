@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.manifest import Clip
-from lightning_aqa.metrics.levels import METRICS, higher_is_better
+from lightning_aqa.data.manifest import Clip, Manifest
+from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
+from lightning_aqa.objectives.base import Objective
 
 
-def direction_of(name: str, data: AQADataModule, objectives: Sequence[str]) -> str:
+def direction_of(name: str, data: AQADataModule, objectives: Sequence[Objective]) -> str:
     """Return ``max`` or ``min``, the direction in which a logged metric is better.
 
     Args:
         name: Key of the metric, such as ``val/system/SRCC/PQ`` or ``val/loss``.
         data: The corpus, which has the axes and the domains.
-        objectives: Names of the active objectives.
+        objectives: The active objectives.
 
     Raises:
         ValueError: If no such metric is logged; the nearest name is given.
@@ -31,18 +32,24 @@ def direction_of(name: str, data: AQADataModule, objectives: Sequence[str]) -> s
     return "max" if metric in METRICS and higher_is_better(metric) else "min"
 
 
-def logged_names(data: AQADataModule, objectives: Sequence[str]) -> list[str]:
+def logged_names(data: AQADataModule, objectives: Sequence[Objective]) -> list[str]:
     """List every key that a run logs after an epoch."""
-    rated = data.manifest.where(Clip.is_rated)
-    levels = ["utterance"]
-    if any(clip.system for clip in rated):
-        levels.append("system")
-    domains = sorted({clip.domain for clip in rated if clip.domain})
-    levels += [f"{level}@{domain}" for level in levels for domain in domains]
-    if data.manifest.system_scores:
-        levels.append("system_mos")
-    axes = [*(axis.name for axis in data.axes), "mean"]
-    metrics = [f"val/{level}/{metric}/{axis}" for level in levels for metric in METRICS for axis in axes]
-    losses = [f"{stage}/{name}" for stage in ("val", "train") for name in ("loss", *objectives)]
-    has_dev = "dev" in data.rated_splits
-    return [name for name in metrics + losses if has_dev or name.startswith("train/")]
+    dev = data.manifest.split("dev").where(Clip.is_rated)
+    axes = [*(axis.name for axis in data.axes), MEAN]
+    metrics = [f"val/{level}/{metric}/{axis}" for level in _levels(dev) for metric in METRICS for axis in axes]
+    whole = [objective.name for objective in objectives if objective.reads_scores_alone] if len(dev) else []
+    losses = [f"val/{name}" for name in (*whole, "loss") if whole]
+    return metrics + losses + [f"train/{name}" for name in (*(objective.name for objective in objectives), "loss")]
+
+
+def _levels(dev: Manifest) -> Iterator[str]:
+    """Yield the levels that the clips of the validation split are evaluated at."""
+    if len(dev) == 0:
+        return
+    yield "utterance"
+    if any(clip.system for clip in dev):
+        yield from ["system", "system_mos"] if dev.system_scores else ["system"]
+    for domain in sorted({clip.domain for clip in dev if clip.domain}):
+        yield f"utterance@{domain}"
+        if any(clip.system for clip in dev if clip.domain == domain):
+            yield f"system@{domain}"

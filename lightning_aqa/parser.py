@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
@@ -99,4 +99,13 @@ def _parameters(class_path: str) -> list[str]:
 
 def _parts() -> list[str]:
     """List the parts that can be named: encoders, heads, objectives and corpora."""
-    return [part.__name__ for base in (AQADataModule, Encoder, Head, Objective) for part in base.__subclasses__()]
+    found: list[type] = [part for base in (AQADataModule, Encoder, Head, Objective) for part in _subclasses(base)]
+    return [part.__name__ for part in found if not inspect.isabstract(part)]
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    """Yield the classes below one, at any depth."""
+    parts: list[type] = base.__subclasses__()
+    for part in parts:
+        yield part
+        yield from _subclasses(part)

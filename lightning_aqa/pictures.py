@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +68,7 @@ def draw_run(folder: Path, axes: Sequence[Axis]) -> list[Path]:
     with _style():
         for split, table in splits:
             if table.ids and np.isfinite(table.targets).any():
-                pictures[f"scatter_{split}"] = draw_scatter(table, axes, split)
+                pictures[_file_name("scatter", split)] = draw_scatter(table, axes, split)
         held_out = [(split, table) for split, table in splits if split != "train"] or splits
         pictures["error_by_domain"] = draw_error_by_domain(held_out, axes)
         if (folder / "history.csv").exists():
@@ -76,33 +78,46 @@ def draw_run(folder: Path, axes: Sequence[Axis]) -> list[Path]:
     return [folder / f"{name}.png" for name in pictures]
 
 
+def _file_name(kind: str, split: str) -> str:
+    """Join the two; a split may have any name."""
+    return re.sub(r"[^-.\w]", "_", f"{kind}_{split}")
+
+
 def draw_scatter(table: Predictions, axes: Sequence[Axis], split: str) -> Figure:
     """Plot predicted against rated scores: one column per axis, clips above, systems below."""
     has_systems = len({system for system in table.systems if system}) > 1
-    figure, panels = _figure(1 + has_systems, len(axes), 3.4, 3.7)
+    if len(axes) == 1:
+        figure, beside = _figure(1, 1 + has_systems, 3.6, 3.8)
+        panels = beside.T
+    else:
+        figure, panels = _figure(1 + has_systems, len(axes), 3.4, 3.7)
     domains = sorted(set(table.domains))
     for a, axis in enumerate(axes):
-        rated_N = np.isfinite(table.targets[:, a])
+        rated_N = np.isfinite(table.targets[:, a]) & np.isfinite(table.scores[:, a])
         targets_N, scores_N = table.targets[rated_N, a], table.scores[rated_N, a]
         colours = [COLOURS[domains.index(name) % len(COLOURS)] for name in _chosen(table.domains, rated_N)]
-        _draw_points(panels[0, a], targets_N, scores_N, colours, f"{axis.title} ({axis.name}), clips", size=14)
+        _draw_points(panels[0, a], targets_N, scores_N, colours, f"{_named(axis)}, clips", size=14)
         if has_systems:
             rows = rows_of_systems(_chosen(table.systems, rated_N))
             both_N2 = np.stack([targets_N, scores_N], axis=1)
-            truth_S, score_S = system_means(both_N2, np.full(both_N2.shape, True), rows).T
-            title = f"{axis.title} ({axis.name}), systems"
+            truth_S, score_S = system_means(both_N2, np.full(both_N2.shape, True), rows).reshape(-1, 2).T
+            title = f"{_named(axis)}, systems"
             _draw_points(panels[1, a], truth_S, score_S, [COLOURS[0]] * len(rows), title, size=36)
             _label_points(panels[1, a], list(rows), truth_S, score_S)
     for row in panels:
         row[0].set_ylabel("predicted, score points")
-    for panel in panels[-1]:
+    for panel in panels[-1] if len(axes) > 1 else panels[:, 0]:
         panel.set_xlabel("rated, score points")
     if len(domains) > 1:
-        for domain, colour in zip(domains, COLOURS, strict=False):
+        for domain, colour in zip(domains, cycle(COLOURS), strict=False):
             panels[0, -1].scatter([], [], s=16, color=colour, label=domain or "no domain")
         panels[0, -1].legend(loc="lower right", fontsize=7, handletextpad=0.2)
     figure.suptitle(f"Predicted against rated, split {split}", fontsize=11)
     return figure
+
+
+def _named(axis: Axis) -> str:
+    return axis.title if axis.title.lower() == axis.name.lower() else f"{axis.title} ({axis.name})"
 
 
 def _chosen(names: Sequence[str], kept: Any) -> list[str]:
@@ -113,6 +128,11 @@ def _draw_points(panel: Axes, rated: Any, predicted: Any, colours: list[str], ti
     """Plot on a square with the same limits and ticks on both sides, the identity line, and the numbers above."""
     from matplotlib.ticker import MaxNLocator
 
+    panel.set_title(f"{title}\n", fontsize=10)
+    if len(rated) == 0:
+        panel.text(0.5, 0.5, "nothing rated", transform=panel.transAxes, ha="center", color="#444444")
+        panel.set(xticks=[], yticks=[], box_aspect=1)
+        return
     values = np.concatenate([rated, predicted])
     margin = 0.06 * max(float(np.ptp(values)), 0.1)
     limits = float(values.min()) - margin, float(values.max()) + margin
@@ -123,7 +143,6 @@ def _draw_points(panel: Axes, rated: Any, predicted: Any, colours: list[str], ti
         side.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     numbers = f"n {len(rated)}  MSE {mse(predicted, rated):.3f}  "
     numbers += f"LCC {lcc(predicted, rated):.3f}  SRCC {srcc(predicted, rated):.3f}"
-    panel.set_title(f"{title}\n", fontsize=10)
     panel.text(0.5, 1.02, numbers, transform=panel.transAxes, ha="center", fontsize=7.5, color="#444444")
 
 
@@ -131,33 +150,42 @@ def _label_points(panel: Axes, names: list[str], x: Any, y: Any) -> None:
     """Name the systems, or the ten furthest from the line where there are many."""
     furthest = np.argsort(-np.abs(np.asarray(x) - np.asarray(y)))[:10]
     for i in furthest:
+        is_right = x[i] > sum(panel.get_xlim()) / 2
+        place, side = (-5 if is_right else 5, -2), "right" if is_right else "left"
         panel.annotate(
-            names[i], (x[i], y[i]), xytext=(4, -3), textcoords="offset points", fontsize=6.5, color="#555555"
+            names[i], (x[i], y[i]), place, textcoords="offset points", ha=side, fontsize=6.5, color="#555555"
         )
 
 
 def draw_error_by_domain(splits: Sequence[tuple[str, Predictions]], axes: Sequence[Axis]) -> Figure:
     """Plot the spread of predicted minus rated, per split, domain and axis."""
-    figure, panels = _figure(len(axes), 1, 6.4, 1.9)
-    for a, axis in enumerate(axes):
-        boxes = [(label, errors) for label, errors in _errors(splits, a) if len(errors)]
-        panel = panels[a, 0]
-        drawn = panel.boxplot(
-            [errors for _, errors in boxes],
-            orientation="horizontal",
-            tick_labels=[f"{label}  (n {len(errors)})" for label, errors in boxes],
-            widths=0.6,
-            patch_artist=True,
-            showfliers=False,
-            medianprops={"color": "#222222"},
-        )
-        for box in drawn["boxes"]:
-            box.set(facecolor="#a9cbe3", edgecolor=COLOURS[0])
+    boxes = [[(label, errors) for label, errors in _errors(splits, a) if len(errors)] for a in range(len(axes))]
+    figure, panels = _figure(len(axes), 1, 6.4, 1.0 + 0.3 * max(map(len, boxes)))
+    for panel, axis, chosen in zip(panels[:, 0], axes, boxes, strict=True):
+        _draw_boxes(panel, chosen)
         panel.axvline(0, color="#999999", linewidth=1, linestyle="--")
-        panel.set_title(f"{axis.title} ({axis.name})", loc="left")
-        panel.invert_yaxis()
-    panels[-1, 0].set_xlabel("predicted minus rated, score points (box: middle half; whiskers: 1.5 box lengths)")
+        panel.set_title(_named(axis), loc="left")
+    meaning = "predicted minus rated, score points (box: middle half; whiskers: 1.5 box lengths)"
+    figure.supxlabel(meaning, fontsize=STYLE["font.size"])
     return figure
+
+
+def _draw_boxes(panel: Axes, boxes: Sequence[tuple[str, Any]]) -> None:
+    if not boxes:
+        panel.set_yticks([], [])
+        return
+    drawn = panel.boxplot(
+        [errors for _, errors in boxes],
+        orientation="horizontal",
+        tick_labels=[f"{label}  (n {len(errors)})" for label, errors in boxes],
+        widths=0.6,
+        patch_artist=True,
+        showfliers=False,
+        medianprops={"color": "#222222"},
+    )
+    for box in drawn["boxes"]:
+        box.set(facecolor="#a9cbe3", edgecolor=COLOURS[0])
+    panel.invert_yaxis()
 
 
 def _errors(splits: Sequence[tuple[str, Predictions]], a: int) -> Iterator[tuple[str, Any]]:

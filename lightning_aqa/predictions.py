@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.batch import Batch, Output
+from lightning_aqa.batch import Axis, Batch, Output
 from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.distributed import gather_objects
+from lightning_aqa.files import replacing
+from lightning_aqa.metrics.levels import to_json
 
 COLUMNS = ("split", "id", "system", "domain", "axis", "target", "score")
 
@@ -48,15 +51,20 @@ class Predictions(NamedTuple):
 def scored_windows(output: Output, batch: Batch) -> list[ScoredWindow]:
     """Turn a batch and its output into plain rows."""
     weights = batch.weights.tolist() if batch.weights is not None else [1.0] * len(batch.ids)
-    scores = output.scores.detach().double().tolist()
+    scores = output.scores.detach().cpu().double().tolist()
     return [ScoredWindow(*row) for row in zip(batch.ids, map(tuple, scores), weights, strict=True)]
 
 
-def gather_predictions(windows: list[ScoredWindow], manifest: Manifest) -> Predictions:
+def gather_predictions(windows: list[ScoredWindow], manifest: Manifest, axes: Sequence[Axis]) -> Predictions:
     """Collect the windows of all processes and average them per clip by weight, whatever their order.
 
     Sums are exact (``math.fsum``), so the number of processes and of workers cannot move a digit. Targets come from
     the manifest in float64.
+
+    Args:
+        windows: The scored windows of this process.
+        manifest: The clips they are from.
+        axes: What the scores are of; targets are looked up by their names, NaN where the manifest does not rate one.
     """
     by_clip: dict[str, list[ScoredWindow]] = defaultdict(list)
     for window in gather_objects(windows):
@@ -66,7 +74,7 @@ def gather_predictions(windows: list[ScoredWindow], manifest: Manifest) -> Predi
         ids=[clip.id for clip in clips],
         systems=[clip.system for clip in clips],
         domains=[clip.domain for clip in clips],
-        targets=Manifest(clips, manifest.axes).scores(),
+        targets=Manifest(clips, axes).scores(),
         scores=np.array([_clip_score(by_clip[clip.id]) for clip in clips], dtype=np.float64),
     )
 
@@ -80,16 +88,22 @@ def _clip_score(windows: Sequence[ScoredWindow]) -> list[float]:
 
 def write_predictions(path: str | Path, splits: Iterable[tuple[str, Predictions]], axes: Sequence[str]) -> None:
     """Write tidy rows: split, id, system, domain, axis, target, score; an unrated target is empty."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for split, table in splits:
             for i, id_ in enumerate(table.ids):
                 for a, axis in enumerate(axes):
-                    target = float(table.targets[i, a]) if table.targets.size else math.nan
+                    target = float(table.targets[i, a])
                     shown = "" if math.isnan(target) else target
                     row = [split, id_, table.systems[i], table.domains[i], axis, shown, float(table.scores[i, a])]
                     writer.writerow(row)
+
+
+def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
+    """Write the results of ``evaluate`` by split as JSON; null where a number is undefined."""
+    with replacing(path) as file:
+        file.write(json.dumps(to_json(dict(results)), indent=1, allow_nan=False) + "\n")
 
 
 def read_predictions(path: str | Path) -> tuple[list[tuple[str, Predictions]], list[str]]:

@@ -39,17 +39,16 @@ def choose_run_folder(
 
 
 def config_stem(words: Sequence[str]) -> str:
-    """Return the name of the first config file among command-line words, without its ending.
+    """Name the first config file among command-line words; one in a folder of ``experiments`` has it in its name.
 
     Example:
-        >>> config_stem(["fit", "--config", "experiments/quickstart.yaml", "--config=more.yaml"])
-        'quickstart'
+        >>> config_stem(["fit", "--config", "experiments/musiceval/baseline.yaml", "--config=more.yaml"])
+        'musiceval-baseline'
     """
     for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word in ("--config", "-c"):
-            return Path(following).stem
-        if word.startswith("--config="):
-            return Path(word.removeprefix("--config=")).stem
+        if word in ("--config", "-c") or word.startswith("--config="):
+            path = Path(following if "=" not in word else word.removeprefix("--config="))
+            return f"{path.parent.name}-{path.stem}" if path.parent.parent.name == "experiments" else path.stem
     return ""
 
 
@@ -81,7 +80,7 @@ def set_up_wandb(settings: Namespace, folder: Path) -> bool:
     loggers = [logger for logger in _as_list(settings.trainer.get("logger")) if _is_wandb(logger)]
     for logger in loggers:
         folder.mkdir(parents=True, exist_ok=True)
-        logger.init_args.save_dir = str(folder)
+        logger.init_args.save_dir = str(folder.resolve())
         logger.init_args.name = logger.init_args.get("name") or folder.name
     if loggers and not _has_wandb_key():
         os.environ.setdefault("WANDB_MODE", "offline")
@@ -111,7 +110,7 @@ def _has_wandb_key() -> bool:
         return False
 
 
-def wandb_loggers(loggers: list[Logger]) -> list[WandbLogger]:
+def wandb_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
     """Pick the W&B loggers."""
     return [logger for logger in loggers if isinstance(logger, WandbLogger)]
 
@@ -119,4 +118,4 @@ def wandb_loggers(loggers: list[Logger]) -> list[WandbLogger]:
 def sync_hint(folder: Path) -> str:
     """Say how to send what W&B logged offline."""
     runs = sorted((folder / "wandb").glob("offline-run-*"))
-    return f"W&B logged offline (no API key); to send it: wandb sync {runs[-1]}" if runs else ""
+    return f"W&B logged offline; to send it: wandb sync {runs[-1]}" if runs else ""

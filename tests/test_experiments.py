@@ -1,13 +1,15 @@
-"""Every YAML under experiments/: it opens with its command, and trains by it on a small corpus, logging to W&B offline."""
+"""Every YAML under experiments/ opens with its command, and trains by it on a small corpus, logging to W&B offline."""
 
 import csv
 import json
 from pathlib import Path
 
 import pytest
+import wandb
 import yaml
 
 from lightning_aqa.cli import main
+from lightning_aqa.metrics.correlation import lcc
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "experiments").rglob("*.yaml"))
@@ -16,9 +18,11 @@ NUM_FOLDS = 2
 
 @pytest.fixture(autouse=True)
 def sandbox(tmp_path, monkeypatch):
-    """Call commands from a folder that has the experiments."""
+    """Call commands from a folder that has the experiments; end the W&B run, which otherwise ends with the process."""
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     monkeypatch.chdir(tmp_path)
+    yield
+    wandb.finish()
 
 
 @pytest.fixture
@@ -44,12 +48,13 @@ def small(corpora, table):
 
 
 @pytest.fixture
-def command(small):
+def command(small, tmp_path):
     """The command that a YAML opens with, made small."""
 
     def make(path):
         config = yaml.safe_load(Path(path).read_text())
-        words = [*small[_last(config["data"])], "--data.num_workers=0", "--trainer.max_epochs=1", "--name=run"]
+        words = [*small[_last(config["data"])], "--data.num_workers=0", "--trainer.max_epochs=1"]
+        words += [f"--trainer.default_root_dir={tmp_path}", "--name=run"]  # W&B keeps the folder of its first run
         if _last(config["model"]["encoder"]) == "MelSpectrogram":
             words += ["--model.encoder.width=32", "--model.encoder.depth=1"]
         return ["fit", "--config", path, *words]
@@ -76,11 +81,34 @@ def test_an_experiment_opens_with_its_command(path):
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "experiments/own_data.yaml"])
 def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys):
     assert main(command(path)) == 0
-    run = tmp_path / "runs" / "run"
-    assert all(0 <= entry["MSE"] for entry in json.loads((run / "results.json").read_text())["test"]["utterance"].values())
-    assert "experiments" not in (run / "config.yaml").read_text()
-    (offline,) = (run / "wandb").glob("offline-run-*")
-    assert any(path.suffix == ".wandb" for path in offline.iterdir())
-    assert f"wandb sync {offline.relative_to(tmp_path)}" in capsys.readouterr().out
+    wandb.finish()
+    (offline,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    assert {path.suffix for path in offline.glob("run-*")} == {".wandb"}
+    assert f"wandb sync {offline}" in capsys.readouterr().out
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert all(entry["MSE"] >= 0 for entry in results["test"]["utterance"].values())
 
 
+def test_own_data_is_cross_validated_and_pooled(command, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        raise SystemExit(main(command("experiments/own_data.yaml")))
+    assert stop.value.code == 0
+    run = tmp_path / "run"
+    pooled = _scores(run)
+    folds = [_scores(run / f"fold{fold}") for fold in range(NUM_FOLDS)]
+    assert len(pooled) == 12 == sum(map(len, folds))
+    assert pooled == {id_: row for fold in folds for id_, row in fold.items()}
+    entry = json.loads((run / "results.json").read_text())["test"]["utterance"]["overall"]
+    assert entry["n"] == 12
+    assert entry["LCC"] == pytest.approx(lcc(*zip(*pooled.values(), strict=True)), abs=1e-12)
+    assert f"{entry['LCC']:.3f}" in capsys.readouterr().out
+    for fold in range(NUM_FOLDS):
+        (offline,) = (run / f"fold{fold}" / "wandb").glob("offline-run-*")
+        assert f"wandb sync {offline}" in (run / f"fold{fold}.log").read_text()
+
+
+def _scores(folder):
+    """Score and target of each clip of the split ``test``."""
+    with open(folder / "predictions.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    return {row["id"]: (float(row["score"]), float(row["target"])) for row in rows}

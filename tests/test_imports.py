@@ -1,6 +1,8 @@
 """Imports go down only: the floors of docs/extending.md, held here."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,8 @@ def test_imports_go_down_only(path):
 def test_heavy_libraries_are_imported_where_they_are_used(path):
     top = {name.split(".")[0] for name in _imports(ast.parse(path.read_text()).body)}
     assert not top & HEAVY
+
+
+def test_the_vocabulary_is_at_the_top_and_costs_nothing_until_it_is_used():
+    script = "import sys, lightning_aqa as a; assert 'torch' not in sys.modules; [getattr(a, n) for n in a.__all__]"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=PACKAGE.parent, timeout=120)

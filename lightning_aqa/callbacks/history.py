@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+
+from lightning_aqa.files import replacing
 
 
 class History(Callback):
@@ -21,6 +23,16 @@ class History(Callback):
     def __init__(self, folder: Path, monitor: str | None) -> None:
         self.path, self.monitor = folder / "history.csv", monitor
         self.rows: list[dict[str, float]] = []
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse to watch a split that the check of the corpus has emptied.
+
+        Raises:
+            ValueError: If there is nothing to validate on.
+        """
+        has_dev = "dev" in cast(Any, trainer).datamodule.rated_splits
+        if self.monitor is not None and self.monitor.startswith("val/") and not has_dev:
+            raise ValueError(f"--monitor={self.monitor}: no clip of split 'dev' is left to validate on.")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add a row, write the file, print the line."""
@@ -48,7 +60,7 @@ class History(Callback):
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
     """Write one row per epoch; a value that an epoch did not log is empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,9 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_aqa.data.check import write_skipped
-from lightning_aqa.metrics.levels import to_json
 from lightning_aqa.module import AQAModule
-from lightning_aqa.predictions import write_predictions
+from lightning_aqa.predictions import write_predictions, write_results
 from lightning_aqa.screen import print_results, print_run
 
 
@@ -64,8 +62,7 @@ class RunFolder(Callback):
         splits = {name: pl_module.predictions[name] for name in results} or pl_module.predictions
         write_predictions(self.folder / "predictions.csv", splits.items(), [axis.name for axis in pl_module.axes])
         if results:
-            text = json.dumps(to_json(results), indent=1, allow_nan=False)
-            (self.folder / "results.json").write_text(text + "\n", encoding="utf-8")
+            write_results(self.folder / "results.json", results)
         drawn = self._draw(trainer, pl_module) if results else []
         print_results(results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))
 

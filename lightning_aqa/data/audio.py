@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from lightning_aqa.data.stderr import without_notes
 
 Waveform = NDArray[np.float32]
 
+BLOCK_FRAMES = 2**16
 COMPRESSED_BY_FFMPEG = frozenset({".m4a", ".aac", ".mp4", ".wma", ".webm"})
 
 
@@ -43,7 +44,7 @@ def audio_info(path: str | Path) -> AudioInfo:
     try:
         with _quietly(path):
             info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: .raw, whose rate nobody knows
         raise AudioError(_unreadable(path, error)) from None
     return AudioInfo(int(info.samplerate), info.frames / info.samplerate)
 
@@ -89,11 +90,19 @@ def _decode(path: str | Path, start: float, end: float | None) -> tuple[Waveform
             rate = int(file.samplerate)
             first = min(round(start * rate), file.frames)
             last = file.frames if end is None else min(round(end * rate), file.frames)
-            if first:
-                file.seek(first)
+            _go_to(file, first)
             return file.read(max(last - first, 0), dtype="float32", always_2d=True), rate
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(_unreadable(path, error)) from None
+
+
+def _go_to(file: Any, frame: int) -> None:
+    """Go to a frame; in Ogg Vorbis by decoding up to it, since libsndfile seeks beside it there (its issue 885)."""
+    if file.subtype != "VORBIS":
+        file.seek(frame)
+        return
+    for first in range(0, frame, BLOCK_FRAMES):
+        file.read(min(BLOCK_FRAMES, frame - first), dtype="float32")
 
 
 def _quietly(path: str | Path) -> AbstractContextManager[None]:

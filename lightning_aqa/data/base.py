@@ -52,8 +52,12 @@ class AQADataModule(L.LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if eval_batch_size is not None and eval_batch_size < 1:
+            raise ValueError(f"eval_batch_size must be at least 1, got {eval_batch_size}.")
         if num_workers < 0:
             raise ValueError(f"num_workers must be at least 0, got {num_workers}.")
+        if window_seconds is not None and not window_seconds > 0:
+            raise ValueError(f"window_seconds must be above 0, got {window_seconds:g}.")
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size or batch_size, num_workers
         self.seed, self.on_bad_clip, self.check, self.cache = seed, on_bad_clip, check, cache
         self.window_seconds = window_seconds
@@ -62,6 +66,8 @@ class AQADataModule(L.LightningDataModule, ABC):
         self._manifest: Manifest | None = None
         self._sample_rate = 0
         self._min_seconds = 0.0
+        self._min_tail_seconds = 0.0
+        self._window_seconds: float | None = None
         self._seconds: dict[str, float] = {}
 
     @abstractmethod
@@ -88,32 +94,40 @@ class AQADataModule(L.LightningDataModule, ABC):
         wanted = manifest if stage == "predict" else manifest.where(Clip.is_rated)
         if len(wanted) == 0:
             raise CorpusError(f"{type(self).__name__}: none of the {len(manifest)} clips has a rating to learn from.")
-        if any(clip.id not in self._seconds for clip in wanted):
-            encoder: Any = self.trainer.lightning_module.encoder
-            self.prepare(encoder.sample_rate, encoder.min_seconds, self.window_seconds or encoder.window_seconds)
-            self.check_clips(wanted)
+        encoder: Any = self.trainer.lightning_module.encoder
+        self.prepare(encoder.sample_rate, encoder.min_seconds, self.window_seconds or encoder.window_seconds)
+        self._min_tail_seconds = max(encoder.min_seconds, encoder.min_tail_seconds)
+        self.check_clips(wanted)
 
     def prepare(self, sample_rate: int, min_seconds: float = 0.0, window_seconds: float | None = None) -> None:
-        """Serve audio at ``sample_rate`` (Hz), in windows of at most ``window_seconds``."""
-        self._sample_rate, self._min_seconds, self.window_seconds = sample_rate, min_seconds, window_seconds
+        """Serve audio at ``sample_rate`` (Hz), in windows of at most ``window_seconds``.
+
+        Raises:
+            ValueError: If the windows are shorter than ``min_seconds``.
+        """
+        if window_seconds is not None and window_seconds < min_seconds:
+            raise ValueError(f"window_seconds is {window_seconds:g}, and the encoder needs {min_seconds:g} s or more.")
+        if min_seconds != self._min_seconds:
+            self._seconds = {}
+        self._sample_rate, self._min_seconds, self._window_seconds = sample_rate, min_seconds, window_seconds
 
     def check_clips(self, clips: Manifest) -> None:
-        """Look at the lists and at the audio of ``clips``; then stop or skip, as ``on_bad_clip`` says.
+        """Look at the lists and at the audio of ``clips``, each once; then stop or skip, as ``on_bad_clip`` says.
 
         Raises:
             CorpusError: If something is wrong and ``on_bad_clip`` is ``error``, or if no clip is left.
         """
-        audio = check_audio(clips.clips, self._min_seconds, decode=self.check == "full")
-        ids = {clip.id for clip in clips}
-        problems = [problem for problem in clips.problems if not problem.clip_id or problem.clip_id in ids]
-        problems += audio.problems
+        new = [clip for clip in clips if clip.id not in self._seconds]
+        audio = check_audio(new, self._min_seconds, decode=self.check == "full")
+        problems = [problem for problem in (*clips.problems, *audio.problems) if problem not in self.skipped]
         if problems:
-            text = f"{type(self).__name__}: {len(problems)} problems.\n{report(problems, self.where_to_get)}"
+            count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+            text = f"{type(self).__name__}: {count}.\n{report(problems, self.where_to_get)}"
             usable = without(clips, problems)
             if self.on_bad_clip == "error" or len(usable) == 0:
                 raise CorpusError(f"{text}\nMend them, or leave these clips out with --data.on_bad_clip=skip.")
-            _log.warning("%s\nThese clips are left out.", text)
-            self._manifest, self.skipped = usable, problems
+            _log.warning("%s\nThe clips that they concern are left out.", text)
+            self._manifest, self.skipped = without(self.manifest, problems), [*self.skipped, *problems]
         self._seconds.update(audio.seconds)
 
     @property
@@ -141,7 +155,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         lengths = [self._seconds[clip.id] for clip in clips]
         covers = [self._cover(i, clip) for i, clip in enumerate(clips)] if self.features else None
         rank, num_ranks = self._ranks()
-        batches = TrainingBatches(lengths, self.batch_size, self.window_seconds, self.seed, rank, num_ranks, covers)
+        batches = TrainingBatches(lengths, self.batch_size, self._window_seconds, self.seed, rank, num_ranks, covers)
         return self._loader(clips, batches)
 
     def val_dataloader(self) -> list[DataLoader[Row]]:
@@ -170,7 +184,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         return [window for i, clip in enumerate(clips) for window in self._cover(i, clip)]
 
     def _cover(self, index: int, clip: Clip) -> list[Window]:
-        return cover(index, self._seconds[clip.id], self.window_seconds, self._min_seconds)
+        return cover(index, self._seconds[clip.id], self._window_seconds, self._min_tail_seconds)
 
     def _evaluation_loader(self, clips: Manifest, *, sharded: bool = True) -> DataLoader[Row]:
         ranks = self._ranks() if sharded else (0, 1)

@@ -38,6 +38,8 @@ def check_audio(clips: Sequence[Clip], min_seconds: float, *, decode: bool = Tru
         min_seconds: Shortest usable clip, in seconds.
         decode: Decode the files whole; without it only their headers are read.
     """
+    if not clips:
+        return AudioCheck({}, [])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda clip: _check_clip(clip, min_seconds, decode=decode), clips)
         shown = track(found, "checking audio", total=len(clips), transient=True, disable=not _is_first_process())

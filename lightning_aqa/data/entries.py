@@ -89,8 +89,6 @@ def wide_clips(entries: Sequence[Entry], axes: Sequence[Axis], problems: list[Pr
                 lists[axis.name] = parse_ratings(cell, axis, entry.where, problems)
             elif cell is not None:
                 scores[axis.name] = parse_score(cell, axis, entry.where, problems, entry.clip.id)
-        if axes and not entry.cells:
-            problems.append(_no_rating(entry))
         ratings = by_listener(lists)
         clips.append((entry.where, replace(entry.clip, scores=scores | mean_scores(ratings, axes), ratings=ratings)))
     return unique_clips(clips, problems)
@@ -105,14 +103,8 @@ def long_clips(entries: Sequence[Entry], axes: Sequence[Axis], problems: list[Pr
     for first, *others in groups.values():
         problems += (problem for entry in others for problem in _conflicts(first, entry))
         ratings = _gather([first, *others], axes, problems)
-        if axes and not ratings:
-            problems.append(_no_rating(first))
         clips.append(replace(first.clip, scores=mean_scores(ratings, axes), ratings=ratings))
     return clips
-
-
-def _no_rating(entry: Entry) -> Problem:
-    return Problem("no rating", entry.where, f"{entry.clip.id} has no score", entry.clip.id)
 
 
 def _conflicts(first: Entry, other: Entry) -> Iterator[Problem]:

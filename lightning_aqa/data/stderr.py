@@ -8,10 +8,11 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 _lock = threading.Lock()
 _users = 0
-_kept: tuple[int, int] | None = None
+_kept: tuple[int, IO[bytes]] | None = None
 
 
 @contextmanager
@@ -35,21 +36,29 @@ def without_notes() -> Iterator[None]:
                 _restore(*_kept)
 
 
-def _divert() -> tuple[int, int]:
-    sys.stderr.flush()
-    descriptor, path = tempfile.mkstemp()
-    os.unlink(path)
-    screen = os.dup(2)
-    os.dup2(descriptor, 2)
-    return screen, descriptor
+def _divert() -> tuple[int, IO[bytes]] | None:
+    """Point descriptor 2 at a file; return the screen's and the file, or None where the process has no stderr."""
+    try:
+        screen = os.dup(2)
+    except OSError:
+        return None
+    _flush()
+    notes = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _restore
+    os.dup2(notes.fileno(), 2)
+    return screen, notes
 
 
-def _restore(screen: int, descriptor: int) -> None:
-    sys.stderr.flush()
+def _restore(screen: int, notes: IO[bytes]) -> None:
+    _flush()
     os.dup2(screen, 2)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with os.fdopen(descriptor, "rb") as file:
-        lines = file.read().splitlines(keepends=True)
+    with notes:
+        notes.seek(0)
+        lines = notes.read().splitlines(keepends=True)
     kept = [line for line in lines if line.strip() and not line.startswith(b"Note:")]
     os.write(screen, b"".join(kept))
     os.close(screen)
+
+
+def _flush() -> None:
+    if sys.stderr is not None:
+        sys.stderr.flush()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
+
+# A tail below this length, in seconds, comes from the rounding of a division; it may hold no sample at all.
+SHORTEST_TAIL = 1e-3
 
 
 class Window(NamedTuple):
@@ -37,7 +42,7 @@ def cover(clip: int, seconds: float, window_seconds: float | None, min_seconds: 
         return [Window(clip, 0.0, seconds, 1.0)]
     starts = [i * window_seconds for i in range(math.ceil(seconds / window_seconds))]
     lengths = [min(window_seconds, seconds - start) for start in starts]
-    if lengths[-1] < min_seconds:
+    if lengths[-1] < max(min_seconds, SHORTEST_TAIL):
         starts, lengths = starts[:-1], lengths[:-1]
     total = sum(lengths)
     return [Window(clip, start, length, length / total) for start, length in zip(starts, lengths, strict=True)]
@@ -57,7 +62,8 @@ class TrainingBatches(Sampler[list[Window]]):
         seed: Seed of the order and of the windows.
         rank: This process.
         num_ranks: Number of processes.
-        covers: Fixed windows per clip to draw from, where only those can be read (cached features).
+        covers: Fixed windows per clip to draw from, where only those can be read (cached features); a window's chance
+            is its weight.
     """
 
     def __init__(
@@ -101,7 +107,8 @@ class TrainingBatches(Sampler[list[Window]]):
     def _draw(self, clip: int, place: float) -> Window:
         if self.covers is not None:
             choices = self.covers[clip]
-            return choices[int(place * len(choices))]._replace(weight=1.0)
+            ends = list(accumulate(window.weight for window in choices))
+            return choices[min(bisect(ends, place), len(choices) - 1)]._replace(weight=1.0)
         length = self.seconds[clip]
         if self.window_seconds is None or length <= self.window_seconds:
             return Window(clip, 0.0, length, 1.0)
@@ -111,13 +118,14 @@ class TrainingBatches(Sampler[list[Window]]):
 class EvaluationBatches(Sampler[list[Window]]):
     """Read every window of every clip once, in order of length so that batches pad little.
 
-    Each rank takes every W-th window. A rank left without any reads the first one with weight 0, so that all ranks
-    run the same hooks and no score moves.
+    Each rank takes every W-th window. A rank that would get one less than others reads the shortest one again with
+    weight 0, so that all ranks run the same steps and no score moves.
     """
 
     def __init__(self, windows: Sequence[Window], batch_size: int, rank: int = 0, num_ranks: int = 1) -> None:
         ordered = sorted(windows, key=lambda window: (window.seconds, window.clip, window.start))
-        self.windows = ordered[rank::num_ranks] or [ordered[0]._replace(weight=0.0)]
+        ordered += [ordered[0]._replace(weight=0.0)] * (-len(ordered) % num_ranks)
+        self.windows = ordered[rank::num_ranks]
         self.batch_size = batch_size
 
     def __len__(self) -> int:

@@ -90,7 +90,7 @@ def test_everything_wrong_in_a_wide_table_is_reported(table):
     manifest = read_table(path, AXES)
     assert sorted((p.kind, p.where, p.clip_id) for p in manifest.problems) == sorted([
         ("bad score", f"{path}:3", "b"), ("score out of scale", f"{path}:4", "c"), ("duplicate id", f"{path}:5", ""),
-        ("no rating", f"{path}:6", "d"), ("bad row", f"{path}:7", ""), ("bad row", f"{path}:8", ""),
+        ("bad row", f"{path}:7", ""), ("bad row", f"{path}:8", ""),
     ])  # fmt: skip
     assert [clip.id for clip in manifest] == ["a", "b", "c", "d"]
 
@@ -101,7 +101,7 @@ def test_a_bad_rating_is_left_out_and_its_clip_kept(table):
     assert manifest[0].ratings == {"L1": {"overall": 3.0}, "L3": {"overall": 4.0}}
     assert sorted((p.kind, p.where, p.clip_id) for p in manifest.problems) == sorted([
         ("score out of scale", f"{path}:3", ""), ("duplicate rating", f"{path}:4", ""),
-        ("rows disagree", f"{path}:5", "a"), ("bad score", f"{path}:6", ""), ("no rating", f"{path}:6", "b"),
+        ("rows disagree", f"{path}:5", "a"), ("bad score", f"{path}:6", ""),
     ])  # fmt: skip
 
 

@@ -1,0 +1,37 @@
+"""The made-up corpus as a datamodule; what is written is tested in tests/data/synthesis."""
+
+import pytest
+
+from lightning_aqa.data.aes_natural import AESNatural
+from lightning_aqa.data.musiceval import MusicEval
+from lightning_aqa.data.synthetic import Synthetic
+
+SIZES = {"musiceval": {"num_clips": 30, "num_systems": 4}, "aes_natural": {"num_clips": 48, "num_systems": 3}}
+READERS = {"musiceval": MusicEval, "aes_natural": AESNatural}
+AXES = {"musiceval": ["MI", "TA"], "aes_natural": ["PQ", "PC", "CE", "CU"]}
+
+
+def _synthetic(corpora, layout, **settings):
+    return Synthetic(root=str(corpora[layout]), layout=layout, seconds=(0.5, 0.9), **{**SIZES[layout], **settings})
+
+
+@pytest.mark.parametrize("layout", SIZES)
+def test_it_is_read_by_the_class_of_the_corpus_it_imitates(corpora, layout):
+    data = _synthetic(corpora, layout)
+    data.setup()
+    assert list(data.manifest) == list(READERS[layout](root=str(corpora[layout])).manifest)
+    assert [axis.name for axis in data.axes] == AXES[layout]
+    assert {"train", "dev", "test"} <= set(data.rated_splits)
+    assert data.manifest.problems == ()
+
+
+def test_a_corpus_that_is_there_is_not_written_again(corpora):
+    files = sorted(corpora["musiceval"].rglob("*.*"))
+    before = [path.stat().st_mtime_ns for path in files]
+    _synthetic(corpora, "musiceval").setup()
+    assert [path.stat().st_mtime_ns for path in files] == before
+
+
+def test_a_folder_with_another_corpus_is_not_overwritten(corpora):
+    with pytest.raises(ValueError, match=str(corpora["musiceval"])):
+        _synthetic(corpora, "musiceval", corpus_seed=1).setup()

@@ -33,6 +33,7 @@ STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "text.parse_math": False,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 150,
 }

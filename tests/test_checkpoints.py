@@ -59,7 +59,8 @@ def test_only_the_instantiator_of_the_command_line_is_called(save, instantiator)
         load_module(save({"state_dict": {}, "hyper_parameters": hyperparameters}))
 
 
-def test_a_run_s_checkpoint_gives_its_module_back(corpora, fit):
+def test_a_run_s_checkpoint_gives_its_module_back(corpora, fit, monkeypatch):
+    monkeypatch.setattr("lightning_aqa.pictures.draw_run", lambda folder, axes: [])
     words = ["--data=MusicEval", f"--data.root={corpora['musiceval']}", "--model.head.hidden=[7]"]
     path = fit(*words) / "checkpoints" / "last.ckpt"
     saved = read_checkpoint(path)
@@ -102,3 +103,9 @@ def test_settings_that_differ_are_warned_of_with_the_one_that_counts(save, caplo
     fit, test = (record.getMessage() for record in caplog.records)
     assert "(encoder); the config counts. To change settings and keep weights, use --init_from." in fit
     assert "(head); the checkpoint counts." in test
+
+
+def test_a_checkpoint_of_a_module_made_in_python_can_be_read(tmp_path):
+    module = AQAModule(AXES)
+    torch.save({"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}, tmp_path / "x.ckpt")
+    assert read_checkpoint(tmp_path / "x.ckpt")["hyper_parameters"]["axes"] == [["PQ", "Quality", 0, 10]]

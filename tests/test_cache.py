@@ -238,9 +238,7 @@ def test_without_a_folder_nothing_happens(corpora):
 def test_a_trained_encoder_is_refused(corpora, tmp_path):
     encoder = Frames()
     encoder.scale.requires_grad_(True)
-    with pytest.raises(
-        ValueError, match=r"--data\.cache needs a frozen encoder, and Frames is trained"
-    ):
+    with pytest.raises(ValueError, match=r"--data\.cache needs a frozen encoder, and Frames is trained"):
         _set_up(corpora, tmp_path, encoder)
     assert _entries(tmp_path) == []
 

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_aqa.cache import FeatureCache
 from lightning_aqa.callbacks.history import History
 from lightning_aqa.callbacks.run_folder import RunFolder
-from lightning_aqa.checkpoints import load_module, load_weights, warn_of_differences
+from lightning_aqa.checkpoints import load_module, load_weights, read_checkpoint, warn_of_differences
 from lightning_aqa.crossvalidation import crossvalidate, is_unfinished_crossvalidation, wants_folds
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.distributed import shut_down
@@ -101,6 +101,8 @@ class AQACLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build the parts; an evaluation with a checkpoint takes the model that the checkpoint describes."""
         checkpoint = self.settings.ckpt_path
+        if checkpoint:
+            read_checkpoint(checkpoint)  # refuses code, which Lightning would run when it resumes
         if checkpoint and any(word.startswith(("--config", "-c", "--model")) for word in self.words):
             given = yaml.safe_load(self.config_text)["model"]
             warn_of_differences(checkpoint, given, is_fit=self.subcommand == "fit")

@@ -109,3 +109,12 @@ def test_a_checkpoint_of_a_module_made_in_python_can_be_read(tmp_path):
     module = AQAModule(AXES)
     torch.save({"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}, tmp_path / "x.ckpt")
     assert read_checkpoint(tmp_path / "x.ckpt")["hyper_parameters"]["axes"] == [["PQ", "Quality", 0, 10]]
+
+
+@pytest.mark.parametrize("verb", ["fit", "test", "predict"])
+def test_no_verb_runs_what_a_checkpoint_holds(corpora, save, fails, monkeypatch, tmp_path, verb):
+    monkeypatch.delenv("AQA_TEST_PAYLOAD", raising=False)
+    path = save({"state_dict": {}, "hyper_parameters": {}, "callbacks": {}, "more": Payload()})
+    words = ["--data=MusicEval", f"--data.root={corpora['musiceval']}", f"--trainer.default_root_dir={tmp_path}"]
+    assert f"{path}: cannot be read as a checkpoint" in fails(verb, *words, f"--ckpt_path={path}")
+    assert "AQA_TEST_PAYLOAD" not in os.environ

@@ -10,9 +10,16 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+# Plain numbers as numpy pickles them: public checkpoints hold some beside their weights (the metrics of LAION-CLAP's).
+PLAIN_NUMBERS: list[Any] = [
+    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.bool_)),
+]
 FOLDER = "LIGHTNING_AQA_WEIGHTS"
 
 
@@ -68,7 +75,7 @@ def _from_hub(repository: str, file: str) -> Path | None:
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
-    """Read a safetensors file, or a ``.pt`` file that holds tensors and plain containers alone.
+    """Read a safetensors file, or a ``.pt`` file that holds tensors, numbers and plain containers alone.
 
     Raises:
         WeightsError: If the file would run code when loaded, or is no such file.
@@ -78,7 +85,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
 
         return dict(load_file(path))
     try:
-        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(PLAIN_NUMBERS):
+            found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(

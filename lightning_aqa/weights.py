@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 # Plain numbers as numpy pickles them: public checkpoints hold some beside their weights (the metrics of LAION-CLAP's).
 PLAIN_NUMBERS: list[Any] = [
-    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.bool_)),
 ]
@@ -31,7 +31,7 @@ def find_weights(checkpoint: str, *, file: str, url: str) -> Path:
     """Return the local path of a checkpoint.
 
     Looked for, in this order: ``checkpoint`` as a path; the same below the folder that the environment variable
-    ``LIGHTNING_AQA_WEIGHTS`` names; ``checkpoint`` as a hub id, in the hub's cache and then, unless offline, on the hub.
+    ``LIGHTNING_AQA_WEIGHTS`` names; ``checkpoint`` as a hub id, in the hub's cache and, unless offline, on the hub.
 
     Args:
         checkpoint: File, folder or hub id.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
+from lightning_aqa.encoders.clap_attention import fuse_attention
 from lightning_aqa.encoders.clap_weights import COMPUTED, HTSAT_FILES, ClapWeights, FrontEnd, read_clap
 from lightning_aqa.encoders.tokens import find_tokenizer
 from lightning_aqa.weights import WeightsError, load_exactly
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import ClapModel, ClapTextConfig, ClapTextModel, PreTrainedTokenizerBase
 
 MAX_TOKENS = 77
+# Clips encoded at once without autograd: it bounds the memory.
+CLIPS = 8
 
 
 def quantise_int16(waveform: Tensor) -> Tensor:
@@ -194,6 +197,11 @@ class CLAP(Encoder):
                 f"embed_audio takes at most {self.front_end.clip_samples} samples, got {longest}; cut the clip, or "
                 "call the encoder, which gives a frame for each window."
             )
+        at_once = len(waveform) if torch.is_grad_enabled() else CLIPS
+        parts = zip(torch.split(waveform, at_once), torch.split(num_samples, at_once), strict=True)
+        return torch.cat([self._embed(*part) for part in parts])
+
+    def _embed(self, waveform: Tensor, num_samples: Tensor) -> Tensor:
         mel_BFM = self._log_mel(waveform, num_samples).to(self.audio_projection.linear1.weight.dtype)
         pooled_BC = self.audio_model(input_features=mel_BFM[:, None]).pooler_output
         return F.normalize(self.audio_projection(pooled_BC).float(), dim=-1)
@@ -254,6 +262,7 @@ def _build(weights: ClapWeights) -> ClapModel:
 
     model = ClapModel(ClapConfig(**weights.config))
     load_exactly(model, weights.tensors, weights.path, COMPUTED)
+    fuse_attention(model.audio_model)
     return model
 
 

@@ -14,7 +14,7 @@ from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.clap_attention import fuse_attention
 from lightning_aqa.encoders.clap_weights import COMPUTED, HTSAT_FILES, ClapWeights, FrontEnd, read_clap
-from lightning_aqa.encoders.tokens import find_tokenizer
+from lightning_aqa.encoders.tokens import distinct, find_tokenizer
 from lightning_aqa.weights import WeightsError, load_exactly
 
 if TYPE_CHECKING:
@@ -233,15 +233,14 @@ class CLAP(Encoder):
 
     def _embed_prompts(self, prompts: Sequence[str], device: torch.device) -> Tensor:
         """Embed each different prompt once; return one state per clip, shape ``(B, 1, width)``."""
-        distinct = list(dict.fromkeys(prompts))
+        texts, rows = distinct(prompts)
         if self._tokenizer is None:
             assert self.text_model is not None
             self._tokenizer = _read_tokenizer(self._tokenizer_places, self.text_model.config)
-        tokens = self._tokenizer(distinct, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         tokens = tokens.to(device)
         embedded_PD = self.embed_tokens(tokens["input_ids"], tokens["attention_mask"])
-        rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=device)
-        return embedded_PD[rows][:, None]
+        return embedded_PD[torch.tensor(rows, device=device)][:, None]
 
 
 def _read_tokenizer(places: Sequence[str], config: ClapTextConfig) -> PreTrainedTokenizerBase:

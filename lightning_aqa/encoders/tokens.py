@@ -1,4 +1,4 @@
-"""Find the files of a tokeniser before it is built: transformers would make an empty one where there are none."""
+"""Prepare prompts. Files of a tokeniser are found first: transformers would make an empty one where there are none."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def find_tokenizer(places: Sequence[str]) -> Path:
         return find_weights(name, file="tokenizer.json", url=url).parent
     except WeightsError as error:
         raise WeightsError(f"Prompts need the tokeniser {places[-1]}, which is not here. {error}") from None
+
+
+def distinct(prompts: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Return the different prompts and, for each prompt, which of them it is.
+
+    Example:
+        >>> distinct(["drums", "", "drums"])
+        (['drums', ''], [0, 1, 0])
+    """
+    texts = list(dict.fromkeys(prompts))
+    return texts, [texts.index(prompt) for prompt in prompts]

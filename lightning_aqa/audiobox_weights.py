@@ -44,12 +44,10 @@ def read_audiobox(checkpoint: str) -> AudioboxWeights:
     path = _find(checkpoint)
     found = read_weights(path)
     if path.suffix == ".safetensors":
-        settings = read_config(str(_config_beside(path, checkpoint)))
-        target_transform = settings.pop("target_transform", None)
-        tensors = found
-    else:
-        settings, target_transform = found.get("model_cfg"), found.get("target_transform")
-        tensors = {name.removeprefix("model."): value for name, value in found.get("state_dict", {}).items()}
+        found = {"state_dict": found, "model_cfg": read_config(str(_config_beside(path, checkpoint)))}
+        found["target_transform"] = found["model_cfg"].pop("target_transform", None)
+    settings, target_transform = found.get("model_cfg"), found.get("target_transform")
+    tensors = {name.removeprefix("model."): value for name, value in found.get("state_dict", {}).items()}
     encoder = {name.removeprefix(ENCODER): value for name, value in tensors.items() if name.startswith(ENCODER)}
     head = {name: value for name, value in tensors.items() if not name.startswith(ENCODER)}
     if not encoder or settings is None or target_transform is None:

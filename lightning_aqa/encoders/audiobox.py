@@ -106,7 +106,7 @@ def build_wavlm(config: Mapping[str, Any]) -> Any:
     if not (config.get("relative_position_embedding", True) and config.get("gru_rel_pos", True)):
         raise ValueError("A WavLM without gated relative positions is not supported; the published ones have them.")
     convs = conv_layers(config["conv_feature_layers"])
-    model = WavLMModel(
+    model: Any = WavLMModel(
         WavLMConfig(
             conv_dim=[width for width, _, _ in convs],
             conv_kernel=[kernel for _, kernel, _ in convs],

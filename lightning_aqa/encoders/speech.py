@@ -43,8 +43,8 @@ def rows_for(num_frames: int, kernels: Sequence[int], strides: Sequence[int]) ->
 def strided_convolution(rows: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     """Convolve over time by matrix products on the rows as they lie in memory.
 
-    ``stride`` rows side by side are one row of a block matrix, and each group of ``stride`` taps is one product. Nothing
-    is copied, unlike in a convolution that wants channels first.
+    ``stride`` rows side by side are one row of a block matrix, and each group of ``stride`` taps is one product. No
+    row is copied, unlike in a convolution that wants channels first.
 
     Args:
         rows: Input over time, shape ``(T, I)``, with T a multiple of ``stride``.
@@ -61,12 +61,13 @@ def strided_convolution(rows: Tensor, weight: Tensor, bias: Tensor | None, strid
     """
     num_outputs, num_inputs, _ = weight.shape
     blocks = rows.reshape(-1, stride * num_inputs)
-    groups = weight.permute(2, 1, 0).reshape(-1, num_outputs).split(stride * num_inputs)
+    groups = torch.split(weight.permute(2, 1, 0).reshape(-1, num_outputs), stride * num_inputs)
     size = len(blocks) + 1 - len(groups)
     first = blocks[:size, : len(groups[0])]
     output = first @ groups[0] if bias is None else torch.addmm(bias, first, groups[0])
     for shift, group in enumerate(groups[1:], start=1):
-        output = torch.addmm(output, blocks[shift : shift + size, : len(group)], group)
+        rows = blocks[shift : shift + size, : len(group)]
+        output.addmm_(rows.to(output.dtype), group.to(output.dtype))  # in place is not known to autocast
     return output
 
 
@@ -118,8 +119,7 @@ def attend(attention: Any, hidden: Tensor, position_bias: Tensor | None, mask: T
     """
     size = (*hidden.shape[:2], attention.num_heads, -1)
     query, key, value = (
-        project(hidden).view(size).transpose(1, 2)
-        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        project(hidden).view(size).transpose(1, 2) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     bias = None if mask is None else mask[:, None, None]
     if position_bias is not None:
@@ -253,7 +253,7 @@ class SpeechModel(nn.Module):
         if self.is_stable:
             hidden = hidden + layer.dropout(attend(layer.attention, first(hidden), position_bias, mask))
             out: Tensor = hidden + layer.feed_forward(second(hidden))
-            return out
-        hidden = first(hidden + layer.dropout(attend(layer.attention, hidden, position_bias, mask)))
-        out = second(hidden + layer.feed_forward(hidden))
+        else:
+            hidden = first(hidden + layer.dropout(attend(layer.attention, hidden, position_bias, mask)))
+            out = second(hidden + layer.feed_forward(hidden))
         return out

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from lightning_aqa.encoders.hub import find_tensors
 from lightning_aqa.weights import WeightsError, find_weights, read_config, read_weights
 
 REPOSITORY = "lukewys/laion_clap"
@@ -207,12 +208,8 @@ def convert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _from_folder(checkpoint: str, settings: Mapping[str, Any]) -> ClapWeights:
-    url = f"https://huggingface.co/{checkpoint}"
-    config = read_config(str(find_weights(checkpoint, file="config.json", url=url)))
-    try:
-        path = find_weights(checkpoint, file="model.safetensors", url=url)
-    except WeightsError:
-        path = find_weights(checkpoint, file="pytorch_model.bin", url=url)
+    config = read_config(str(find_weights(checkpoint, file="config.json", url=f"https://huggingface.co/{checkpoint}")))
+    path = find_tensors(checkpoint)
     if config.get("model_type") != "clap" or config.get("audio_config", {}).get("enable_fusion"):
         raise WeightsError(f"{path}: not LAION-CLAP without fusion; take one such as laion/larger_clap_music.")
     for part in ("audio_config", "text_config"):

@@ -39,7 +39,7 @@ def _find(name: str, file: str) -> Path:
     return find_weights(name, file=file, url=f"https://huggingface.co/{name}")
 
 
-def _find_tensors(name: str) -> Path:
+def find_tensors(name: str) -> Path:
     """Find the weights, as safetensors if they are there as such."""
     try:
         return _find(name, "model.safetensors")
@@ -75,12 +75,13 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_backbone(config: Any, path: Path) -> Any:
+def load_backbone(config: Any, path: Path, optional: str | None = None) -> Any:
     """Load the model of a config; tensors of heads on top of it are left, all others have to match.
 
     Args:
         config: Config of transformers.
         path: The weights, in the folder of their config.
+        optional: Top-level part that the caller does not run and that may be missing.
 
     Raises:
         WeightsError: If the file is not safe, or a tensor is missing, unexpected or of another shape.
@@ -101,7 +102,7 @@ def load_backbone(config: Any, path: Path) -> Any:
     tops = {f"{name.split('.')[0]}." for name in model.state_dict()} | {f"{model.base_model_prefix}."}
     unexpected = [name for name in report["unexpected_keys"] if name.startswith(tuple(tops))]
     problems = {
-        "missing": sorted(report["missing_keys"]),
+        "missing": sorted(name for name in report["missing_keys"] if name.split(".")[0] != optional),
         "unexpected": sorted(name for name in unexpected if not name.endswith("masked_spec_embed")),
         "of another shape": sorted(name for name, *_ in report["mismatched_keys"]),
     }
@@ -134,7 +135,7 @@ class Hub(Encoder):
         folder = _find(name_or_path, "config.json").parent
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         config.update(PRETRAINING_OFF)
-        path, preprocessor = _find_tensors(name_or_path), _find_preprocessor(name_or_path)
+        path, preprocessor = find_tensors(name_or_path), _find_preprocessor(name_or_path)
         model = load_backbone(config, path)
         settings = {} if preprocessor is None else json.loads(preprocessor.read_text(encoding="utf-8"))
         self.sample_rate = int(settings.get("sampling_rate", 16000))

@@ -14,9 +14,11 @@ import lightning_aqa.encoders
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.audiobox import AudioboxAesthetics
 from lightning_aqa.encoders.base import Encoder
+from lightning_aqa.encoders.clap import CLAP
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.hub import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
+from lightning_aqa.encoders.text import TextEncoder
 
 VARIANTS: list[Callable[[], Encoder]] = [
     Descriptors,
@@ -26,6 +28,7 @@ VARIANTS: list[Callable[[], Encoder]] = [
 ]
 PRETRAINED: dict[type[Encoder], Callable[[pytest.FixtureRequest], Encoder]] = {
     AudioboxAesthetics: lambda request: _audiobox(request.getfixturevalue("audiobox_folder")),
+    CLAP: lambda request: CLAP(str(request.getfixturevalue("clap_folder") / "clap.pt"), text=False),
     Hub: lambda request: Hub(str(request.getfixturevalue("hub_folder"))),
 }
 """How to build those that need weights, from the small ones that fixtures write."""
@@ -41,7 +44,8 @@ def _encoder_classes() -> set[type[Encoder]]:
     names = [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
     modules = [importlib.import_module(name) for name in names]
     members = [member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)]
-    return {member for member in members if issubclass(member, Encoder) and not inspect.isabstract(member)}
+    encoders = {member for member in members if issubclass(member, Encoder) and not inspect.isabstract(member)}
+    return encoders - {TextEncoder}  # it reads no audio
 
 
 def _class_of(build: Callable[[], Encoder]) -> object:

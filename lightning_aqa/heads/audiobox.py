@@ -84,10 +84,8 @@ class Audiobox(Head):
 
     Example:
         >>> head = Audiobox(4, 2, [Axis("PQ", "Production quality", 0, 10)])
-        >>> head(Features(torch.ones(3, 2, 5, 4), torch.ones(3, 5, dtype=torch.bool))).embedding
-        tensor([[0.5000, 0.5000, 0.5000, 0.5000],
-                [0.5000, 0.5000, 0.5000, 0.5000],
-                [0.5000, 0.5000, 0.5000, 0.5000]])
+        >>> head(Features(torch.ones(1, 2, 5, 4), torch.ones(1, 5, dtype=torch.bool))).embedding.tolist()
+        [[0.5, 0.5, 0.5, 0.5]]
 
     Reference:
         "Meta Audiobox Aesthetics", 2025, https://arxiv.org/abs/2502.05139, and audiobox_aesthetics 0.0.4. Differs: the

@@ -1,5 +1,6 @@
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -260,6 +261,16 @@ def test_missing_unexpected_and_misshapen_weights_are_named(clap_folder, tmp_pat
         CLAP(path)
     with pytest.raises(WeightsError, match="of another shape: audio_model"):
         CLAP(str(clap_folder / "clap.pt"), {"htsat": {"embed_dim": 16}})
+
+
+def test_numbers_that_numpy_1_pickled_beside_the_weights_are_read(clap_folder, tmp_path):
+    # The public music_audioset_epoch_15_esc_90.14.pt holds some, under the module name of numpy 1.
+    with zipfile.ZipFile(clap_folder / "clap.pt") as new, zipfile.ZipFile(tmp_path / "old.pt", "w") as old:
+        for item in new.infolist():
+            content = new.read(item)
+            assert not item.filename.endswith("data.pkl") or b"numpy._core" in content
+            old.writestr(item, content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert read_weights(tmp_path / "old.pt")["best"] == 90.14
 
 
 def test_a_fusion_checkpoint_is_refused_with_the_ones_to_take(clap_folder, tmp_path):

@@ -47,11 +47,17 @@ def find_weights(checkpoint: str, *, file: str, url: str) -> Path:
     found = _from_hub(checkpoint, file) if _is_hub_id(checkpoint) else None
     if found is not None:
         return found
-    command = f"hf download {checkpoint} {file}" if _is_hub_id(checkpoint) else f"curl -LO {url}"
     raise WeightsError(
-        f"{checkpoint}: no such weights here (looked for the file {file}). Get them from {url}, such as by "
-        f"`{command}`, and give their path, or put them into the folder that {FOLDER} names."
+        f"{checkpoint}: no such weights here (looked for the file {file}). Get them from {url}"
+        f"{_command(checkpoint, file, url)}, and give their path, or put them into the folder that {FOLDER} names."
     )
+
+
+def _command(checkpoint: str, file: str, url: str) -> str:
+    """Say what fetches a file; a page, where a person follows a link, has no command."""
+    if _is_hub_id(checkpoint):
+        return f", such as by `hf download {checkpoint} {file}`"
+    return f", such as by `curl -LO {url}`" if url.endswith(file) else ""
 
 
 def _local_candidates(checkpoint: str, file: str) -> list[Path]:

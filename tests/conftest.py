@@ -139,3 +139,47 @@ def hub_folder(tmp_path_factory):
     WavLMModel(WavLMConfig(**sizes)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
     return folder
+
+
+def _beats_state(sizes, num_classes):
+    """Random weights of BEATs under the names of the original, which repeats one table in every layer."""
+    width, embed, hidden = sizes["encoder_embed_dim"], sizes["embed_dim"], sizes["encoder_ffn_embed_dim"]
+    num_heads, kernel = sizes["encoder_attention_heads"], sizes["conv_pos"]
+    linear, norms = {"post_extract_proj": (width, embed)}, {"layer_norm": embed, "encoder.layer_norm": width}
+    shapes = {"patch_embedding.weight": (embed, 1, 16, 16), "encoder.pos_conv.0.bias": (width,)}
+    shapes |= {"encoder.pos_conv.0.weight_g": (1, 1, kernel)}
+    shapes |= {"encoder.pos_conv.0.weight_v": (width, width // sizes["conv_pos_groups"], kernel)}
+    for i in range(sizes["encoder_layers"]):
+        layer = f"encoder.layers.{i}"
+        shapes[f"{layer}.self_attn.grep_a"] = (1, num_heads, 1, 1)
+        linear |= {f"{layer}.self_attn.{name}_proj": (width, width) for name in ("q", "k", "v", "out")}
+        linear |= {f"{layer}.self_attn.grep_linear": (8, width // num_heads)}
+        linear |= {f"{layer}.fc1": (hidden, width), f"{layer}.fc2": (width, hidden)}
+        norms |= {f"{layer}.self_attn_layer_norm": width, f"{layer}.final_layer_norm": width}
+    linear |= {"predictor": (num_classes, width)} if num_classes else {}
+    shapes |= {f"{name}.weight": shape for name, shape in linear.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in linear.items()}
+    shapes |= {f"{name}.{part}": (size,) for name, size in norms.items() for part in ("weight", "bias")}
+    generator = torch.Generator().manual_seed(0)
+    state = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    for name, tensor in state.items():
+        if tensor.ndim > 1 and "grep_a" not in name:
+            tensor.mul_(tensor[0].numel() ** -0.5)
+    table = torch.randn(sizes["num_buckets"], num_heads, generator=generator)
+    tables = [f"encoder.layers.{i}.self_attn.relative_attention_bias.weight" for i in range(sizes["encoder_layers"])]
+    return state | dict.fromkeys(tables, table)
+
+
+@pytest.fixture(scope="session")
+def beats_folder(tmp_path_factory):
+    """A small random BEATs as its authors write it: ``pretrained.pt``, and ``finetuned.pt`` with three classes."""
+    sizes = {"encoder_layers": 2, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 2}
+    sizes |= {"embed_dim": 16, "conv_pos": 16, "conv_pos_groups": 4, "num_buckets": 32, "max_distance": 80}
+    switches = {"deep_norm": True, "relative_position_embedding": True, "gru_rel_pos": True, "conv_bias": False}
+    dropouts = {"dropout": 0.0, "attention_dropout": 0.0, "encoder_layerdrop": 0.0, "predictor_dropout": 0.0}
+    cfg = sizes | switches | dropouts | {"mask_prob": 0.75}
+    folder = tmp_path_factory.mktemp("beats")
+    torch.save({"cfg": cfg, "model": _beats_state(sizes, 0)}, folder / "pretrained.pt")
+    tuned = {"cfg": cfg | {"finetuned_model": True, "predictor_class": 3}, "model": _beats_state(sizes, 3)}
+    torch.save(tuned | {"label_dict": {0: "speech", 2: "noise", 1: "music"}}, folder / "finetuned.pt")
+    return folder

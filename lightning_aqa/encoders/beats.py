@@ -21,8 +21,8 @@ FRAME, HOP, FFT, NUM_MELS = 400, 160, 512, 128
 # The original's constants: mean and half the spread of its log filter banks.
 SHIFT, SCALE = 15.41663, 2 * 6.55582
 BIAS = "self_attn.relative_attention_bias.weight"
-# Tokens encoded at once without autograd (eight clips of 10 s): memory then goes into the result alone.
-TOKENS = 4096
+# Tokens encoded at once without autograd, four clips of 10 s: memory then goes into the result alone.
+TOKENS = 2048
 
 
 @lru_cache
@@ -48,7 +48,7 @@ def filter_banks(frames: Tensor) -> Tensor:
 
     Example:
         >>> filter_banks(torch.zeros(2, 400))[0, :2]
-        tensor([-2.3916, -2.3916])
+        tensor([-2.3917, -2.3917])
     """
     window, filters = _window_and_filters(frames.device)
     frames = frames.float() * 2**15
@@ -69,8 +69,8 @@ class BEATs(Encoder):
         checkpoint: Official ``.pt`` file, pre-trained or fine-tuned, or the hub id of a repository that has
             ``BEATs_iter3_plus_AS2M.pt``.
         config: The original's ``cfg``, or a JSON file of it; overrides the checkpoint's own value by value.
-        window_seconds: Length of the windows that longer clips are cut into, in seconds; BEATs was trained on 10 s. None
-            takes clips whole; time then grows with the square of their length, memory in proportion to it.
+        window_seconds: Length of the windows that longer clips are cut into, in seconds; BEATs was trained on 10 s.
+            None takes clips whole; time then grows with the square of their length, memory in proportion to it.
 
     Attributes:
         labels: Names of the classes of a fine-tuned checkpoint, in the order of ``classify``.
@@ -144,7 +144,7 @@ class BEATs(Encoder):
         counts: list[int] = (patches.clamp(min=1) * (NUM_MELS // self.patch)).tolist()
         return counts
 
-    def _groups(self, lengths: Sequence[int]) -> Iterator[slice]:
+    def _groups(self, lengths: list[int]) -> Iterator[slice]:
         """Cut a batch into runs of clips of at most ``TOKENS`` together; one run where autograd keeps it all anyway."""
         start, total = 0, 0
         for index, length in enumerate(lengths):
@@ -154,7 +154,7 @@ class BEATs(Encoder):
             total += length
         yield slice(start, len(lengths))
 
-    def _encode(self, waveform: Tensor, num_samples: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+    def _encode(self, waveform: Tensor, num_samples: Tensor, lengths: list[int]) -> list[Tensor]:
         """Return the hidden states of clips, packed end to end."""
         with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
             clips = zip(waveform, num_samples.tolist(), lengths, strict=True)
@@ -171,7 +171,7 @@ class BEATs(Encoder):
 
     def _beside_features(self) -> list[torch.nn.Module]:
         """Return the parts that only ``classify`` reads: no head could train them."""
-        parts = [self.model.predictor] if self.config.finetuned_model else []
+        parts: list[torch.nn.Module] = [self.model.predictor] if self.config.finetuned_model else []
         return [*parts, self.model.encoder.layer_norm] if self.config.layer_norm_first else parts
 
 
@@ -190,8 +190,8 @@ def _own_names(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Keep the table of position biases once, where the original repeats it in every layer."""
     tables = {name: tensor for name, tensor in weights.items() if name.endswith(BIAS)}
     own = {name: tensor for name, tensor in weights.items() if name not in tables}
-    first = next(iter(tables.values()), None)
-    for name, tensor in tables.items():
-        if not torch.equal(tensor, tables[next(iter(tables))]):
+    for name, table in tables.items():
+        shared = own.setdefault("encoder.relative_attention_bias.weight", table)
+        if not torch.equal(table, shared):
             raise WeightsError(f"{path}: {name} differs from that of another layer, but BEATs shares it over layers.")
-    return own if first is None else {**own, "encoder.relative_attention_bias.weight": first}
+    return own

@@ -4,6 +4,7 @@ import soundfile
 import torch
 
 from lightning_aqa.data.audio import AudioError, read_audio
+from lightning_aqa.data.folder import Folder
 
 
 @pytest.fixture
@@ -52,3 +53,14 @@ def test_a_part_after_the_end_is_refused(noise, resampler):
     path, _ = noise(8000)
     with pytest.raises(AudioError, match="no audio between 2 s and 3 s"):
         read_audio(path, 16000, 2.0, 3.0, resampler)
+
+
+def test_a_datamodule_reads_by_the_resampler_it_is_told(noise):
+    path, _ = noise(8000)
+    for resampler in ("soxr", "sinc"):
+        data = Folder(root=str(path.parent), resampler=resampler)
+        data.prepare(16000)
+        data.check_clips(data.manifest)
+        batch = next(iter(data.predict_dataloader()))
+        expected = read_audio(path, 16000, resampler=resampler)
+        np.testing.assert_array_equal(batch.waveform[0].numpy(), expected)

@@ -14,6 +14,7 @@ import lightning_aqa.encoders
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.audiobox import AudioboxAesthetics
 from lightning_aqa.encoders.base import Encoder
+from lightning_aqa.encoders.beats import BEATs
 from lightning_aqa.encoders.clap import CLAP
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.hub import Hub
@@ -28,6 +29,7 @@ VARIANTS: list[Callable[[], Encoder]] = [
 ]
 PRETRAINED: dict[type[Encoder], Callable[[pytest.FixtureRequest], Encoder]] = {
     AudioboxAesthetics: lambda request: _audiobox(request.getfixturevalue("audiobox_folder")),
+    BEATs: lambda request: BEATs(str(request.getfixturevalue("beats_folder") / "pretrained.pt")),
     CLAP: lambda request: CLAP(str(request.getfixturevalue("clap_folder") / "clap.pt"), text=False),
     Hub: lambda request: Hub(str(request.getfixturevalue("hub_folder"))),
 }

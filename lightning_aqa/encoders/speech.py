@@ -41,7 +41,18 @@ def rows_for(num_frames: int, kernels: Sequence[int], strides: Sequence[int]) ->
     return num_frames
 
 
-def strided_convolution(rows: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+def tap_groups(weight: Tensor, stride: int) -> list[Tensor]:
+    """Lay the taps of a convolution, shape ``(O, I, K)``, out for ``strided_convolution``: ``stride`` of them a group.
+
+    Example:
+        >>> [tuple(group.shape) for group in tap_groups(torch.ones(7, 4, 3), 2)]
+        [(8, 7), (4, 7)]
+    """
+    num_outputs, num_inputs, _ = weight.shape
+    return list(torch.split(weight.permute(2, 1, 0).reshape(-1, num_outputs), stride * num_inputs))
+
+
+def strided_convolution(rows: Tensor, groups: Sequence[Tensor], bias: Tensor | None, stride: int) -> Tensor:
     """Convolve over time by matrix products on the rows as they lie in memory.
 
     ``stride`` rows side by side are one row of a block matrix, and each group of ``stride`` taps is one product. No
@@ -49,20 +60,18 @@ def strided_convolution(rows: Tensor, weight: Tensor, bias: Tensor | None, strid
 
     Args:
         rows: Input over time, shape ``(T, I)``, with T a multiple of ``stride``.
-        weight: Taps, shape ``(O, I, K)``.
+        groups: The taps, from ``tap_groups``; each of shape ``(taps * I, O)``.
         bias: Shape ``(O,)``, or None.
         stride: Rows from one output to the next.
 
     Returns:
-        Output over time, shape ``(T / stride + 1 - ceil(K / stride), O)``.
+        Output over time, shape ``(T / stride + 1 - len(groups), O)``.
 
     Example:
-        >>> strided_convolution(torch.arange(6.0)[:, None], torch.ones(1, 1, 3), None, 2).flatten()
+        >>> strided_convolution(torch.arange(6.0)[:, None], tap_groups(torch.ones(1, 1, 3), 2), None, 2).flatten()
         tensor([3., 9.])
     """
-    num_outputs, num_inputs, _ = weight.shape
-    blocks = rows.reshape(-1, stride * num_inputs)
-    groups = torch.split(weight.permute(2, 1, 0).reshape(-1, num_outputs), stride * num_inputs)
+    blocks = rows.reshape(len(rows) // stride, -1)
     size = len(blocks) + 1 - len(groups)
     first = blocks[:size, : len(groups[0])]
     output = first @ groups[0] if bias is None else torch.addmm(bias, first, groups[0])
@@ -210,26 +219,32 @@ class SpeechModel(nn.Module):
         longest = max(num_frames)
         layers_BLFD = clips[0].new_zeros(len(clips), self.num_layers, longest, self.width)
         limit = MAX_FRAME_PAIRS["cpu" if layers_BLFD.device.type == "cpu" else "other"]
+        taps = self._taps()
         for rows in groups_of_like_length(num_frames, limit):
-            parts = [self._convolve(clips[row], num_frames[row], windows[row]) for row in rows]
+            parts = [self._convolve(clips[row], num_frames[row], windows[row], taps) for row in rows]
             states = self._transform(parts)
             layers_BLFD[rows, :, : states.shape[2]] = states.float()
         return layers_BLFD, prefix_mask(torch.tensor(num_frames, device=layers_BLFD.device), longest)
 
-    def _convolve(self, samples: Tensor, num_frames: int, window: int) -> Tensor:
+    def _taps(self) -> list[list[Tensor]]:
+        """Return the taps of each convolution, laid out once for all clips."""
+        convs = [layer.conv for layer in self.model.feature_extractor.conv_layers]
+        for conv in convs:
+            if type(conv) is not nn.Conv1d:
+                raise ValueError(f"{type(conv).__name__}: the convolutions take no adapters; name linear layers alone.")
+        return [tap_groups(conv.weight, stride) for conv, stride in zip(convs, self.strides, strict=True)]
+
+    def _convolve(self, samples: Tensor, num_frames: int, window: int, taps: Sequence[Sequence[Tensor]]) -> Tensor:
         """Return the frames of one clip before the transformer, shape ``(F, C)``."""
         needed = rows_for(num_frames, self.kernels, self.strides)
         hidden = F.pad(samples, (0, max(0, needed - len(samples))))[:needed, None]
-        for layer, stride in zip(self.model.feature_extractor.conv_layers, self.strides, strict=True):
-            conv, norm = layer.conv, getattr(layer, "layer_norm", None)
-            if type(conv) is not nn.Conv1d:
-                raise ValueError(f"{type(conv).__name__}: the convolutions take no adapters; name linear layers alone.")
-            weight, bias = conv.weight, conv.bias
+        for layer, groups, stride in zip(self.model.feature_extractor.conv_layers, taps, self.strides, strict=True):
+            weight, bias, norm = layer.conv.weight, layer.conv.bias, getattr(layer, "layer_norm", None)
             if isinstance(norm, nn.GroupNorm):
                 with torch.autocast(samples.device.type, enabled=False):
-                    weight, bias = fold_group_norm(samples, window, weight, norm, stride)
-                weight, bias = weight.to(conv.weight), bias.to(conv.weight)
-            hidden = strided_convolution(hidden.to(weight.dtype), weight, bias, stride)
+                    folded, bias = fold_group_norm(samples, window, weight, norm, stride)
+                groups, bias = tap_groups(folded.to(weight), stride), bias.to(weight)
+            hidden = strided_convolution(hidden.to(weight.dtype), groups, bias, stride)
             if isinstance(norm, nn.LayerNorm):
                 hidden = norm(hidden)
             hidden = layer.activation(hidden)

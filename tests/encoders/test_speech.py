@@ -6,7 +6,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from lightning_aqa.encoders import speech
-from lightning_aqa.encoders.speech import SpeechModel, fold_group_norm, frames_of, rows_for, strided_convolution
+from lightning_aqa.encoders.speech import (
+    SpeechModel,
+    fold_group_norm,
+    frames_of,
+    rows_for,
+    strided_convolution,
+    tap_groups,
+)
 
 KERNELS, STRIDES = [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]
 SIZES = {
@@ -46,9 +53,10 @@ def _frames(sizes):
 def test_strided_convolution_is_a_convolution(kernel, stride, inputs):
     rows, weight, bias = torch.randn(stride * 9, inputs), torch.randn(7, inputs, kernel), torch.randn(7)
     expected = F.conv1d(F.pad(rows.T, (0, kernel)), weight, bias, stride).T
-    found = strided_convolution(rows, weight, bias, stride)
+    groups = tap_groups(weight, stride)
+    found = strided_convolution(rows, groups, bias, stride)
     torch.testing.assert_close(found, expected[: len(found)], atol=1e-5, rtol=1e-5)
-    without = strided_convolution(rows, weight, None, stride)
+    without = strided_convolution(rows, groups, None, stride)
     torch.testing.assert_close(without + bias, found, atol=1e-5, rtol=1e-5)
 
 
@@ -102,7 +110,8 @@ def test_a_padded_window_costs_its_clip_alone_and_gives_the_same_frames():
     clip = _noise(3000)[0]
     with torch.no_grad():
         everything = model.feature_extractor(F.pad(clip, (0, 13000))[None])[0].T
-        found = SpeechModel(model)._convolve(clip, 10, 16000)
+        speech_model = SpeechModel(model)
+        found = speech_model._convolve(clip, 10, 16000, speech_model._taps())
     torch.testing.assert_close(found, everything[:10], atol=1e-5, rtol=1e-5)
 
 

@@ -123,11 +123,11 @@ def test_a_hook_on_a_projection_is_honoured(encoder, name):
 
 
 def test_lora_on_the_projections_trains_and_starts_where_the_encoder_was(encoder):
-    from peft import LoraConfig, inject_adapter_in_model
+    peft = pytest.importorskip("peft", reason="needs peft, which is not installed here")
 
     clip = _noise(0.5, 0.3)
     before = encoder(*clip).layers
-    inject_adapter_in_model(LoraConfig(r=2, target_modules=PROJECTIONS), encoder)
+    peft.inject_adapter_in_model(peft.LoraConfig(r=2, target_modules=PROJECTIONS), encoder)
     after = encoder(*clip).layers
     _close(after, before, atol=1e-6)
     after.square().sum().backward()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_aqa.batch import Features
+from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.dataset import ClipWindows, collate
 from lightning_aqa.data.manifest import Clip, Manifest
@@ -33,9 +34,9 @@ FORMAT = 1
 class FeatureCache(Callback):
     """Encode what the cache folder lacks before the loaders start, then let the datamodule read features.
 
-    The entry of a window is found by the content of its audio file, the window, and the encoder's class, settings and
-    weights; change any and it is encoded anew. Entries are written under another name and then renamed, so a kill
-    leaves no half entry, and processes may share a folder.
+    The entry of a window is found by the content of its audio file, the window, the resampler, and the encoder's class,
+    settings and weights; change any and it is encoded anew. Entries are written under another name and then renamed, so
+    a kill leaves no half entry, and processes may share a folder.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class FeatureCache(Callback):
                 "freeze it with --model.freeze_encoder=true, or drop --data.cache."
             )
         if self.store is None:
-            self.store = FeatureStore(Path(data.cache), pl_module.encoder)
+            self.store = FeatureStore(Path(data.cache), pl_module.encoder, data.resampler)
         clips = data.manifest if stage == "predict" else data.manifest.where(Clip.is_rated)
         paths = [(self.store.path(clips[window.clip], window), window) for window in data.windows(clips)]
         # Each rank has its share of all windows: what is missing changes while others already write.
@@ -82,7 +83,7 @@ def _fill(
 ) -> None:
     """Encode windows one by one: no padding to compute, and the order of length plays no part."""
     loader = DataLoader(
-        ClipWindows(clips, encoder.sample_rate),
+        ClipWindows(clips, encoder.sample_rate, resampler=store.resampler),
         batch_sampler=EvaluationBatches(missing, batch_size=1),
         num_workers=num_workers,
         collate_fn=collate,
@@ -100,10 +101,12 @@ class FeatureStore:
     Args:
         folder: Where the files are.
         encoder: The encoder whose features they hold.
+        resampler: What resampled the audio.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder) -> None:
+    def __init__(self, folder: Path, encoder: Encoder, resampler: Resampler = "soxr") -> None:
         self.folder, self.encoder_key = folder, fingerprint(encoder)
+        self.resampler: Resampler = resampler
         self.reads_prompts = encoder.text_width is not None
         self._content: dict[str, str] = {}
 
@@ -113,7 +116,7 @@ class FeatureStore:
             self._content[clip.path] = hashlib.sha256(Path(clip.path).read_bytes()).hexdigest()
         begin = clip.start + window.start
         prompt = clip.prompt if self.reads_prompts else ""
-        parts = [FORMAT, self.encoder_key, self._content[clip.path], begin, window.seconds, prompt]
+        parts = [FORMAT, self.encoder_key, self._content[clip.path], begin, window.seconds, prompt, self.resampler]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.folder / key[:2] / f"{key}.safetensors"
 

@@ -10,6 +10,8 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
 }
 
+import json
+
 import pytest
 import torch
 
@@ -66,3 +68,118 @@ def fails(capfd):
         return said.strip()
 
     return run
+
+
+def _wavlm_shapes(width, num_layers, num_heads, hidden, conv):
+    """Names and shapes of a base-style WavLM as its authors store it."""
+    shapes = {"mask_emb": (width,), "layer_norm.weight": (conv,), "layer_norm.bias": (conv,)}
+    for i, kernel in enumerate([10, 3, 3, 3, 3, 2, 2]):
+        shapes[f"feature_extractor.conv_layers.{i}.0.weight"] = (conv, conv if i else 1, kernel)
+    linear = {"post_extract_proj": (width, conv)}
+    norms = ["encoder.layer_norm"]
+    shapes |= {"encoder.pos_conv.0.bias": (width,), "encoder.pos_conv.0.weight_g": (1, 1, 16)}
+    shapes |= {"encoder.pos_conv.0.weight_v": (width, width // 4, 16)}
+    shapes["encoder.layers.0.self_attn.relative_attention_bias.weight"] = (32, num_heads)
+    for i in range(num_layers):
+        layer = f"encoder.layers.{i}"
+        shapes[f"{layer}.self_attn.grep_a"] = (1, num_heads, 1, 1)
+        linear |= {f"{layer}.self_attn.{name}_proj": (width, width) for name in ("q", "k", "v", "out")}
+        linear |= {f"{layer}.self_attn.grep_linear": (8, width // num_heads)}
+        linear |= {f"{layer}.fc1": (hidden, width), f"{layer}.fc2": (width, hidden)}
+        norms += [f"{layer}.self_attn_layer_norm", f"{layer}.final_layer_norm"]
+    norms.append("feature_extractor.conv_layers.0.2")
+    shapes |= {f"{name}.weight": shape for name, shape in linear.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in linear.items()}
+    for name in norms:
+        size = conv if name.endswith("0.2") else width
+        shapes |= {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+    return shapes
+
+
+@pytest.fixture(scope="session")
+def audiobox_folder(tmp_path_factory):
+    """A small random Audiobox Aesthetics: ``checkpoint.pt``, the folder ``hf``, and ``wavlm.json`` with its sizes."""
+    from safetensors.torch import save_file
+
+    sizes = {"width": 32, "num_layers": 2, "num_heads": 4, "hidden": 48, "conv": 24}
+    config = {"encoder_layers": 2, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 4}
+    config |= {"conv_feature_layers": "[(24,10,5)] + [(24,3,2)] * 4 + [(24,2,2)] * 2", "conv_pos": 16}
+    config |= {"conv_pos_groups": 4, "num_buckets": 32, "max_distance": 80}
+    generator = torch.Generator().manual_seed(0)
+    shapes = {f"wavlm_model.{name}": shape for name, shape in _wavlm_shapes(**sizes).items()}
+    for axis in ("CE", "CU", "PC", "PQ"):
+        shapes |= {f"layer_weights.{axis}": (3,), f"proj_layer.{axis}.0.weight": (32, 32)}
+        shapes |= {f"proj_layer.{axis}.{name}": (32,) for name in ("0.bias", "1.weight", "1.bias")}
+        shapes |= {f"proj_layer.{axis}.3.weight": (1, 32), f"proj_layer.{axis}.3.bias": (1,)}
+    tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    for name, tensor in tensors.items():
+        if tensor.ndim > 1 and "grep_a" not in name:
+            tensor.mul_(tensor[0].numel() ** -0.5)
+    settings = {"proj_num_layer": 2, "proj_ln": True, "nth_layer": 3}
+    transform = {axis: {"mean": 5.0 + i, "std": 1.0 + i / 4} for i, axis in enumerate(("CE", "CU", "PC", "PQ"))}
+    folder = tmp_path_factory.mktemp("audiobox")
+    (folder / "wavlm.json").write_text(json.dumps(config))
+    state = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    torch.save({"state_dict": state, "model_cfg": settings, "target_transform": transform}, folder / "checkpoint.pt")
+    (folder / "hf").mkdir()
+    (folder / "hf" / "config.json").write_text(json.dumps({**settings, "target_transform": transform}))
+    save_file(tensors, folder / "hf" / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hub_folder(tmp_path_factory):
+    """A small random WavLM in the layout of the hub."""
+    from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    sizes |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "conv_dim": [16] * 7}
+    folder = tmp_path_factory.mktemp("hub")
+    WavLMModel(WavLMConfig(**sizes)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder
+
+
+def _beats_state(sizes, num_classes):
+    """Random weights of BEATs under the names of the original, which repeats one table in every layer."""
+    width, embed, hidden = sizes["encoder_embed_dim"], sizes["embed_dim"], sizes["encoder_ffn_embed_dim"]
+    num_heads, kernel = sizes["encoder_attention_heads"], sizes["conv_pos"]
+    linear, norms = {"post_extract_proj": (width, embed)}, {"layer_norm": embed, "encoder.layer_norm": width}
+    shapes = {"patch_embedding.weight": (embed, 1, 16, 16), "encoder.pos_conv.0.bias": (width,)}
+    shapes |= {"encoder.pos_conv.0.weight_g": (1, 1, kernel)}
+    shapes |= {"encoder.pos_conv.0.weight_v": (width, width // sizes["conv_pos_groups"], kernel)}
+    for i in range(sizes["encoder_layers"]):
+        layer = f"encoder.layers.{i}"
+        shapes[f"{layer}.self_attn.grep_a"] = (1, num_heads, 1, 1)
+        linear |= {f"{layer}.self_attn.{name}_proj": (width, width) for name in ("q", "k", "v", "out")}
+        linear |= {f"{layer}.self_attn.grep_linear": (8, width // num_heads)}
+        linear |= {f"{layer}.fc1": (hidden, width), f"{layer}.fc2": (width, hidden)}
+        norms |= {f"{layer}.self_attn_layer_norm": width, f"{layer}.final_layer_norm": width}
+    linear |= {"predictor": (num_classes, width)} if num_classes else {}
+    shapes |= {f"{name}.weight": shape for name, shape in linear.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in linear.items()}
+    shapes |= {f"{name}.{part}": (size,) for name, size in norms.items() for part in ("weight", "bias")}
+    generator = torch.Generator().manual_seed(0)
+    state = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    for name, tensor in state.items():
+        if tensor.ndim > 1 and "grep_a" not in name:
+            tensor.mul_(tensor[0].numel() ** -0.5)
+    table = torch.randn(sizes["num_buckets"], num_heads, generator=generator)
+    tables = [f"encoder.layers.{i}.self_attn.relative_attention_bias.weight" for i in range(sizes["encoder_layers"])]
+    return state | dict.fromkeys(tables, table)
+
+
+@pytest.fixture(scope="session")
+def beats_folder(tmp_path_factory):
+    """A small random BEATs as its authors write it: ``pretrained.pt``, and ``finetuned.pt`` with three classes."""
+    sizes = {"encoder_layers": 2, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 2}
+    sizes |= {"embed_dim": 16, "conv_pos": 16, "conv_pos_groups": 4, "num_buckets": 32, "max_distance": 80}
+    switches = {"deep_norm": True, "relative_position_embedding": True, "gru_rel_pos": True, "conv_bias": False}
+    dropouts = {"dropout": 0.0, "attention_dropout": 0.0, "encoder_layerdrop": 0.0, "predictor_dropout": 0.0}
+    cfg = sizes | switches | dropouts | {"mask_prob": 0.75}
+    folder = tmp_path_factory.mktemp("beats")
+    torch.save({"cfg": cfg, "model": _beats_state(sizes, 0)}, folder / "pretrained.pt")
+    tuned = {"cfg": cfg | {"finetuned_model": True, "predictor_class": 3}, "model": _beats_state(sizes, 3)}
+    torch.save(tuned | {"label_dict": {0: "speech", 2: "noise", 1: "music"}}, folder / "finetuned.pt")
+    return folder

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from lightning_aqa.data.stderr import without_notes
 
 Waveform = NDArray[np.float32]
+Resampler = Literal["soxr", "sinc"]
 
 BLOCK_FRAMES = 2**16
 COMPRESSED_BY_FFMPEG = frozenset({".m4a", ".aac", ".mp4", ".wma", ".webm"})
@@ -49,17 +51,24 @@ def audio_info(path: str | Path) -> AudioInfo:
     return AudioInfo(int(info.samplerate), info.frames / info.samplerate)
 
 
-def read_audio(path: str | Path, sample_rate: int, start: float = 0.0, end: float | None = None) -> Waveform:
+def read_audio(
+    path: str | Path,
+    sample_rate: int,
+    start: float = 0.0,
+    end: float | None = None,
+    resampler: Resampler = "soxr",
+) -> Waveform:
     """Read a file, or a part of it, as mono audio at a given rate.
 
-    Channels are averaged, then the signal is resampled by soxr at its HQ setting. A part is cut before resampling, so
-    only the part is decoded.
+    Channels are averaged, then the signal is resampled. Only the part is decoded. ``soxr`` (its HQ setting) sees the
+    part alone; ``sinc`` sees a little on both sides of it too, so that the part is a piece of the resampled file.
 
     Args:
         path: Any file that libsndfile reads; m4a, aac and mp4 need the ``ffmpeg`` program.
         sample_rate: Rate to return, in Hz.
         start: Where to begin, in seconds.
         end: Where to stop, in seconds; None reads to the end.
+        resampler: What resamples: ``soxr``, or ``sinc``, which is ``torchaudio.functional.resample``.
 
     Returns:
         Samples, shape ``(T,)``, float32, full scale at 1.
@@ -67,31 +76,53 @@ def read_audio(path: str | Path, sample_rate: int, start: float = 0.0, end: floa
     Raises:
         AudioError: If the file is missing or unreadable, or the part holds no sample.
     """
-    samples, rate = _decode(path, start, end)
-    if samples.shape[0] == 0:
+    samples, rate, before, size = _decode(path, start, end, sample_rate if resampler == "sinc" else None)
+    if size == 0:
         raise AudioError(f"{path}: no audio between {start:g} s and {'its end' if end is None else f'{end:g} s'}.")
     mono = _to_mono(samples)
     if rate == sample_rate:
-        return mono
+        return mono[before : before + size]
+    if resampler == "sinc":
+        first = before * sample_rate // rate
+        return _resample_by_sinc(mono, rate, sample_rate)[first : first - (-size * sample_rate // rate)]
     import soxr
 
     resampled: Waveform = soxr.resample(mono, rate, sample_rate)
     return resampled
 
 
-def _decode(path: str | Path, start: float, end: float | None) -> tuple[Waveform, int]:
+def _resample_by_sinc(mono: Waveform, rate: int, sample_rate: int) -> Waveform:
+    import torch
+    from torchaudio.functional import resample
+
+    resampled: Waveform = resample(torch.from_numpy(mono), rate, sample_rate).numpy()
+    return resampled
+
+
+class _Part(NamedTuple):
+    """Decoded samples ``(T, C)``, their rate, how many come before the part, and how many the part has."""
+
+    samples: Waveform
+    rate: int
+    before: int
+    size: int
+
+
+def _decode(path: str | Path, start: float, end: float | None, new_rate: int | None) -> _Part:
+    """Decode a part; where a new rate is named, with the context that resampling to it wants."""
     import soundfile
 
     if Path(path).suffix.lower() in COMPRESSED_BY_FFMPEG:
         samples, rate = _decode_by_ffmpeg(path)
-        return samples[round(start * rate) : None if end is None else round(end * rate)], rate
+        first, last, before, after = _place(len(samples), rate, start, end, new_rate)
+        return _Part(samples[first - before : last + after], rate, before, last - first)
     try:
         with _quietly(path), soundfile.SoundFile(str(path)) as file:
             rate = int(file.samplerate)
-            first = min(round(start * rate), file.frames)
-            last = file.frames if end is None else min(round(end * rate), file.frames)
-            _go_to(file, first)
-            return file.read(max(last - first, 0), dtype="float32", always_2d=True), rate
+            first, last, before, after = _place(file.frames, rate, start, end, new_rate)
+            _go_to(file, first - before)
+            samples = file.read(last - first + before + after, dtype="float32", always_2d=True)
+            return _Part(samples, rate, before, min(last - first, len(samples) - before))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(_unreadable(path, error)) from None
 
@@ -103,6 +134,22 @@ def _go_to(file: Any, frame: int) -> None:
         return
     for first in range(0, frame, BLOCK_FRAMES):
         file.read(min(BLOCK_FRAMES, frame - first), dtype="float32")
+
+
+def _place(
+    num_samples: int, rate: int, start: float, end: float | None, new_rate: int | None
+) -> tuple[int, int, int, int]:
+    """Return the part's first sample and the one after its last, and the samples of context before and after.
+
+    The context before is a whole number of samples at the new rate too, or the grid would move.
+    """
+    first = min(round(start * rate), num_samples)
+    last = num_samples if end is None else max(first, min(round(end * rate), num_samples))
+    if new_rate is None or new_rate == rate:
+        return first, last, 0, 0
+    period = rate // math.gcd(rate, new_rate)
+    context = period * math.ceil(0.02 * rate / period)
+    return first, last, min(context, first) // period * period, min(context, num_samples - last)
 
 
 def _quietly(path: str | Path) -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from lightning_aqa.batch import Axis
+from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.check import CorpusError, check_audio, report, without
 from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Row, collate
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
@@ -33,6 +34,8 @@ class AQADataModule(L.LightningDataModule, ABC):
         check: Decode all audio before training (``full``), or read its headers alone (``header``).
         window_seconds: Longest piece of a clip to encode at once, in seconds; null takes the encoder's own.
         cache: Folder to keep a frozen encoder's features in, so that they are computed once; null computes them anew.
+        resampler: What brings files to the encoder's rate: ``soxr``, or ``sinc`` as torchaudio has it, which Audiobox
+            Aesthetics was published with.
     """
 
     where_to_get: dict[str, str] = {}
@@ -48,6 +51,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         check: Literal["full", "header"] = "full",
         window_seconds: float | None = None,
         cache: str | None = None,
+        resampler: Resampler = "soxr",
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -61,6 +65,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size or batch_size, num_workers
         self.seed, self.on_bad_clip, self.check, self.cache = seed, on_bad_clip, check, cache
         self.window_seconds = window_seconds
+        self.resampler: Resampler = resampler
         self.features: FeatureReader | None = None
         self.skipped: list[Problem] = []
         self._manifest: Manifest | None = None
@@ -192,7 +197,7 @@ class AQADataModule(L.LightningDataModule, ABC):
 
     def _loader(self, clips: Manifest, batches: TrainingBatches | EvaluationBatches) -> DataLoader[Row]:
         return DataLoader(
-            ClipWindows(clips, self._sample_rate, self.features),
+            ClipWindows(clips, self._sample_rate, self.features, self.resampler),
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=collate,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_aqa.batch import Batch, Features
-from lightning_aqa.data.audio import AudioError, read_audio
+from lightning_aqa.data.audio import AudioError, Resampler, read_audio
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.windows import Window
 
@@ -34,10 +34,18 @@ class ClipWindows(Dataset[Row]):
         manifest: The clips.
         sample_rate: Rate to read at, in Hz.
         features: Reads a window's cached features; None reads its audio.
+        resampler: What brings files of another rate to this one.
     """
 
-    def __init__(self, manifest: Manifest, sample_rate: int, features: FeatureReader | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        sample_rate: int,
+        features: FeatureReader | None = None,
+        resampler: Resampler = "soxr",
+    ) -> None:
         self.manifest, self.sample_rate, self.features = manifest, sample_rate, features
+        self.resampler: Resampler = resampler
         self.scores_NA = torch.from_numpy(manifest.scores()).float()
 
     def __getitem__(self, window: Window) -> Row:
@@ -46,17 +54,20 @@ class ClipWindows(Dataset[Row]):
         scores_A = self.scores_NA[window.clip]
         if self.features is not None:
             return Row(clip, torch.zeros(0), scores_A, window.weight, self.features(clip, window))
-        return Row(clip, read_window(clip, window, self.sample_rate), scores_A, window.weight, None)
+        return Row(clip, self._read(clip, window), scores_A, window.weight, None)
+
+    def _read(self, clip: Clip, window: Window) -> Tensor:
+        return read_window(clip, window, self.sample_rate, self.resampler)
 
 
-def read_window(clip: Clip, window: Window, sample_rate: int) -> Tensor:
+def read_window(clip: Clip, window: Window, sample_rate: int, resampler: Resampler = "soxr") -> Tensor:
     """Read the audio of one window, shape ``(T,)``.
 
     Raises:
         AudioError: If the file cannot be read or holds samples that are not finite.
     """
     start = clip.start + window.start
-    samples_T = torch.from_numpy(read_audio(clip.path, sample_rate, start, start + window.seconds))
+    samples_T = torch.from_numpy(read_audio(clip.path, sample_rate, start, start + window.seconds, resampler))
     if not torch.isfinite(samples_T).all():
         raise AudioError(f"{clip.path}: holds samples that are not finite.")
     return samples_T

@@ -5,15 +5,21 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 import lightning_aqa.encoders
 from lightning_aqa.batch import Features
+from lightning_aqa.encoders.audiobox import AudioboxAesthetics
 from lightning_aqa.encoders.base import Encoder
+from lightning_aqa.encoders.beats import BEATs
+from lightning_aqa.encoders.clap import CLAP
 from lightning_aqa.encoders.descriptors import Descriptors
+from lightning_aqa.encoders.hub import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
+from lightning_aqa.encoders.text import TextEncoder
 
 VARIANTS: list[Callable[[], Encoder]] = [
     Descriptors,
@@ -21,7 +27,18 @@ VARIANTS: list[Callable[[], Encoder]] = [
     partial(MelSpectrogram, width=32, depth=2),
     partial(MelSpectrogram, width=32, depth=2, kind="conv"),
 ]
+PRETRAINED: dict[type[Encoder], Callable[[pytest.FixtureRequest], Encoder]] = {
+    AudioboxAesthetics: lambda request: _audiobox(request.getfixturevalue("audiobox_folder")),
+    BEATs: lambda request: BEATs(str(request.getfixturevalue("beats_folder") / "pretrained.pt")),
+    CLAP: lambda request: CLAP(str(request.getfixturevalue("clap_folder") / "clap.pt"), text=False),
+    Hub: lambda request: Hub(str(request.getfixturevalue("hub_folder"))),
+}
+"""How to build those that need weights, from the small ones that fixtures write."""
 SECONDS = [2.0, 0.05, 0.7, 1.0, 0.333, 1.999, 0.064, 1.5]
+
+
+def _audiobox(folder: Path) -> Encoder:
+    return AudioboxAesthetics(str(folder / "checkpoint.pt"), str(folder / "wavlm.json"))
 
 
 def _encoder_classes() -> set[type[Encoder]]:
@@ -29,7 +46,8 @@ def _encoder_classes() -> set[type[Encoder]]:
     names = [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
     modules = [importlib.import_module(name) for name in names]
     members = [member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)]
-    return {member for member in members if issubclass(member, Encoder) and not inspect.isabstract(member)}
+    encoders = {member for member in members if issubclass(member, Encoder) and not inspect.isabstract(member)}
+    return encoders - {TextEncoder}  # it reads no audio
 
 
 def _class_of(build: Callable[[], Encoder]) -> object:
@@ -41,14 +59,14 @@ def _name(build: Callable[[], Encoder]) -> str:
     return "-".join([getattr(_class_of(build), "__name__", ""), *map(str, options.values())])
 
 
-LISTED = {_class_of(build) for build in VARIANTS}
-BUILDS = [*VARIANTS, *sorted(_encoder_classes() - LISTED, key=lambda cls: cls.__name__)]
+LISTED = {_class_of(build) for build in VARIANTS} | PRETRAINED.keys()
+BUILDS = [*VARIANTS, *PRETRAINED, *sorted(_encoder_classes() - LISTED, key=lambda cls: cls.__name__)]
 
 
 @pytest.fixture(params=BUILDS, ids=_name)
 def encoder(request: pytest.FixtureRequest) -> Encoder:
     torch.manual_seed(0)
-    built: Encoder = request.param()
+    built: Encoder = PRETRAINED[request.param](request) if request.param in PRETRAINED else request.param()
     return built.eval()
 
 

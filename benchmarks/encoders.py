@@ -1,0 +1,163 @@
+"""Time the encoders against the code they replace: ``python benchmarks/encoders.py`` (for BEATs it needs speechbrain).
+
+Both run frozen, on the same random weights and the same clips, in turns, so that both see the same machine. What counts
+is the median of the CPU time, which a busy machine bends less than the time on the wall.
+"""
+
+from __future__ import annotations
+
+import os
+
+# A thread that waits for another spins by default, and its spinning would be counted, the more the busier the machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+NUM_THREADS, REPEATS, SECONDS, NUM_CLIPS = 2, 5, 10, 4
+GEMM = (2048, 768, 3072)
+Runner = Callable[[Tensor], Tensor]
+Build = Callable[[torch.dtype], tuple[Runner, Runner]]
+
+
+class Contest(NamedTuple):
+    """What is timed against what; ``build`` gives ours and the reference, with weights of a type.
+
+    Both take a float32 waveform ``(B, T)`` at the sample rate and return the same numbers in the same shape.
+    """
+
+    name: str
+    reference: str
+    sample_rate: int
+    build: Build
+
+
+def build_beats(dtype: torch.dtype) -> tuple[Runner, Runner]:
+    """Build BEATs as large as the published ones, and SpeechBrain's from the same file."""
+    from speechbrain.lobes.models.beats import BEATs as SpeechBrainBEATs
+
+    from lightning_aqa.encoders.beats import BEATs
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "beats.pt")
+        torch.save(_random_beats(), path)
+        ours = BEATs(path).eval().requires_grad_(False).to(dtype)
+        reference: Any = SpeechBrainBEATs(path, output_all_hiddens=True).requires_grad_(False).to(dtype)
+    banks = reference.preprocess
+    reference.preprocess = lambda *arguments: banks(*arguments).to(dtype)
+
+    def run_ours(waveform: Tensor) -> Tensor:
+        layers: Tensor = ours(waveform, torch.full((len(waveform),), waveform.shape[1])).layers
+        return layers
+
+    def run_reference(waveform: Tensor) -> Tensor:
+        states_LNBD: Tensor = reference(waveform, torch.ones(len(waveform)))[0]
+        return states_LNBD.permute(2, 0, 1, 3)
+
+    return run_ours, run_reference
+
+
+def _random_beats() -> dict[str, Any]:
+    """Make a checkpoint in the official layout."""
+    from lightning_aqa.encoders.beats_model import BEATsConfig, Model
+
+    cfg = {"deep_norm": True, "relative_position_embedding": True, "gru_rel_pos": True, "max_distance": 800}
+    torch.manual_seed(0)
+    state = Model(BEATsConfig.of(cfg)).state_dict()
+    table = state.pop("encoder.relative_attention_bias.weight")
+    tables = [f"encoder.layers.{layer}.self_attn.relative_attention_bias.weight" for layer in range(12)]
+    return {"cfg": cfg, "model": state | dict.fromkeys(tables, table)}
+
+
+CONTESTS = [Contest("BEATs", "SpeechBrain", 16000, build_beats)]
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Time one call, in seconds of all threads together."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def gemm(dtype: torch.dtype) -> Callable[[], object]:
+    """Return a matrix product in the shape of a transformer's perceptron."""
+    rows, inputs, outputs = GEMM
+    matrix, layer = torch.randn(rows, inputs, dtype=dtype), torch.nn.Linear(inputs, outputs, dtype=dtype)
+    return lambda: layer(matrix)
+
+
+def median_seconds(works: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Time several things in turns and return the median of each; the first turn warms up."""
+    turns = [{name: cpu_seconds(work) for name, work in works.items()} for _ in range(REPEATS + 1)]
+    return {name: median(turn[name] for turn in turns[1:]) for name in works}
+
+
+def run(contest: Contest, table: Table) -> None:
+    """Add the two rows of a contest: float32 and bfloat16 weights."""
+    waveform = 0.1 * torch.randn(NUM_CLIPS, SECONDS * contest.sample_rate, generator=torch.Generator().manual_seed(0))
+    works: dict[str, Callable[[], object]] = {}
+    differences: dict[str, float] = {}
+    flops, exact = 0, torch.empty(0)
+    for kind, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
+        ours, reference = contest.build(dtype)
+        if not flops:
+            with FlopCounterMode(display=False) as counter:
+                exact = reference(waveform)
+            flops = counter.get_total_flops()
+        differences[kind] = float((ours(waveform) - exact).abs().max())
+        works[f"ours {kind}"], works[f"reference {kind}"] = _bind(ours, waveform), _bind(reference, waveform)
+        works[f"gemm {kind}"] = gemm(dtype)
+    with torch.inference_mode():
+        seconds = median_seconds(works)
+    for kind, difference in differences.items():
+        ours_seconds, reference_seconds = seconds[f"ours {kind}"], seconds[f"reference {kind}"]
+        peak = 2 * GEMM[0] * GEMM[1] * GEMM[2] / seconds[f"gemm {kind}"]
+        table.add_row(
+            f"{contest.name} against {contest.reference}",
+            kind,
+            f"{ours_seconds / NUM_CLIPS:.2f} s",
+            f"{reference_seconds / NUM_CLIPS:.2f} s",
+            f"{reference_seconds / ours_seconds:.2f}x",
+            f"{seconds['reference fp32'] / ours_seconds:.2f}x",
+            f"{flops / ours_seconds / peak:.0%}",
+            f"{flops / reference_seconds / peak:.0%}",
+            f"{peak / 1e9:.0f}",
+            f"{difference:.0e}",
+        )
+
+
+def _bind(runner: Runner, waveform: Tensor) -> Callable[[], object]:
+    return lambda: runner(waveform)
+
+
+@torch.no_grad()
+def main() -> None:
+    """Print the table."""
+    torch.set_num_threads(NUM_THREADS)
+    clips = f"{NUM_CLIPS} clips of {SECONDS} s"
+    table = Table(title=f"CPU seconds for each clip of {SECONDS} s, {clips} at once, frozen, {NUM_THREADS} threads")
+    columns = ("weights", "ours", "reference", "ratio", "to its fp32", "of GEMM peak", "its", "GFLOP/s", "error")
+    table.add_column("encoder")
+    for column in columns:
+        table.add_column(column, justify="right")
+    console = Console()
+    with console.status("encoding"):
+        for contest in CONTESTS:
+            run(contest, table)
+    console.print(table)
+    console.print(f"GFLOP/s is the peak, of one core: a product of {' x '.join(map(str, GEMM))} with the same weights.")
+    console.print("error is the largest difference of ours to the reference with fp32 weights.")
+
+
+if __name__ == "__main__":
+    main()

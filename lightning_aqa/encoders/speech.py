@@ -1,0 +1,281 @@
+"""WavLM, HuBERT and wav2vec 2.0 on transformers' modules: ragged batches, exact for each clip, at matrix speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from lightning_aqa.encoders.melspectrogram import prefix_mask
+
+# Clips encoded at once times the square of their frames bounds the memory of attention: on a CPU, where more is not
+# faster, one clip of 10 s, elsewhere sixteen.
+MAX_FRAME_PAIRS = {"cpu": 250_000, "other": 4_000_000}
+
+
+def frames_of(num_samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Count the frames that unpadded convolutions make of some samples.
+
+    Example:
+        >>> frames_of(160000, [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])
+        499
+    """
+    for kernel, stride in zip(kernels, strides, strict=True):
+        num_samples = (num_samples - kernel) // stride + 1
+    return max(num_samples, 0)
+
+
+def rows_for(num_frames: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Count the samples from which ``strided_convolution`` makes a number of frames, layer upon layer.
+
+    Example:
+        >>> rows_for(1, [10, 3], [5, 2])
+        25
+    """
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        num_frames = (num_frames - 1 - (-kernel // stride)) * stride
+    return num_frames
+
+
+def tap_groups(weight: Tensor, stride: int) -> list[Tensor]:
+    """Lay the taps of a convolution, shape ``(O, I, K)``, out for ``strided_convolution``: ``stride`` of them a group.
+
+    Example:
+        >>> [tuple(group.shape) for group in tap_groups(torch.ones(7, 4, 3), 2)]
+        [(8, 7), (4, 7)]
+    """
+    num_outputs, num_inputs, _ = weight.shape
+    return list(torch.split(weight.permute(2, 1, 0).reshape(-1, num_outputs), stride * num_inputs))
+
+
+def strided_convolution(rows: Tensor, groups: Sequence[Tensor], bias: Tensor | None, stride: int) -> Tensor:
+    """Convolve over time by matrix products on the rows as they lie in memory.
+
+    ``stride`` rows side by side are one row of a block matrix, and each group of ``stride`` taps is one product. No
+    row is copied, unlike in a convolution that wants channels first.
+
+    Args:
+        rows: Input over time, shape ``(T, I)``, with T a multiple of ``stride``.
+        groups: The taps, from ``tap_groups``; each of shape ``(taps * I, O)``.
+        bias: Shape ``(O,)``, or None.
+        stride: Rows from one output to the next.
+
+    Returns:
+        Output over time, shape ``(T / stride + 1 - len(groups), O)``.
+
+    Example:
+        >>> strided_convolution(torch.arange(6.0)[:, None], tap_groups(torch.ones(1, 1, 3), 2), None, 2).flatten()
+        tensor([3., 9.])
+    """
+    blocks = rows.reshape(len(rows) // stride, -1)
+    size = len(blocks) + 1 - len(groups)
+    first = blocks[:size, : len(groups[0])]
+    output = first @ groups[0] if bias is None else torch.addmm(bias, first, groups[0])
+    for shift, group in enumerate(groups[1:], start=1):
+        rows = blocks[shift : shift + size, : len(group)]
+        output.addmm_(rows.to(output.dtype), group.to(output.dtype))  # in place is not known to autocast
+    return output
+
+
+def fold_group_norm(
+    samples: Tensor, window: int, weight: Tensor, norm: nn.GroupNorm, stride: int
+) -> tuple[Tensor, Tensor]:
+    r"""Fold a normalisation over time into the convolution before it, for one clip.
+
+    An output is :math:`w^\top x_t` for a piece :math:`x_t` of the audio, so that over the window its mean is
+    :math:`w^\top \mu` and its variance :math:`w^\top \Sigma w`, with the mean and covariance of the pieces. Where the
+    window goes on after the clip the pieces are zero, so that only their number counts. A bias before the
+    normalisation would cancel.
+
+    Args:
+        samples: The clip, shape ``(T,)``.
+        window: Samples that the statistics run over, at least T.
+        weight: Taps of the convolution, shape ``(O, 1, K)``.
+        norm: Normalisation of each channel over time.
+        stride: Samples from one piece to the next.
+
+    Returns:
+        Weight and bias of the one convolution that does both, float32.
+    """
+    size = weight.shape[2]
+    count = (window - size) // stride + 1
+    exact = torch.float32 if samples.device.type == "mps" else torch.float64
+    pieces_TK = F.pad(samples.to(exact), (0, size)).unfold(0, size, stride)[: min(count, -(-len(samples) // stride))]
+    mean_K = pieces_TK.sum(dim=0) / count
+    covariance_KK = pieces_TK.T @ pieces_TK / count - mean_K.outer(mean_K)
+    taps_OK = weight.squeeze(1).to(exact)
+    variance_O = ((taps_OK @ covariance_KK) * taps_OK).sum(dim=1).clamp(min=0.0)
+    scale_O = norm.weight.to(exact) * (variance_O + norm.eps).rsqrt()
+    bias_O = norm.bias.to(exact) - scale_O * (taps_OK @ mean_K)
+    return (scale_O[:, None, None] * weight.to(exact)).float(), bias_O.float()
+
+
+def attend(attention: Any, hidden: Tensor, position_bias: Tensor | None, mask: Tensor | None) -> Tensor:
+    """Attend from every frame to the valid frames of its clip by fused attention.
+
+    Args:
+        attention: A transformers module with ``q_proj``, ``k_proj``, ``v_proj`` and ``out_proj``; they are called, so
+            that hooks and adapters on them work.
+        hidden: Frames, shape ``(B, F, D)``.
+        position_bias: WavLM's bias by distance, shape ``(H, F, F)``, which each query gates; None for the others.
+        mask: True where a frame is valid, shape ``(B, F)``; None where all are.
+
+    Returns:
+        Shape ``(B, F, D)``.
+    """
+    size = (*hidden.shape[:2], attention.num_heads, -1)
+    query, key, value = (
+        project(hidden).view(size).transpose(1, 2) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    bias = None if mask is None else mask[:, None, None]
+    if position_bias is not None:
+        gates = attention.gru_rel_pos_linear(hidden.view(size).transpose(1, 2))
+        gate_a, gate_b = torch.sigmoid(gates.unflatten(-1, (2, 4)).sum(-1)).chunk(2, dim=-1)
+        gate = gate_a * (gate_b * attention.gru_rel_pos_const - 1.0) + 2.0
+        bias = (gate * position_bias).to(query.dtype)
+        bias = bias if mask is None else bias.masked_fill(~mask[:, None, None], -torch.inf)
+    dropout = attention.dropout if attention.training else 0.0
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+    out: Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    return out
+
+
+def groups_of_like_length(num_frames: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Yield the places of clips in order of length, with at most ``limit`` pairs of frames in a group of several.
+
+    Example:
+        >>> list(groups_of_like_length([30, 10, 20, 10], 500))
+        [[1, 3], [2], [0]]
+    """
+    group: list[int] = []
+    for row in sorted(range(len(num_frames)), key=lambda row: num_frames[row]):
+        if group and (len(group) + 1) * num_frames[row] ** 2 > limit:
+            yield group
+            group = []
+        group.append(row)
+    yield group
+
+
+class SpeechModel(nn.Module):
+    """Run a WavLM, HuBERT or wav2vec 2.0 of transformers on ragged batches.
+
+    The convolutions run clip by clip on the clip's own samples, the transformer on a few clips of like length at once.
+    The first group normalisation takes its statistics over a window that the caller names. Dropout follows train
+    mode; layer-drop and the masking of pre-training do not run, since heads read every layer and every frame.
+
+    Args:
+        model: A ``WavLMModel``, ``HubertModel`` or ``Wav2Vec2Model`` with its weights.
+
+    Raises:
+        RuntimeError: If this class and the model's own forward differ, as another version of transformers may make it.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        config = model.config
+        self.kernels, self.strides = tuple(config.conv_kernel), tuple(config.conv_stride)
+        self.width, self.num_layers = int(config.hidden_size), int(config.num_hidden_layers) + 1
+        self.is_stable = bool(config.do_stable_layer_norm)
+        self.model = model
+        self._check()
+        if self.is_stable:
+            model.encoder.layer_norm = nn.Identity()  # it comes after the last hidden state
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Compare with the model's own forward on a tenth of a second."""
+        mode, size = self.training, 40 * rows_for(1, self.kernels, self.strides) // 10
+        chirp = (torch.linspace(0, 40, size) ** 2).sin()
+        self.eval()
+        own = self([chirp], [frames_of(size, self.kernels, self.strides)], [size])[0].transpose(0, 1)
+        theirs = torch.stack(self.model(chirp[None], output_hidden_states=True).hidden_states)
+        self.train(mode)
+        if not torch.allclose(own, theirs, atol=1e-3, rtol=1e-3):
+            import transformers
+
+            raise RuntimeError(
+                f"{type(self.model).__name__} of transformers {transformers.__version__} computes something else than "
+                "lightning_aqa's fast forward; install transformers 5.23 and please report it."
+            )
+
+    def forward(
+        self, clips: Sequence[Tensor], num_frames: Sequence[int], windows: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Encode clips.
+
+        Args:
+            clips: Samples of each clip, shape ``(T,)`` each.
+            num_frames: Frames to return of each clip; where they reach past its end, zeros follow it.
+            windows: Samples that the statistics of the group normalisation run over, for each clip.
+
+        Returns:
+            The input of the first block and the output of each, shape ``(B, L, F, D)``, float32, zero at padded
+            frames; and which frames are valid, ``(B, F)``.
+        """
+        longest = max(num_frames)
+        layers_BLFD = clips[0].new_zeros(len(clips), self.num_layers, longest, self.width)
+        limit = MAX_FRAME_PAIRS["cpu" if layers_BLFD.device.type == "cpu" else "other"]
+        taps = self._taps()
+        for rows in groups_of_like_length(num_frames, limit):
+            parts = [self._convolve(clips[row], num_frames[row], windows[row], taps) for row in rows]
+            states = self._transform(parts)
+            layers_BLFD[rows, :, : states.shape[2]] = states.float()
+        return layers_BLFD, prefix_mask(torch.tensor(num_frames, device=layers_BLFD.device), longest)
+
+    def _taps(self) -> list[list[Tensor]]:
+        """Return the taps of each convolution, laid out once for all clips."""
+        convs = [layer.conv for layer in self.model.feature_extractor.conv_layers]
+        for conv in convs:
+            if type(conv) is not nn.Conv1d:
+                raise ValueError(f"{type(conv).__name__}: the convolutions take no adapters; name linear layers alone.")
+        return [tap_groups(conv.weight, stride) for conv, stride in zip(convs, self.strides, strict=True)]
+
+    def _convolve(self, samples: Tensor, num_frames: int, window: int, taps: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Return the frames of one clip before the transformer, shape ``(F, C)``."""
+        needed = rows_for(num_frames, self.kernels, self.strides)
+        hidden = F.pad(samples, (0, max(0, needed - len(samples))))[:needed, None]
+        for layer, groups, stride in zip(self.model.feature_extractor.conv_layers, taps, self.strides, strict=True):
+            weight, bias, norm = layer.conv.weight, layer.conv.bias, getattr(layer, "layer_norm", None)
+            if isinstance(norm, nn.GroupNorm):
+                with torch.autocast(samples.device.type, enabled=False):
+                    folded, bias = fold_group_norm(samples, window, weight, norm, stride)
+                groups, bias = tap_groups(folded.to(weight), stride), bias.to(weight)
+            hidden = strided_convolution(hidden.to(weight.dtype), groups, bias, stride)
+            if isinstance(norm, nn.LayerNorm):
+                hidden = norm(hidden)
+            hidden = layer.activation(hidden)
+        return hidden
+
+    def _transform(self, parts: Sequence[Tensor]) -> Tensor:
+        """Run the transformer on the frames of some clips; return all hidden states, ``(B, L, F, D)``."""
+        encoder = self.model.encoder
+        sizes = torch.tensor([len(part) for part in parts], device=parts[0].device)
+        mask = prefix_mask(sizes, int(sizes.max()))
+        projected = self.model.feature_projection(pad_sequence(list(parts), batch_first=True))
+        hidden = projected[0] if isinstance(projected, tuple) else projected
+        hidden = hidden.masked_fill(~mask[..., None], 0.0)
+        hidden = hidden + encoder.pos_conv_embed(hidden)
+        hidden = encoder.dropout(hidden if self.is_stable else encoder.layer_norm(hidden))
+        attention = encoder.layers[0].attention
+        is_wavlm = self.model.config.model_type == "wavlm"
+        position_bias = attention.compute_bias(mask.shape[1], mask.shape[1]) if is_wavlm else None
+        states = [hidden]
+        for layer in encoder.layers:
+            hidden = self._block(layer, hidden, position_bias, None if mask.all() else mask)
+            states.append(hidden)
+        return torch.stack(states, dim=1).masked_fill(~mask[:, None, :, None], 0.0)
+
+    def _block(self, layer: Any, hidden: Tensor, position_bias: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Run one transformer block, normalised before (``is_stable``) or after its two branches."""
+        first, second = layer.layer_norm, layer.final_layer_norm
+        if self.is_stable:
+            hidden = hidden + layer.dropout(attend(layer.attention, first(hidden), position_bias, mask))
+            out: Tensor = hidden + layer.feed_forward(second(hidden))
+        else:
+            hidden = first(hidden + layer.dropout(attend(layer.attention, hidden, position_bias, mask)))
+            out = second(hidden + layer.feed_forward(hidden))
+        return out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -41,6 +42,11 @@ class Features(NamedTuple):
     frame_mask: Tensor
     text: Tensor | None = None
     text_mask: Tensor | None = None
+
+    def astype(self, dtype: torch.dtype) -> Features:
+        """Return the same features with hidden states and text states of another dtype."""
+        text = None if self.text is None else self.text.to(dtype)
+        return self._replace(layers=self.layers.to(dtype), text=text)
 
 
 class Batch(NamedTuple):

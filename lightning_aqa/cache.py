@@ -148,7 +148,7 @@ def fingerprint(encoder: nn.Module) -> str:
 def _settings(encoder: nn.Module) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for name, part in encoder.named_modules():
         plain = {k: v for k, v in vars(part).items() if not k.startswith("_") and k != "training"}
-        kept = {k: v for k, v in plain.items() if isinstance(v, int | float | str | tuple | list | None)}
+        kept = {k: v for k, v in plain.items() if isinstance(v, int | float | str | tuple | list | dict | None)}
         yield name, f"{type(part).__module__}.{type(part).__qualname__}", kept
 
 

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_aqa.cache import FeatureCache
 from lightning_aqa.callbacks.history import History
-from lightning_aqa.callbacks.run_folder import RunFolder
+from lightning_aqa.callbacks.run_folder import RunFolder, wandb_loggers
 from lightning_aqa.checkpoints import load_module, load_weights, read_checkpoint, warn_of_differences
 from lightning_aqa.crossvalidation import crossvalidate, is_unfinished_crossvalidation, wants_folds
 from lightning_aqa.data.base import AQADataModule
@@ -31,7 +31,7 @@ from lightning_aqa.monitor import direction_of
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.parser import DEBUG, Parser, raised
 from lightning_aqa.parts import import_parts
-from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync_hint, wandb_loggers
+from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync_hint
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
@@ -112,6 +112,8 @@ class AQACLI(LightningCLI):
         if checkpoint and self.subcommand != "fit":
             self.model = load_module(checkpoint)
             self.config_init[self.subcommand].ckpt_path = None  # loaded already
+        if self.subcommand in ("validate", "test"):
+            self.config_init[self.subcommand].verbose = False  # the run folder prints the table
         if self.settings.init_from:
             load_weights(self.model, self.settings.init_from)
 

@@ -42,7 +42,14 @@ def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
 
     Returns:
         Exit code: 0, or that of the first fold that failed.
+
+    Raises:
+        ValueError: If it is to resume from a checkpoint, or was started as one of several processes.
     """
+    if settings.get("ckpt_path"):
+        raise ValueError("--ckpt_path resumes one training, not one per fold: add --data.fold=K, or leave it out.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("Cross-validation starts its folds itself: run it as one process, with --trainer.devices=N.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(config, encoding="utf-8")
     num_folds = settings.data.init_args.folds

@@ -96,13 +96,16 @@ class AQAModule(L.LightningModule):
 
     def forward(self, batch: Batch) -> Output:
         """Score the windows of a batch."""
-        if batch.features is not None:
-            features = batch.features
-        else:
+        output: Output = self.head(self.encode(batch))
+        return output
+
+    def encode(self, batch: Batch) -> Features:
+        """Return the features of a batch, cached or computed, in the dtype of the head."""
+        features = batch.features
+        if features is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
                 features = self.encoder(batch.waveform, batch.num_samples, batch.prompts)
-        output: Output = self.head(features)
-        return output
+        return features.astype(self.head.location_A.dtype)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the constants of scores and features that come with the weights."""
@@ -173,7 +176,7 @@ class AQAModule(L.LightningModule):
         self.encoder.eval()
         for batch in track(loader, "reading features", transient=True, disable=not self.trainer.is_global_zero):
             moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
-            yield moved.features or self.encoder(moved.waveform, moved.num_samples, moved.prompts)
+            yield self.encode(moved)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by (seed, epoch, batch, rank), so that a resumed run goes on as the undisturbed one."""

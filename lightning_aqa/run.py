@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch.loggers import Logger, WandbLogger
 
 DEFAULT_ROOT = "runs"
 
@@ -108,11 +107,6 @@ def _has_wandb_key() -> bool:
         return netrc.netrc().authenticators(host) is not None
     except (FileNotFoundError, netrc.NetrcParseError):
         return False
-
-
-def wandb_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
-    """Pick the W&B loggers."""
-    return [logger for logger in loggers if isinstance(logger, WandbLogger)]
 
 
 def sync_hint(folder: Path) -> str:

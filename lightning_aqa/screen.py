@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
@@ -24,8 +25,8 @@ def print_run(module: AQAModule, folder: Path) -> None:
     for objective in module.objectives:
         names = inspect.signature(type(objective)).parameters
         shown = "  ".join(f"{name}={value}" for name, value in vars(objective).items() if name in names)
-        table.add_row(f"objective {objective.name}", type(objective).__name__, shown)
-    table.add_row("run folder", str(folder), "")
+        table.add_row(escape(f"objective {objective.name}"), type(objective).__name__, escape(shown))
+    table.add_row("run folder", escape(str(folder)), "")
     _console().print(table)
 
 
@@ -36,7 +37,7 @@ def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], n
         console.print(results_table(results))
     files = ["predictions.csv", "results.json"] if results else ["predictions.csv"]
     shown = ", ".join([*files, *(path.name for path in pictures)])
-    console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, soft_wrap=True)
+    console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, markup=False, soft_wrap=True)
 
 
 def results_table(results: dict[str, Any]) -> Table:
@@ -53,7 +54,7 @@ def results_table(results: dict[str, Any]) -> Table:
             shown = {axis: values for axis, values in axes.items() if axis != MEAN or len(axes) > 2}
             for axis, values in shown.items():
                 numbers = [_number(values.get(metric)) for metric in METRICS]
-                table.add_row(split, level, axis, str(values.get("n", "")), *numbers)
+                table.add_row(escape(split), level, escape(axis), str(values.get("n", "")), *numbers)
     return table
 
 

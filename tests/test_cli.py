@@ -96,6 +96,14 @@ def test_each_corpus_trains_with_qamro_and_with_aesa_net(corpora, fit, layout, e
     assert all(entry["MSE"] >= 0 for entry in results["test"]["utterance"].values())
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+@pytest.mark.parametrize("head", ["MLP", "AESANet"])
+def test_each_precision_trains(corpora, fit, precision, head):
+    encoder = ["--model.encoder=MelSpectrogram", "--model.encoder.width=8", "--model.encoder.depth=1"]
+    folder = fit(*_words(corpora), *encoder, f"--model.head={head}", f"--trainer.precision={precision}")
+    assert all(0 < float(row["score"]) < 6 for row in _rows(folder))
+
+
 def test_cached_features_train_the_same_head_as_live_ones(corpora, fit, tmp_path):
     live = fit(*_words(corpora), epochs=2, name="live")
     words = [*_words(corpora), f"--data.cache={tmp_path / 'cache'}"]
@@ -124,6 +132,15 @@ def test_a_second_run_of_a_name_gets_a_folder_of_its_own(corpora, fit, tmp_path)
 @pytest.fixture
 def trained(corpora, fit):
     return fit(*_words(corpora), "--model.head=AESANet", "--model.head.lstm_width=8", epochs=2)
+
+
+def test_an_evaluation_prints_one_table(corpora, trained, tmp_path, capsys):
+    capsys.readouterr()
+    words = [f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["test", *_words(corpora), *words, "--name=[t]"]) == 0
+    said = capsys.readouterr().out
+    assert "DataLoader 0" not in said
+    assert f"in {tmp_path / '[t]'}: predictions.csv" in said
 
 
 def test_test_and_validate_give_what_fit_gave(corpora, trained, tmp_path):

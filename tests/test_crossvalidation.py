@@ -165,3 +165,16 @@ def test_pooling_sorts_the_clips_and_keeps_their_rows_together(tmp_path):
     assert table.systems == ["A", "B", "C", "D"]
     assert table.targets[:, 0].tolist() == [97.0, 98.0, 99.0, 100.0]
     assert (table.scores - table.targets == 0.5).all()
+
+
+def test_one_training_s_checkpoint_is_refused(words, fails, tmp_path):
+    said = fails(*_in(tmp_path, words), f"--ckpt_path={tmp_path / 'last.ckpt'}")
+    assert "--ckpt_path resumes one training" in said
+    assert "--data.fold=K" in said
+
+
+def test_one_of_several_processes_is_refused(words, fails, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = fails(*_in(tmp_path, words))
+    assert "--trainer.devices=N" in said
+    assert not (tmp_path / "cv").exists()

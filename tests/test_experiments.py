@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
+from lightning.pytorch.loggers import WandbLogger
 
 from lightning_aqa.cli import main
 from lightning_aqa.metrics.correlation import lcc
@@ -87,6 +88,16 @@ def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys):
     assert f"wandb sync {offline}" in capsys.readouterr().out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert all(entry["MSE"] >= 0 for entry in results["test"]["utterance"].values())
+
+
+def test_wandb_gets_the_whole_config(command, monkeypatch):
+    logged = []
+    monkeypatch.setattr(WandbLogger, "log_hyperparams", lambda self, params: logged.append(params))
+    assert main([*command("experiments/quickstart.yaml"), "--objectives.qamro.margin_scale=0.7"]) == 0
+    wandb.finish()
+    (config,) = [params["config"] for params in logged if "config" in params]
+    assert config["objectives"]["qamro"]["init_args"]["margin_scale"] == 0.7
+    assert {"data", "model", "trainer", "monitor"} <= config.keys()
 
 
 def test_own_data_is_cross_validated_and_pooled(command, capsys, tmp_path):

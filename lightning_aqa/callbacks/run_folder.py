@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import yaml
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 from lightning_aqa.data.check import write_skipped
 from lightning_aqa.module import AQAModule
@@ -36,10 +38,12 @@ class RunFolder(Callback):
         write_skipped(cast(Any, trainer).datamodule.skipped, self.folder / "skipped.csv")
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print what is trained, on what, by which objectives."""
+        """Print what is trained, on what, by which objectives; give W&B the whole config."""
         assert isinstance(pl_module, AQAModule)
         if trainer.is_global_zero:
             print_run(pl_module, self.folder)
+            for logger in wandb_loggers(trainer.loggers):
+                logger.log_hyperparams({"config": yaml.safe_load(self.config)})
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the numbers of ``validate``; inside ``fit`` there is nothing to write yet."""
@@ -74,8 +78,12 @@ class RunFolder(Callback):
         from lightning_aqa.pictures import draw_run
 
         paths = draw_run(self.folder, pl_module.axes)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                for path in paths:
-                    logger.log_image(key=f"pictures/{path.stem}", images=[str(path)])
+        for logger in wandb_loggers(trainer.loggers):
+            for path in paths:
+                logger.log_image(key=f"pictures/{path.stem}", images=[str(path)])
         return paths
+
+
+def wandb_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
+    """Pick the W&B loggers."""
+    return [logger for logger in loggers if isinstance(logger, WandbLogger)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
@@ -101,7 +102,8 @@ class AQADataModule(L.LightningDataModule, ABC):
             raise CorpusError(f"{type(self).__name__}: none of the {len(manifest)} clips has a rating to learn from.")
         encoder: Any = self.trainer.lightning_module.encoder
         self.prepare(encoder.sample_rate, encoder.min_seconds, self.window_seconds or encoder.window_seconds)
-        self._min_tail_seconds = max(encoder.min_seconds, encoder.min_tail_seconds)
+        shortest = min(encoder.min_tail_seconds, (self._window_seconds or math.inf) / 2)
+        self._min_tail_seconds = max(encoder.min_seconds, shortest)
         self.check_clips(wanted)
 
     def prepare(self, sample_rate: int, min_seconds: float = 0.0, window_seconds: float | None = None) -> None:

@@ -8,11 +8,11 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from pathlib import Path
 
 _lock = threading.Lock()
 _users = 0
-_kept: tuple[int, IO[bytes]] | None = None
+_kept: tuple[int, Path] | None = None
 
 
 @contextmanager
@@ -36,24 +36,24 @@ def without_notes() -> Iterator[None]:
                 _restore(*_kept)
 
 
-def _divert() -> tuple[int, IO[bytes]] | None:
+def _divert() -> tuple[int, Path] | None:
     """Point descriptor 2 at a file; return the screen's and the file, or None where the process has no stderr."""
     try:
         screen = os.dup(2)
     except OSError:
         return None
     _flush()
-    notes = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _restore
-    os.dup2(notes.fileno(), 2)
-    return screen, notes
+    descriptor, path = tempfile.mkstemp()
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    return screen, Path(path)
 
 
-def _restore(screen: int, notes: IO[bytes]) -> None:
+def _restore(screen: int, notes: Path) -> None:
     _flush()
     os.dup2(screen, 2)
-    with notes:
-        notes.seek(0)
-        lines = notes.read().splitlines(keepends=True)
+    lines = notes.read_bytes().splitlines(keepends=True)
+    notes.unlink()
     kept = [line for line in lines if line.strip() and not line.startswith(b"Note:")]
     os.write(screen, b"".join(kept))
     os.close(screen)

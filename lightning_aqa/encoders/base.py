@@ -20,8 +20,8 @@ class Encoder(nn.Module, ABC):
         text_width: Size of a text state, or None for an encoder without a text side.
         window_seconds: Length the encoder is made for, in seconds; None takes a clip of any length whole.
         min_seconds: Shortest clip that gives a frame, in seconds.
-        min_tail_seconds: Shortest last window of a clip that is cut into windows, in seconds; what is left beyond the
-            windows and shorter than this is not encoded.
+        min_tail_seconds: Shortest last window of a clip that is cut into windows, in seconds, at most half a window;
+            what is left beyond the windows and shorter than this is not encoded.
     """
 
     sample_rate: int

@@ -113,7 +113,8 @@ class MelSpectrogram(Encoder):
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips; prompts are not read."""
         with torch.autocast(waveform.device.type, enabled=False):
-            mel_BMF, lengths_B = self.mel(waveform.float(), num_samples)
+            wide = torch.promote_types(next(self.parameters()).dtype, torch.float32)
+            mel_BMF, lengths_B = self.mel.to(wide)(waveform.to(wide), num_samples)
         hidden_BFD, mask_BF = self._subsample(mel_BMF, lengths_B)
         if self.kind == "transformer":
             hidden_BFD = hidden_BFD + sinusoids(hidden_BFD.shape[1], self.width).to(hidden_BFD)
@@ -126,7 +127,8 @@ class MelSpectrogram(Encoder):
 
     def _subsample(self, mel_BMF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Halve the frame rate twice; padding is zero before each convolution, as if the clip were alone."""
-        hidden_BDF, mask_BF = mel_BMF, prefix_mask(lengths_B, mel_BMF.shape[-1])
+        hidden_BDF = mel_BMF.to(next(self.parameters()).dtype)
+        mask_BF = prefix_mask(lengths_B, mel_BMF.shape[-1])
         for conv in self.subsampling:
             hidden_BDF = F.gelu(conv(hidden_BDF.masked_fill(~mask_BF[:, None], 0.0)))
             mask_BF = mask_BF[:, ::2]

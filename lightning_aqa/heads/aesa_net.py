@@ -146,7 +146,7 @@ class AESANet(Head):
         Raises:
             ValueError: If there are no features.
         """
-        pooled = [masked_mean_std(self.mix(batch.layers.float()), batch.frame_mask) for batch in features]
+        pooled = [masked_mean_std(self.mix(batch.layers), batch.frame_mask) for batch in features]
         if not pooled:
             raise ValueError("fit_features needs the features of the training clips, got none.")
         mean_ND, std_ND = torch.cat(pooled).chunk(2, dim=1)
@@ -156,14 +156,14 @@ class AESANet(Head):
     def forward(self, features: Features) -> Output:
         """Score clips and their frames; see ``Head.forward``."""
         mask_BF, device = features.frame_mask, features.layers.device.type
-        adapted_BFE = self.adapter(self.standardise(self.mix(features.layers.float())))
+        adapted_BFE = self.adapter(self.standardise(self.mix(features.layers)))
         with torch.autocast(device, enabled=False):
-            recurrent_BFE = self.lstm(adapted_BFE.float(), mask_BF)
+            recurrent_BFE = self.lstm(adapted_BFE.to(self.location_A.dtype), mask_BF)
         shared_BFE = self.shared(recurrent_BFE)
         unit_BFA = torch.stack([branch(shared_BFE, mask_BF) for branch in self.branches], dim=-1)
         frame_scores_BFA = (self.low_A + self.span_A * unit_BFA).masked_fill(~mask_BF[..., None], 0.0)
         scores_BA = masked_mean(frame_scores_BFA, mask_BF)
-        embedding_BE = masked_mean(shared_BFE.float(), mask_BF)
+        embedding_BE = masked_mean(shared_BFE.to(self.location_A.dtype), mask_BF)
         return Output(scores_BA, embedding_BE, frame_scores=frame_scores_BFA, frame_mask=mask_BF)
 
 
@@ -179,4 +179,4 @@ class _Branch(nn.Module):
         """Score frames ``(B, F, E)`` under a mask ``(B, F)``; shape ``(B, F)``, float32."""
         attended_BFE = self.attention(shared, shared, shared, key_padding_mask=~mask, need_weights=False)[0]
         with torch.autocast(shared.device.type, enabled=False):
-            return torch.sigmoid(self.last(attended_BFE.float())).squeeze(-1)
+            return torch.sigmoid(self.last(attended_BFE.to(self.last.weight.dtype))).squeeze(-1)

@@ -53,7 +53,7 @@ class Head(nn.Module, ABC):
         """Score clips.
 
         Args:
-            features: Hidden states ``(B, L, F, D)`` with their mask.
+            features: Hidden states ``(B, L, F, D)`` of this head's dtype, with their mask.
 
         Returns:
             Scores ``(B, A)`` in score points and the embedding ``(B, E)`` they come from.

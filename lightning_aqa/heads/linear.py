@@ -95,7 +95,7 @@ class MusicEvalBaseline(Head):
             ValueError: If an axis reads text and the features hold none.
         """
         with torch.autocast(features.layers.device.type, enabled=False):
-            layers_BLFD = features.layers.float()
+            layers_BLFD = features.layers
             frames_BFD = layers_BLFD[:, 0] if self.mix is None else self.mix(layers_BLFD)
             audio_BD = masked_mean(frames_BFD, features.frame_mask)
             both_BE = torch.cat([audio_BD, self._text(features)], dim=1) if any(self.reads_text) else audio_BD
@@ -109,7 +109,7 @@ class MusicEvalBaseline(Head):
     def _text(self, features: Features) -> Tensor:
         if features.text is None or features.text_mask is None:
             raise ValueError("This head reads text but the features hold none; give prompts or set text_axes=[].")
-        return masked_mean(features.text.float(), features.text_mask)
+        return masked_mean(features.text, features.text_mask)
 
 
 def _linear_layers(size: int) -> nn.Sequential:

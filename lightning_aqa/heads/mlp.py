@@ -133,7 +133,7 @@ class _Branch(nn.Module):
 
     def pool(self, features: Features) -> Tensor:
         """Return one vector per clip, text included, before standardisation."""
-        frames_BFD, mask_BF = self.mix(features.layers.float()), features.frame_mask
+        frames_BFD, mask_BF = self.mix(features.layers), features.frame_mask
         if self.attention is not None:
             pooled_BE: Tensor = self.attention(frames_BFD, mask_BF)
         else:
@@ -141,7 +141,7 @@ class _Branch(nn.Module):
         if self.reads_text:
             assert features.text is not None
             assert features.text_mask is not None
-            pooled_BE = torch.cat([pooled_BE, masked_mean(features.text.float(), features.text_mask)], dim=1)
+            pooled_BE = torch.cat([pooled_BE, masked_mean(features.text, features.text_mask)], dim=1)
         return pooled_BE
 
     def forward(self, features: Features) -> tuple[Tensor, Tensor]:

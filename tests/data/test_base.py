@@ -243,3 +243,12 @@ def test_cached_features_stand_in_for_audio(make):
 def test_an_impossible_setting_is_refused(option, value):
     with pytest.raises(ValueError, match=f"{option} must be"):
         Given(None, **{option: value})
+
+
+@pytest.mark.parametrize(("window", "windows"), [(0.5, [2400, 4000, 4000]), (1.0, [8000])])
+def test_a_tail_is_dropped_under_its_minimum_and_never_over_half_a_window(make, tmp_path, window, windows):
+    soundfile.write(tmp_path / "long.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 10400), 8000)
+    data = make([Clip("long", "long.wav", split="dev", scores={"PQ": 1.0})])
+    _attach(data, "validate", window_seconds=window, min_tail_seconds=1.0)
+    found = [n for batch in data.split_dataloader("dev") for n in batch.num_samples.tolist()]
+    assert sorted(found) == windows

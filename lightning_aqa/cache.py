@@ -56,7 +56,7 @@ class FeatureCache(Callback):
         if not pl_module.encoder_is_frozen:
             raise ValueError(
                 f"--data.cache needs a frozen encoder, and {type(pl_module.encoder).__name__} is trained; "
-                "freeze it with --model.freeze_encoder=true, or drop --data.cache."
+                "freeze it with --model.freeze=all, or drop --data.cache."
             )
         if self.store is None:
             self.store = FeatureStore(Path(data.cache), pl_module.encoder, data.resampler)

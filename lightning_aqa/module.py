@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, cast
 
 import lightning as L
@@ -20,6 +21,8 @@ from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.distributed import gather_training
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.descriptors import Descriptors
+from lightning_aqa.encoders.freezing import LoRA, Policy
+from lightning_aqa.encoders.freezing import freeze as freeze_parts
 from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.metrics.levels import evaluate, flatten
@@ -44,7 +47,9 @@ class AQAModule(L.LightningModule):
             of the text states.
         optimizer: Optimiser of everything that requires a gradient.
         scheduler: Learning-rate scheduler, stepped once per epoch; null keeps the rate.
-        freeze_encoder: Train the head alone; the encoder then stays in eval mode.
+        freeze: What of the encoder is not trained: none, all, the first n layers and what comes before them, or lora:
+            all but low-rank adapters. What is frozen stays in eval mode.
+        lora: The adapters, for ``freeze: lora``.
     """
 
     def __init__(
@@ -54,7 +59,8 @@ class AQAModule(L.LightningModule):
         head: HeadCallable = MLP,
         optimizer: OptimizerCallable = default_optimizer,
         scheduler: LRSchedulerCallable | None = None,
-        freeze_encoder: bool = False,
+        freeze: Policy = "none",
+        lora: LoRA | None = None,
     ) -> None:
         super().__init__()
         self._save_plain_hyperparameters()
@@ -62,8 +68,7 @@ class AQAModule(L.LightningModule):
         self.encoder = encoder if encoder is not None else Descriptors()
         self.head = head(self.encoder.width, self.encoder.num_layers, self.axes, self.encoder.text_width)
         self.optimizer, self.scheduler = optimizer, scheduler
-        if freeze_encoder:
-            self.encoder.requires_grad_(False)
+        self._trained_parts = freeze_parts(self.encoder, freeze, lora)
         self.train()  # Lightning keeps the modes it finds: what is frozen must be in eval mode before a fit
         self.is_fresh = True
         self.predictions: dict[str, Predictions] = {}
@@ -78,6 +83,8 @@ class AQAModule(L.LightningModule):
         for name, value in list(self.hparams.items()):
             if callable(value):
                 del self.hparams[name]
+            elif isinstance(value, LoRA):
+                self.hparams[name] = asdict(value)
         self.hparams["axes"] = [list(axis) for axis in self.hparams["axes"]]
 
     @property
@@ -88,6 +95,9 @@ class AQAModule(L.LightningModule):
     def train(self, mode: bool = True) -> AQAModule:
         """Switch to training mode, except for parts that are frozen and an encoder with nothing to train."""
         super().train(mode)
+        self.encoder.eval()
+        for part in self._trained_parts:
+            part.train(mode)
         for part in self.modules():
             trained = [parameter.requires_grad for parameter in part.parameters()]
             if not any(trained) and (trained or part is self.encoder):

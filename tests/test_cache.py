@@ -246,7 +246,7 @@ def test_a_trained_encoder_is_refused(corpora, tmp_path):
 def test_a_frozen_network_with_windows_is_evaluated_from_the_cache_as_live(corpora, fit, tmp_path, monkeypatch):
     monkeypatch.setattr("lightning_aqa.pictures.draw_run", lambda folder, axes: [])
     words = ["--data=MusicEval", f"--data.root={corpora['musiceval']}", "--data.window_seconds=0.3"]
-    network = ["--model.encoder=MelSpectrogram", "--model.encoder.width=16", "--model.freeze_encoder=true"]
+    network = ["--model.encoder=MelSpectrogram", "--model.encoder.width=16", "--model.freeze=all"]
     live = fit(*words, *network, name="live")
     test = ["test", *words, f"--ckpt_path={live / 'checkpoints' / 'best.ckpt'}", f"--data.cache={tmp_path / 'cache'}"]
     assert main([*test, f"--trainer.default_root_dir={tmp_path}", "--name=cached"]) == 0

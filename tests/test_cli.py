@@ -118,7 +118,7 @@ def test_cached_features_train_the_same_head_as_live_ones(corpora, fit, tmp_path
 def test_a_trained_encoder_refuses_a_cache(corpora, fails, tmp_path):
     said = fails("fit", *_words(corpora), "--model.encoder=MelSpectrogram", f"--data.cache={tmp_path / 'cache'}")
     assert "needs a frozen encoder" in said
-    assert "--model.freeze_encoder=true" in said
+    assert "--model.freeze=all" in said
 
 
 def test_a_second_run_of_a_name_gets_a_folder_of_its_own(corpora, fit, tmp_path):

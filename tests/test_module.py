@@ -114,7 +114,7 @@ def table(corpora, tmp_path):
 
 
 def test_a_frozen_encoder_stays_in_eval_mode_and_the_head_does_not():
-    module = AQAModule(AXES, Network(), freeze_encoder=True)
+    module = AQAModule(AXES, Network(), freeze="all")
     assert module.encoder_is_frozen
     for mode in (None, True, False, True):
         if mode is not None:
@@ -144,7 +144,7 @@ class Modes(Callback):
 @pytest.mark.parametrize("is_fresh", [True, False])
 @pytest.mark.parametrize("encoder", [Level, Network])
 def test_a_frozen_encoder_is_in_eval_mode_in_every_step_of_a_fit(data, tmp_path, is_fresh, encoder):
-    module, modes = AQAModule(AXES, encoder(), freeze_encoder=True), Modes()
+    module, modes = AQAModule(AXES, encoder(), freeze="all"), Modes()
     module.is_fresh = is_fresh
     _trainer(tmp_path, [Regression(), modes], max_epochs=2, num_sanity_val_steps=2).fit(module, datamodule=data)
     assert modes.seen
@@ -152,7 +152,7 @@ def test_a_frozen_encoder_is_in_eval_mode_in_every_step_of_a_fit(data, tmp_path,
 
 
 def test_frozen_parameters_are_not_in_the_optimiser_and_do_not_move(data, tmp_path):
-    module = AQAModule(AXES, Network(), freeze_encoder=True)
+    module = AQAModule(AXES, Network(), freeze="all")
     before = {name: value.clone() for name, value in module.encoder.state_dict().items()}
     _trainer(tmp_path, [Regression()]).fit(module, datamodule=data)
     optimiser = module.optimizers().optimizer
@@ -164,7 +164,7 @@ def test_frozen_parameters_are_not_in_the_optimiser_and_do_not_move(data, tmp_pa
 def test_a_frozen_encoder_builds_no_graph():
     waveform = torch.randn(2, 3200)
     batch = Batch(waveform, torch.tensor([3200, 3200]), torch.zeros(2, 2), ["a", "b"], [""] * 2, [""] * 2, [""] * 2)
-    frozen, trained = AQAModule(AXES, Network(), Means, freeze_encoder=True), AQAModule(AXES, Network(), Means)
+    frozen, trained = AQAModule(AXES, Network(), Means, freeze="all"), AQAModule(AXES, Network(), Means)
     assert not frozen(batch).embedding.requires_grad
     assert frozen(batch).scores.requires_grad
     assert trained(batch).embedding.requires_grad
@@ -268,9 +268,9 @@ def test_accumulated_gradients_are_those_of_the_joined_batch(table, tmp_path):
 
 
 @pytest.mark.parametrize("head", [MLP, AESANet])
-@pytest.mark.parametrize("freeze", [True, False])
+@pytest.mark.parametrize("freeze", ["none", "all"])
 def test_bfloat16_keeps_scores_and_constants_in_float32(data, tmp_path, head, freeze):
-    module = AQAModule(AXES, Network(), head, freeze_encoder=freeze)
+    module = AQAModule(AXES, Network(), head, freeze=freeze)
     trainer = _trainer(tmp_path, [Regression(), QAMRO(), Triplet()], precision="bf16-mixed")
     trainer.fit(module, datamodule=data)
     assert trainer.callback_metrics["train/loss"].dtype == torch.float32

@@ -176,6 +176,10 @@ class AudioboxAesthetics(Encoder):
         self.width, self.num_layers, self.window_seconds = self.wavlm.width, self.wavlm.num_layers, window_seconds
         self.min_seconds = 0.0 if window_seconds else 400 / self.sample_rate
 
+    def layers_in_order(self) -> Sequence[nn.Module]:
+        """Return the transformer blocks of WavLM."""
+        return list(self.wavlm.model.encoder.layers)
+
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips; prompts are not read."""
         sizes = num_samples.tolist()

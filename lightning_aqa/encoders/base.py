@@ -32,6 +32,39 @@ class Encoder(nn.Module, ABC):
     min_seconds: float = 0.0
     min_tail_seconds: float = 1.0
 
+    def layers_in_order(self) -> Sequence[nn.Module]:
+        """Return the layers that a freezing policy counts, from the input on; none where there is no such order."""
+        return ()
+
+    def parts_after_layers(self) -> Sequence[nn.Module]:
+        """Return the parts that read the last of the layers, such as a projection, or have their input elsewhere."""
+        return ()
+
+    def freeze_first(self, num_layers: int) -> list[nn.Module]:
+        """Take the first layers, and all that comes before them, from training.
+
+        Args:
+            num_layers: Number of layers to freeze, at least 1.
+
+        Returns:
+            The parts that are still trained.
+
+        Raises:
+            ValueError: If there are fewer.
+        """
+        layers = self.layers_in_order()
+        if num_layers > len(layers):
+            raise ValueError(
+                f"{type(self).__name__} has {len(layers)} layers, so its first {num_layers} cannot be frozen; freeze "
+                "all, or fewer."
+            )
+        above = [*layers[num_layers:], *self.parts_after_layers()]
+        kept = {id(parameter) for part in above for parameter in part.parameters()}
+        for parameter in self.parameters():
+            if id(parameter) not in kept:
+                parameter.requires_grad_(False)
+        return above
+
     @abstractmethod
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips.

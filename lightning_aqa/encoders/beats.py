@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
@@ -107,6 +107,10 @@ class BEATs(Encoder):
         self.labels = [str(name) for _, name in sorted(found.get("label_dict", {}).items())]
         self.width, self.num_layers = self.config.encoder_embed_dim, self.config.encoder_layers + 1
         self.patch = self.config.input_patch_size
+
+    def layers_in_order(self) -> Sequence[nn.Module]:
+        """Return the transformer layers."""
+        return list(self.model.encoder.layers)
 
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips; prompts are not read."""

@@ -163,6 +163,15 @@ class CLAP(Encoder):
             tower.eval()
         return self
 
+    def layers_in_order(self) -> Sequence[nn.Module]:
+        """Return the four stages of HTSAT."""
+        return list(self.audio_model.audio_encoder.layers)
+
+    def parts_after_layers(self) -> Sequence[nn.Module]:
+        """Return what follows HTSAT's stages, and the whole text side."""
+        parts = (self.audio_model.audio_encoder.norm, self.audio_projection, self.text_model, self.text_projection)
+        return [part for part in parts if part is not None]
+
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips and, where there is a text side, their prompts; see ``Encoder.forward``."""
         length = self.front_end.clip_samples

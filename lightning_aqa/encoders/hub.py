@@ -112,6 +112,19 @@ def load_backbone(config: Any, path: Path, optional: str | None = None) -> Any:
     return model.get_encoder() if config.is_encoder_decoder else model
 
 
+def layers_of(model: nn.Module, num_layers: int) -> Sequence[nn.Module]:
+    """Find the list of layers in a model of transformers, whatever its name there.
+
+    Example:
+        >>> model = nn.ModuleDict({"stem": nn.Linear(1, 1), "layer": nn.ModuleList([nn.ReLU(), nn.GELU()])})
+        >>> layers_of(model, 2)
+        [ReLU(), GELU(approximate='none')]
+    """
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == num_layers]
+    sizes = [sum(parameter.numel() for parameter in part.parameters()) for part in lists]
+    return list(lists[sizes.index(max(sizes))]) if lists else []
+
+
 class Hub(Encoder):
     """Encode a clip by an audio model that transformers knows, with all its hidden states.
 
@@ -146,6 +159,10 @@ class Hub(Encoder):
         else:
             other = _ClipByClip(model, _find(name_or_path, "preprocessor_config.json").parent, self.sample_rate)
             self.backbone, self.window_seconds = other, other.fixed_seconds or window_seconds
+
+    def layers_in_order(self) -> Sequence[nn.Module]:
+        """Return the transformer layers."""
+        return layers_of(self.backbone, self.num_layers - 1)
 
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips; prompts are not read."""

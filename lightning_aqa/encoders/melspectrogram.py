@@ -110,6 +110,10 @@ class MelSpectrogram(Encoder):
         ]
         self.blocks = nn.ModuleList(_Block(width, mixer, dropout) for mixer in mixers)
 
+    def layers_in_order(self) -> Sequence[nn.Module]:
+        """Return the blocks."""
+        return list(self.blocks)
+
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips; prompts are not read."""
         with torch.autocast(waveform.device.type, enabled=False):

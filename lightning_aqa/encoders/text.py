@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
-from lightning_aqa.encoders.hub import find_tensors, load_backbone
+from lightning_aqa.encoders.hub import find_tensors, layers_of, load_backbone
 from lightning_aqa.encoders.tokens import distinct, find_tokenizer
 from lightning_aqa.weights import find_weights
 
@@ -52,6 +52,10 @@ class TextEncoder(Encoder):
         place = find_tokenizer([str(folder), name_or_path])
         self._tokenizer = AutoTokenizer.from_pretrained(place, config=config, local_files_only=True)
         self._tokenizer.padding_side = "right"
+
+    def layers_in_order(self) -> Sequence[nn.Module]:
+        """Return the transformer layers."""
+        return layers_of(self.model, int(self.model.config.num_hidden_layers))
 
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode prompts; of the audio only the number of clips matters."""

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from lightning_aqa.batch import Features
 from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.dataset import ClipWindows, collate
+from lightning_aqa.data.dataset import ClipWindows, Level, collate
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.windows import EvaluationBatches, Window
 from lightning_aqa.encoders.base import Encoder
@@ -59,7 +59,7 @@ class FeatureCache(Callback):
                 "freeze it with --model.freeze=all, or drop --data.cache."
             )
         if self.store is None:
-            self.store = FeatureStore(Path(data.cache), pl_module.encoder, data.resampler)
+            self.store = FeatureStore(Path(data.cache), pl_module.encoder, data.resampler, data.level)
         clips = data.manifest if stage == "predict" else data.manifest.where(Clip.is_rated)
         paths = [(self.store.path(clips[window.clip], window), window) for window in data.windows(clips)]
         # Each rank has its share of all windows: what is missing changes while others already write.
@@ -83,7 +83,7 @@ def _fill(
 ) -> None:
     """Encode windows one by one: no padding to compute, and the order of length plays no part."""
     loader = DataLoader(
-        ClipWindows(clips, encoder.sample_rate, resampler=store.resampler),
+        ClipWindows(clips, encoder.sample_rate, resampler=store.resampler, level=store.level),
         batch_sampler=EvaluationBatches(missing, batch_size=1),
         num_workers=num_workers,
         collate_fn=collate,
@@ -102,11 +102,13 @@ class FeatureStore:
         folder: Where the files are.
         encoder: The encoder whose features they hold.
         resampler: What resampled the audio.
+        level: Whether the windows were brought to one level.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder, resampler: Resampler = "soxr") -> None:
+    def __init__(self, folder: Path, encoder: Encoder, resampler: Resampler = "soxr", level: Level = "keep") -> None:
         self.folder, self.encoder_key = folder, fingerprint(encoder)
         self.resampler: Resampler = resampler
+        self.level: Level = level
         self.reads_prompts = encoder.text_width is not None
         self._content: dict[str, str] = {}
 
@@ -116,7 +118,8 @@ class FeatureStore:
             self._content[clip.path] = hashlib.sha256(Path(clip.path).read_bytes()).hexdigest()
         begin = clip.start + window.start
         prompt = clip.prompt if self.reads_prompts else ""
-        parts = [FORMAT, self.encoder_key, self._content[clip.path], begin, window.seconds, prompt, self.resampler]
+        audio = [self._content[clip.path], begin, window.seconds, self.resampler, self.level]
+        parts = [FORMAT, self.encoder_key, *audio, prompt]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.folder / key[:2] / f"{key}.safetensors"
 

@@ -93,8 +93,6 @@ class AQACLI(LightningCLI):
         self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.words), is_unfinished)
         if has_folds:
             raise SystemExit(crossvalidate(settings, self.folder, self.config_text))
-        if self.subcommand != "fit" and not settings.ckpt_path:
-            raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path=RUN_FOLDER/checkpoints/best.ckpt.")
         settings.trainer.default_root_dir = str(self.folder)
         self.is_offline = set_up_wandb(settings, self.folder)
 
@@ -116,6 +114,8 @@ class AQACLI(LightningCLI):
             self.config_init[self.subcommand].verbose = False  # the run folder prints the table
         if self.settings.init_from:
             load_weights(self.model, self.settings.init_from)
+        if self.subcommand != "fit" and self.model.is_fresh and not self.model.head.is_trained:
+            raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path=RUN_FOLDER/checkpoints/best.ckpt.")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Give the trainer the objectives and what every run has: history, run folder, checkpoints."""
@@ -191,8 +191,8 @@ def _checkpoint(folder: Path, name: str, monitor: str | None, mode: str) -> Mode
 
 
 def _plain_axes(data: AQADataModule) -> list[list[Any]]:
-    """List the axes plainly, as checkpoints keep them; audio without ratings has none until its model is loaded."""
-    return [list(axis) for axis in data.axes] or [["score", "Score", 0.0, 1.0]]
+    """List the axes plainly, as checkpoints keep them; audio without ratings has none."""
+    return [list(axis) for axis in data.axes]
 
 
 def _quiet() -> None:

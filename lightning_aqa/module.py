@@ -41,7 +41,8 @@ class AQAModule(L.LightningModule):
     """Predict the scores of clips: an encoder's features, read by a head, trained by a sum of named objectives.
 
     Args:
-        axes: What to predict, as (name, title, low, high) each; the command line takes them from the data.
+        axes: What to predict, as (name, title, low, high) each; the command line takes them from the data. None where
+            the data has no ratings and the head brings its own.
         encoder: Turns audio into features.
         head: Turns features into scores; it is given the encoder's width, number of layers, the axes and the width
             of the text states.
@@ -64,9 +65,10 @@ class AQAModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self._save_plain_hyperparameters()
-        self.axes = [Axis(*axis) for axis in axes]
         self.encoder = encoder if encoder is not None else Descriptors()
-        self.head = head(self.encoder.width, self.encoder.num_layers, self.axes, self.encoder.text_width)
+        rated = [Axis(*axis) for axis in axes]
+        self.head = head(self.encoder.width, self.encoder.num_layers, rated, self.encoder.text_width)
+        self.axes = list(self.head.axes)
         self.optimizer, self.scheduler = optimizer, scheduler
         self._trained_parts = freeze_parts(self.encoder, freeze, lora)
         self.train()  # Lightning keeps the modes it finds: what is frozen must be in eval mode before a fit

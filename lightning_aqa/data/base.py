@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.check import CorpusError, check_audio, report, without
-from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Row, collate
+from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Level, Row, collate
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.windows import EvaluationBatches, TrainingBatches, Window, cover
 
@@ -37,6 +37,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         cache: Folder to keep a frozen encoder's features in, so that they are computed once; null computes them anew.
         resampler: What brings files to the encoder's rate: ``soxr``, or ``sinc`` as torchaudio has it, which Audiobox
             Aesthetics was published with.
+        level: Divide each window by its root mean square (``rms``), or leave its level as it is (``keep``).
     """
 
     where_to_get: dict[str, str] = {}
@@ -53,6 +54,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         window_seconds: float | None = None,
         cache: str | None = None,
         resampler: Resampler = "soxr",
+        level: Level = "keep",
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -67,6 +69,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         self.seed, self.on_bad_clip, self.check, self.cache = seed, on_bad_clip, check, cache
         self.window_seconds = window_seconds
         self.resampler: Resampler = resampler
+        self.level: Level = level
         self.features: FeatureReader | None = None
         self.skipped: list[Problem] = []
         self._manifest: Manifest | None = None
@@ -199,7 +202,7 @@ class AQADataModule(L.LightningDataModule, ABC):
 
     def _loader(self, clips: Manifest, batches: TrainingBatches | EvaluationBatches) -> DataLoader[Row]:
         return DataLoader(
-            ClipWindows(clips, self._sample_rate, self.features, self.resampler),
+            ClipWindows(clips, self._sample_rate, self.features, self.resampler, self.level),
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=collate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from lightning_aqa.data.audio import AudioError, Resampler, read_audio
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.windows import Window
 
+Level = Literal["keep", "rms"]
 FeatureReader = Callable[[Clip, Window], Features]
 
 
@@ -35,6 +36,7 @@ class ClipWindows(Dataset[Row]):
         sample_rate: Rate to read at, in Hz.
         features: Reads a window's cached features; None reads its audio.
         resampler: What brings files of another rate to this one.
+        level: ``rms`` divides each window by its root mean square; ``keep`` leaves it as it is.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class ClipWindows(Dataset[Row]):
         sample_rate: int,
         features: FeatureReader | None = None,
         resampler: Resampler = "soxr",
+        level: Level = "keep",
     ) -> None:
         self.manifest, self.sample_rate, self.features = manifest, sample_rate, features
         self.resampler: Resampler = resampler
+        self.level: Level = level
         self.scores_NA = torch.from_numpy(manifest.scores()).float()
 
     def __getitem__(self, window: Window) -> Row:
@@ -57,7 +61,8 @@ class ClipWindows(Dataset[Row]):
         return Row(clip, self._read(clip, window), scores_A, window.weight, None)
 
     def _read(self, clip: Clip, window: Window) -> Tensor:
-        return read_window(clip, window, self.sample_rate, self.resampler)
+        samples_T = read_window(clip, window, self.sample_rate, self.resampler)
+        return unit_level(samples_T) if self.level == "rms" else samples_T
 
 
 def read_window(clip: Clip, window: Window, sample_rate: int, resampler: Resampler = "soxr") -> Tensor:
@@ -71,6 +76,17 @@ def read_window(clip: Clip, window: Window, sample_rate: int, resampler: Resampl
     if not torch.isfinite(samples_T).all():
         raise AudioError(f"{clip.path}: holds samples that are not finite.")
     return samples_T
+
+
+def unit_level(samples: Tensor) -> Tensor:
+    """Divide samples by their root mean square; silence stays silence.
+
+    Example:
+        >>> unit_level(torch.tensor([3.0, -3.0]))
+        tensor([ 1., -1.])
+    """
+    root_mean_square = samples.double().square().mean().sqrt()
+    return samples if root_mean_square == 0 else (samples / root_mean_square).to(samples.dtype)
 
 
 def collate(rows: Sequence[Row]) -> Batch:

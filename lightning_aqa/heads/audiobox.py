@@ -14,6 +14,12 @@ from lightning_aqa.batch import Axis, Features, Output
 from lightning_aqa.heads.base import Head
 from lightning_aqa.weights import load_exactly, read_config
 
+AXES = (
+    Axis("PQ", "Production quality", 0.0, 10.0),
+    Axis("PC", "Production complexity", 0.0, 10.0),
+    Axis("CE", "Content enjoyment", 0.0, 10.0),
+    Axis("CU", "Content usefulness", 0.0, 10.0),
+)
 DEFAULTS: dict[str, Any] = {"proj_num_layer": 1, "proj_ln": False, "proj_dropout": 0.0, "normalize_embed": True}
 FIXED: dict[str, Any] = {"proj_act_fn": "gelu", "use_weighted_layer_sum": True, "output_dim": 1}
 IGNORED = {"nth_layer", "precision"}
@@ -70,7 +76,8 @@ class Audiobox(Head):
     Args:
         width: Encoder width D.
         num_layers: Number of encoder layers L.
-        axes: The axes to predict; with a checkpoint, any of CE, CU, PC and PQ.
+        axes: The axes to predict; with a checkpoint, any of CE, CU, PC and PQ; all of them where the data rates
+            none.
         text_width: Width of the encoder's text states; they are not read.
         checkpoint: Official ``checkpoint.pt``, or folder or hub id with ``config.json`` and ``model.safetensors``; null
             starts from random weights.
@@ -102,8 +109,10 @@ class Audiobox(Head):
         checkpoint: str | None = None,
         config: dict[str, Any] | str | None = None,
     ) -> None:
-        super().__init__(width, num_layers, axes, text_width)
         weights = None if checkpoint is None else read_audiobox(checkpoint)
+        if weights is not None and not axes:
+            axes = [axis for axis in AXES if axis.name in weights.target_transform]
+        super().__init__(width, num_layers, axes, text_width)
         settings = head_settings(({} if weights is None else weights.settings) | read_config(config))
         self.normalises = bool(settings["normalize_embed"])
         names = [axis.name for axis in self.axes]
@@ -112,7 +121,7 @@ class Audiobox(Head):
         self.proj_layer = nn.ModuleDict(
             {name: perceptron(width, size, layer_norm=norm, dropout=dropout) for name in names}
         )
-        self.keeps_scale = weights is not None
+        self.is_trained = weights is not None
         if weights is not None:
             self._start_from(weights, names)
 
@@ -132,7 +141,7 @@ class Audiobox(Head):
 
     def fit_scale(self, location_A: Tensor, scale_A: Tensor) -> None:
         """Take the scale of the training scores, unless a checkpoint has brought the one that its heads speak."""
-        if not self.keeps_scale:
+        if not self.is_trained:
             super().fit_scale(location_A, scale_A)
 
     def forward(self, features: Features) -> Output:

@@ -22,13 +22,25 @@ class Head(nn.Module, ABC):
         num_layers: Number of encoder layers L.
         axes: The axes to predict, in the order of the last dimension of ``Output.scores``.
         text_width: Width of the encoder's text states, or None without a text side.
+
+    Attributes:
+        is_trained: Whether it came with weights of its own, so that it predicts without any training here.
+
+    Raises:
+        ValueError: If there is no axis to predict.
     """
 
+    is_trained = False
     location_A: Tensor
     scale_A: Tensor
 
     def __init__(self, width: int, num_layers: int, axes: Sequence[Axis], text_width: int | None = None) -> None:
         super().__init__()
+        if not axes:
+            raise ValueError(
+                f"{type(self).__name__} has no axis to predict: the data has no ratings. Give a trained model by "
+                "--ckpt_path=RUN_FOLDER/checkpoints/best.ckpt, or data with ratings."
+            )
         self.width, self.num_layers, self.axes, self.text_width = width, num_layers, tuple(axes), text_width
         self.register_buffer("location_A", torch.tensor([(axis.low + axis.high) / 2 for axis in self.axes]))
         self.register_buffer("scale_A", torch.tensor([(axis.high - axis.low) / 4 for axis in self.axes]))

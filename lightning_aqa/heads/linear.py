@@ -78,6 +78,7 @@ class MusicEvalBaseline(Head):
         self.mix = LayerMix(num_layers) if num_layers > 1 else None
         sizes = [width + (text_width or 0) * reads for reads in self.reads_text]
         self.branches = cast("Sequence[nn.Sequential]", nn.ModuleList(_linear_layers(size) for size in sizes))
+        self.is_trained = checkpoint is not None
         if checkpoint is not None:
             self._load(checkpoint)
 

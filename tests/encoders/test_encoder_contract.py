@@ -20,6 +20,7 @@ from lightning_aqa.encoders.concat import Concat
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.hub import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
+from lightning_aqa.encoders.muq import MuQ
 from lightning_aqa.encoders.text import TextEncoder
 
 VARIANTS: list[Callable[[], Encoder]] = [
@@ -34,6 +35,7 @@ NEEDING: dict[type[Encoder], Callable[[pytest.FixtureRequest], Encoder]] = {
     CLAP: lambda request: CLAP(str(request.getfixturevalue("clap_folder") / "clap.pt"), text=False),
     Concat: lambda request: Concat([MelSpectrogram(width=32, depth=2), Descriptors(), MelSpectrogram(24000, width=16)]),
     Hub: lambda request: Hub(str(request.getfixturevalue("hub_folder"))),
+    MuQ: lambda request: MuQ(str(request.getfixturevalue("muq_folder"))),
 }
 """How to build those that need weights, from the small ones that fixtures write, or other encoders."""
 SECONDS = [2.0, 0.05, 0.7, 1.0, 0.333, 1.999, 0.064, 1.5]

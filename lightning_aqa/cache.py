@@ -138,8 +138,11 @@ class FeatureStore:
 
 
 def fingerprint(encoder: nn.Module) -> str:
-    """Hash an encoder's class with the source of its module, its plain settings and its weights."""
-    digest = hashlib.sha256(Path(inspect.getfile(type(encoder))).read_bytes())
+    """Hash the source of the modules of an encoder and of those inside it, their plain settings and their weights."""
+    digest = hashlib.sha256()
+    for module in encoder.modules():
+        if module is encoder or isinstance(module, Encoder):
+            digest.update(Path(inspect.getfile(type(module))).read_bytes())
     for part in _settings(encoder):
         digest.update(json.dumps(part, default=repr, sort_keys=True).encode())
     for name, tensor in encoder.state_dict().items():

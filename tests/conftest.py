@@ -183,3 +183,69 @@ def beats_folder(tmp_path_factory):
     tuned = {"cfg": cfg | {"finetuned_model": True, "predictor_class": 3}, "model": _beats_state(sizes, 3)}
     torch.save(tuned | {"label_dict": {0: "speech", 2: "noise", 1: "music"}}, folder / "finetuned.pt")
     return folder
+
+
+def _muq_shapes(width, depth, hidden, kernel, conv):
+    """Names and shapes of MuQ as the hub has it, with what its pre-training leaves in it."""
+    shapes = {"cls_token": (width,), "linear.weight": (8, width), "linear.bias": (8,)}
+    shapes |= {"conformer.embed_positions.inv_freq": (width // 4,), "conformer.pos_conv_embed.conv.bias": (width,)}
+    shapes |= {"conformer.pos_conv_embed.conv.parametrizations.weight.original0": (1, 1, 16)}
+    shapes |= {"conformer.pos_conv_embed.conv.parametrizations.weight.original1": (width, width // 4, 16)}
+    shapes |= {"rvq.quantizers.0.stale_counter": (1024,), "rvq.quantizers.0.codebook.weight": (1024, 16)}
+    for name, inner, outer in (("in_proj", 512, 16), ("out_proj", 16, 512)):
+        shapes |= {f"rvq.quantizers.0.{name}.weight_g": (outer, 1, 1)}
+        shapes |= {f"rvq.quantizers.0.{name}.weight_v": (outer, inner, 1), f"rvq.quantizers.0.{name}.bias": (outer,)}
+    norms, batch_norms, linear = {"conformer.layer_norm": width}, {}, {"conv.linear": (width, conv * 32)}
+    for i, j in ((i, j) for i in (0, 1) for j in (1, 2, 3)):
+        linear[f"conv.conv.{i}.conv{j}"] = (conv, conv if i or j == 2 else 1, 3, 3)
+        batch_norms[f"conv.conv.{i}.bn{j}"] = conv
+    for layer in (f"conformer.layers.{i}" for i in range(depth)):
+        for part in ("ffn1", "ffn2"):
+            linear |= {f"{layer}.{part}.intermediate_dense": (hidden, width)}
+            linear |= {f"{layer}.{part}.output_dense": (width, hidden)}
+        linear |= {f"{layer}.self_attn.linear_{part}": (width, width) for part in ("q", "k", "v", "out")}
+        shapes |= {f"{layer}.conv_module.pointwise_conv1.weight": (2 * width, width, 1)}
+        shapes |= {f"{layer}.conv_module.depthwise_conv.weight": (width, 1, kernel)}
+        shapes |= {f"{layer}.conv_module.pointwise_conv2.weight": (width, width, 1)}
+        batch_norms[f"{layer}.conv_module.batch_norm"] = width
+        names = ("ffn1_layer_norm", "self_attn_layer_norm", "conv_module.layer_norm", "ffn2_layer_norm")
+        norms |= {f"{layer}.{name}": width for name in (*names, "final_layer_norm")}
+    shapes |= {f"{name}.weight": shape for name, shape in linear.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in linear.items()}
+    shapes |= {f"{name}.{p}": (size,) for name, size in (norms | batch_norms).items() for p in ("weight", "bias")}
+    shapes |= {f"{name}.running_{p}": (size,) for name, size in batch_norms.items() for p in ("mean", "var")}
+    return shapes | {f"{name}.num_batches_tracked": () for name in batch_norms}
+
+
+def _muq_tensor(name, shape, generator):
+    """A random tensor of the size that suits its name."""
+    noise = torch.randn(shape, generator=generator)
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(3)
+    if name.endswith("inv_freq"):
+        return 1.0 / 10000 ** (torch.arange(len(noise)) / len(noise))
+    if name.endswith("running_var") or (("norm" in name or ".bn" in name) and name.endswith(".weight")):
+        return (1 + 0.2 * noise).abs()
+    return noise * (noise[0].numel() ** -0.5 if noise.ndim > 1 else 0.2)
+
+
+@pytest.fixture(scope="session")
+def muq_folder(tmp_path_factory):
+    """A small random MuQ in the layout of its hub repository."""
+    from safetensors.torch import save_file
+
+    inner = {"num_attention_heads": 2, "intermediate_size": 48, "hidden_act": "swish", "layer_norm_eps": 1e-5}
+    inner |= {"conv_depthwise_kernel_size": 15, "position_embeddings_type": "rotary", "rotary_embedding_base": 10000}
+    inner |= {"hidden_dropout": 0.1, "attention_dropout": 0.1, "activation_dropout": 0.1, "layerdrop": 0.0}
+    inner |= {"conformer_conv_dropout": 0.1, "feat_extract_activation": "gelu", "conv_dim": [512] * 7}
+    inner |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    config = {"label_rate": 25, "hop_length": 240, "n_mels": 128, "conv_dim": 4, "encoder_dim": 32, "encoder_depth": 2}
+    config |= {"stat": {"melspec_2048_mean": 6.768444971712967, "melspec_2048_std": 18.417922652295623}}
+    config |= {"codebook_size": 8, "use_rvq_target": True, "rvq_n_codebooks": 1, "w2v2_config": inner}
+    generator = torch.Generator().manual_seed(0)
+    shapes = _muq_shapes(width=32, depth=2, hidden=48, kernel=15, conv=4)
+    state = {f"model.{name}": _muq_tensor(name, shape, generator) for name, shape in sorted(shapes.items())}
+    folder = tmp_path_factory.mktemp("muq")
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(state, folder / "model.safetensors")
+    return folder

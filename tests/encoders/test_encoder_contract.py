@@ -16,9 +16,11 @@ from lightning_aqa.encoders.audiobox import AudioboxAesthetics
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.beats import BEATs
 from lightning_aqa.encoders.clap import CLAP
+from lightning_aqa.encoders.concat import Concat
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.hub import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
+from lightning_aqa.encoders.muq import MuQ
 from lightning_aqa.encoders.text import TextEncoder
 
 VARIANTS: list[Callable[[], Encoder]] = [
@@ -27,13 +29,15 @@ VARIANTS: list[Callable[[], Encoder]] = [
     partial(MelSpectrogram, width=32, depth=2),
     partial(MelSpectrogram, width=32, depth=2, kind="conv"),
 ]
-PRETRAINED: dict[type[Encoder], Callable[[pytest.FixtureRequest], Encoder]] = {
+NEEDING: dict[type[Encoder], Callable[[pytest.FixtureRequest], Encoder]] = {
     AudioboxAesthetics: lambda request: _audiobox(request.getfixturevalue("audiobox_folder")),
     BEATs: lambda request: BEATs(str(request.getfixturevalue("beats_folder") / "pretrained.pt")),
     CLAP: lambda request: CLAP(str(request.getfixturevalue("clap_folder") / "clap.pt"), text=False),
+    Concat: lambda request: Concat([MelSpectrogram(width=32, depth=2), Descriptors(), MelSpectrogram(24000, width=16)]),
     Hub: lambda request: Hub(str(request.getfixturevalue("hub_folder"))),
+    MuQ: lambda request: MuQ(str(request.getfixturevalue("muq_folder"))),
 }
-"""How to build those that need weights, from the small ones that fixtures write."""
+"""How to build those that need weights, from the small ones that fixtures write, or other encoders."""
 SECONDS = [2.0, 0.05, 0.7, 1.0, 0.333, 1.999, 0.064, 1.5]
 
 
@@ -59,14 +63,14 @@ def _name(build: Callable[[], Encoder]) -> str:
     return "-".join([getattr(_class_of(build), "__name__", ""), *map(str, options.values())])
 
 
-LISTED = {_class_of(build) for build in VARIANTS} | PRETRAINED.keys()
-BUILDS = [*VARIANTS, *PRETRAINED, *sorted(_encoder_classes() - LISTED, key=lambda cls: cls.__name__)]
+LISTED = {_class_of(build) for build in VARIANTS} | NEEDING.keys()
+BUILDS = [*VARIANTS, *NEEDING, *sorted(_encoder_classes() - LISTED, key=lambda cls: cls.__name__)]
 
 
 @pytest.fixture(params=BUILDS, ids=_name)
 def encoder(request: pytest.FixtureRequest) -> Encoder:
     torch.manual_seed(0)
-    built: Encoder = PRETRAINED[request.param](request) if request.param in PRETRAINED else request.param()
+    built: Encoder = NEEDING[request.param](request) if request.param in NEEDING else request.param()
     return built.eval()
 
 

@@ -73,7 +73,12 @@ class AQACLI(LightningCLI):
         add("--name", type=str | None, default=None, help=_HELP["name"])
         add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
         add("--vars", type=dict[str, Any], default={}, help=_HELP["vars"])
-        parser.link_arguments("data", "model.axes", compute_fn=_plain_axes, apply_on="instantiate")
+        parser.link_arguments("data", "model.axes", compute_fn=self._plain_axes, apply_on="instantiate")
+
+    def _plain_axes(self, data: AQADataModule) -> list[list[Any]]:
+        """List the axes plainly, as checkpoints keep them; audio without ratings has none."""
+        stand_in = [["score", "Score", 0.0, 1.0]]  # of the model that the checkpoint's takes the place of
+        return [list(axis) for axis in data.axes] or (stand_in if self.settings.ckpt_path else [])
 
     def _parse_ckpt_path(self) -> None:
         """Leave the config as it is; ``instantiate_classes`` says which of config and checkpoint counts."""
@@ -188,11 +193,6 @@ def _checkpoint(folder: Path, name: str, monitor: str | None, mode: str) -> Mode
     return ModelCheckpoint(
         folder, name, monitor=monitor, mode=mode, save_on_train_epoch_end=True, enable_version_counter=False
     )
-
-
-def _plain_axes(data: AQADataModule) -> list[list[Any]]:
-    """List the axes plainly, as checkpoints keep them; audio without ratings has none."""
-    return [list(axis) for axis in data.axes]
 
 
 def _quiet() -> None:

@@ -226,7 +226,7 @@ def test_a_misspelt_encoder_in_the_list_is_told_the_nearest(fails, words):
 
 
 def test_a_frozen_concat_trains_the_same_head_from_the_cache(fit, words, tmp_path):
-    frozen = [*words, "--model.freeze_encoder=true"]
+    frozen = [*words, "--model.freeze=all"]
     live = fit(*frozen, name="live")
     cached = fit(*frozen, f"--data.cache={tmp_path / 'cache'}", name="cached")
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 30

@@ -177,7 +177,7 @@ def test_a_frozen_muq_keeps_no_graph_and_a_trained_one_leaves_no_weight_out(enco
 
 
 def test_a_head_is_trained_on_a_frozen_muq(corpora, fit, muq_folder):
-    words = ["--model.encoder=MuQ", f"--model.encoder.checkpoint={muq_folder}", "--model.freeze_encoder=true"]
+    words = ["--model.encoder=MuQ", f"--model.encoder.checkpoint={muq_folder}", "--model.freeze=all"]
     folder = fit("--data=MusicEval", f"--data.root={corpora['musiceval']}", *words)
     assert set(json.loads((folder / "results.json").read_text())) == {"train", "dev", "test"}
 

@@ -96,6 +96,56 @@ def test_each_corpus_trains_with_qamro_and_with_aesa_net(corpora, fit, layout, e
     assert all(entry["MSE"] >= 0 for entry in results["test"]["utterance"].values())
 
 
+@pytest.mark.parametrize(
+    ("layout", "kind", "objective", "precision"),
+    [("musiceval", "gaussian", "SoftOrdinal", "64-true"), ("aes_natural", "coral", "Coral", "bf16-mixed")],
+)
+def test_an_ordinal_head_trains_and_scores_inside_the_scale(corpora, fit, layout, kind, objective, precision):
+    words = [*_words(corpora, layout), "--model.head=Ordinal", f"--model.head.kind={kind}", "--model.head.dropout=0"]
+    words += [f"--objectives.ordinal={objective}", "--objectives.mse=null", f"--trainer.precision={precision}"]
+    folder = fit(*words, epochs=4)
+    with open(folder / "history.csv", newline="") as file:
+        losses = [float(row["train/ordinal"]) for row in csv.DictReader(file) if row["train/ordinal"]]
+    assert losses[-1] < losses[0]
+    low, high = {"musiceval": (1, 5), "aes_natural": (0, 10)}[layout]
+    scores = [float(row["score"]) for row in _rows(folder)]
+    assert low < min(scores) < max(scores) < high
+
+
+WITH_TEXT = """
+from lightning_aqa.encoders.base import Encoder
+
+
+class WithText(Encoder):
+    def __init__(self, audio: Encoder, text: Encoder) -> None:
+        super().__init__()
+        self.audio, self.text = audio, text
+        self.sample_rate, self.width, self.num_layers = audio.sample_rate, audio.width, audio.num_layers
+        self.text_width, self.min_seconds = text.text_width, audio.min_seconds
+
+    def forward(self, waveform, num_samples, prompts=None):
+        _, _, text, text_mask = self.text(waveform, num_samples, prompts)
+        return self.audio(waveform, num_samples)._replace(text=text, text_mask=text_mask)
+"""
+
+
+@pytest.mark.parametrize(("audio", "precision"), [("Descriptors", "64-true"), ("MelSpectrogram", "bf16-mixed")])
+def test_text_attends_to_audio(corpora, fit, text_folder, tmp_path, monkeypatch, audio, precision):
+    (tmp_path / "with_text.py").write_text(WITH_TEXT)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = [*_words(corpora), "--model.encoder=with_text.WithText", f"--model.encoder.audio={audio}"]
+    words += ["--model.encoder.text=TextEncoder", f"--model.encoder.text.name_or_path={text_folder}"]
+    words += ["--model.encoder.text.max_tokens=16", "--model.head=CrossAttention", f"--trainer.precision={precision}"]
+    folder = fit(*words, "--model.freeze_encoder=true", epochs=3)
+    with open(folder / "history.csv", newline="") as file:
+        losses = [float(row["train/mse"]) for row in csv.DictReader(file) if row["train/mse"]]
+    assert losses[-1] < losses[0]
+    weights = _checkpoint(folder, "last")["state_dict"]
+    assert {tensor.dtype for name, tensor in weights.items() if name.startswith("head.")} == {
+        {"64-true": torch.float64, "bf16-mixed": torch.float32}[precision]
+    }
+
+
 def test_cached_features_train_the_same_head_as_live_ones(corpora, fit, tmp_path):
     live = fit(*_words(corpora), epochs=2, name="live")
     words = [*_words(corpora), f"--data.cache={tmp_path / 'cache'}"]
@@ -188,6 +238,9 @@ WRONG = {
     "--config=missing.yaml": "does not exist",
     "--ckpt_path=missing.ckpt": "missing.ckpt: no such checkpoint",
     "--objectives.mse=null": "No objective to train with",
+    "--objectives.soft=SoftOrdinal": "MLP gives no logits, which SoftOrdinal reads; take a head that does",
+    "--model.head=CrossAttention": "the encoder has no text side",
+    "--model.head=Ordinal --model.head.num_bins=1": "num_bins must be at least 2, got 1.",
 }
 
 

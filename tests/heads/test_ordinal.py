@@ -108,6 +108,14 @@ def test_first_prediction_is_the_mean_and_deviation_of_the_training_scores(kind)
     torch.testing.assert_close(output.deviation, torch.tensor([[0.5, 1.2]] * 6), atol=0.03, rtol=0)
 
 
+@KINDS
+def test_the_start_is_not_narrower_than_a_bin(kind):
+    head, wide = Ordinal(4, 2, AXES[:1], kind=kind), Ordinal(4, 2, AXES[:1], kind=kind)
+    head.fit_scale(torch.tensor([2.8]), torch.tensor([1e-6]))
+    wide.fit_scale(torch.tensor([2.8]), torch.tensor([4 / 19]))
+    torch.testing.assert_close(head(_features()).logits, wide(_features()).logits)
+
+
 # Invariances
 
 

@@ -249,3 +249,22 @@ def muq_folder(tmp_path_factory):
     (folder / "config.json").write_text(json.dumps(config))
     save_file(state, folder / "model.safetensors")
     return folder
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory):
+    """A small RoBERTa as the hub has the large one: from pre-training, with its language head and without a pooler."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizer
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = RobertaConfig(**sizes, intermediate_size=48, max_position_embeddings=80, type_vocab_size=1)
+    folder = tmp_path_factory.mktemp("text")
+    RobertaForMaskedLM(config).save_pretrained(folder)
+    words, special = ByteLevelBPETokenizer(), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    prompts = ["loud drums", "", "Rain on a tin roof, far away."]
+    words.train_from_iterator(prompts, vocab_size=300, special_tokens=special, show_progress=False)
+    words.save_model(str(folder))
+    RobertaTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return folder

@@ -104,6 +104,37 @@ def test_each_precision_trains(corpora, fit, precision, head):
     assert all(0 < float(row["score"]) < 6 for row in _rows(folder))
 
 
+@pytest.mark.parametrize(
+    ("layout", "kind", "objective", "precision"),
+    [("musiceval", "gaussian", "SoftOrdinal", "64-true"), ("aes_natural", "coral", "Coral", "bf16-mixed")],
+)
+def test_an_ordinal_head_trains_and_scores_inside_the_scale(corpora, fit, layout, kind, objective, precision):
+    words = [*_words(corpora, layout), "--model.head=Ordinal", f"--model.head.kind={kind}", "--model.head.dropout=0"]
+    words += [f"--objectives.ordinal={objective}", "--objectives.mse=null", f"--trainer.precision={precision}"]
+    folder = fit(*words, epochs=4)
+    with open(folder / "history.csv", newline="") as file:
+        losses = [float(row["train/ordinal"]) for row in csv.DictReader(file) if row["train/ordinal"]]
+    assert losses[-1] < losses[0]
+    low, high = {"musiceval": (1, 5), "aes_natural": (0, 10)}[layout]
+    scores = [float(row["score"]) for row in _rows(folder)]
+    assert low < min(scores) < max(scores) < high
+
+
+@pytest.mark.parametrize(("audio", "precision"), [("Descriptors", "64-true"), ("MelSpectrogram", "bf16-mixed")])
+def test_text_attends_to_audio(corpora, fit, text_folder, audio, precision):
+    text = f"{{class_path: TextEncoder, init_args: {{name_or_path: {text_folder}, max_tokens: 16}}}}"
+    words = [*_words(corpora), "--model.encoder=Concat", f"--model.encoder.encoders=[{{class_path: {audio}}}, {text}]"]
+    words += ["--model.head=CrossAttention", f"--trainer.precision={precision}"]
+    folder = fit(*words, "--model.freeze=all", epochs=3)
+    with open(folder / "history.csv", newline="") as file:
+        losses = [float(row["train/mse"]) for row in csv.DictReader(file) if row["train/mse"]]
+    assert losses[-1] < losses[0]
+    weights = _checkpoint(folder, "last")["state_dict"]
+    assert {tensor.dtype for name, tensor in weights.items() if name.startswith("head.")} == {
+        {"64-true": torch.float64, "bf16-mixed": torch.float32}[precision]
+    }
+
+
 def test_cached_features_train_the_same_head_as_live_ones(corpora, fit, tmp_path):
     live = fit(*_words(corpora), epochs=2, name="live")
     words = [*_words(corpora), f"--data.cache={tmp_path / 'cache'}"]
@@ -205,6 +236,9 @@ WRONG = {
     "--config=missing.yaml": "does not exist",
     "--ckpt_path=missing.ckpt": "missing.ckpt: no such checkpoint",
     "--objectives.mse=null": "No objective to train with",
+    "--objectives.soft=SoftOrdinal": "MLP gives no logits, which SoftOrdinal reads; take a head that does",
+    "--model.head=CrossAttention": "the encoder has no text side",
+    "--model.head=Ordinal --model.head.num_bins=1": "num_bins must be at least 2, got 1.",
 }
 
 

@@ -147,11 +147,7 @@ class AESANet(Head):
             ValueError: If there are no features.
         """
         pooled = [masked_mean_std(self.mix(batch.layers), batch.frame_mask) for batch in features]
-        if not pooled:
-            raise ValueError("fit_features needs the features of the training clips, got none.")
-        mean_ND, std_ND = torch.cat(pooled).chunk(2, dim=1)
-        variance_D = std_ND.square().mean(dim=0) + mean_ND.var(dim=0, correction=0)
-        self.standardise.fit(mean_ND.mean(dim=0), variance_D.sqrt())
+        self.standardise.fit_frames(pooled)
 
     def forward(self, features: Features) -> Output:
         """Score clips and their frames; see ``Head.forward``."""

@@ -63,16 +63,13 @@ class MLP(Head):
         normalise: bool = True,
     ) -> None:
         super().__init__(width, num_layers, axes, text_width)
-        if any(size < 1 for size in hidden):
-            raise ValueError(f"hidden must hold the width of each hidden layer, each at least 1, got {list(hidden)}.")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and under 1, got {dropout}.")
         self.use_text, self.normalise = use_text and text_width is not None, normalise
         text_size = (text_width or 0) if self.use_text else 0
         outputs = [len(self.axes)] if trunk == "shared" else [1] * len(self.axes)
-        branches = (_Branch(width, num_layers, text_size, pooling, hidden, size, dropout) for size in outputs)
-        self.branches = cast("Sequence[_Branch]", nn.ModuleList(branches))
+        branches = (Branch(width, num_layers, text_size, pooling, hidden, size, dropout) for size in outputs)
+        self.branches = cast("Sequence[Branch]", nn.ModuleList(branches))
 
+    @torch.no_grad()
     def fit_features(self, features: Iterable[Features]) -> None:
         """Take mean and deviation of the pooled training clips as constants; see ``Head.fit_features``.
 
@@ -81,13 +78,12 @@ class MLP(Head):
         """
         if not self.normalise:
             return
-        with torch.no_grad():
-            rows = [[branch.pool(batch) for branch in self.branches] for batch in features]
-        if not rows:
-            raise ValueError("fit_features needs the features of the training clips, got none.")
-        for branch, pooled in zip(self.branches, zip(*rows, strict=True), strict=True):
-            std_E, mean_E = torch.std_mean(torch.cat(pooled), dim=0, correction=0)
-            branch.standardise.fit(mean_E, std_E)
+        pooled: list[list[Tensor]] = [[] for _ in self.branches]
+        for batch in features:
+            for branch, rows in zip(self.branches, pooled, strict=True):
+                rows.append(branch.pool(batch))
+        for branch, rows in zip(self.branches, pooled, strict=True):
+            branch.fit(rows)
 
     def forward(self, features: Features) -> Output:
         """Score clips; see ``Head.forward``.
@@ -104,8 +100,23 @@ class MLP(Head):
             return Output(self.location_A + self.scale_A * standard_BA, embedding_BE)
 
 
-class _Branch(nn.Module):
-    """Layer mix, pooling, standardisation and perceptron, for all axes or for one."""
+class Branch(nn.Module):
+    """Mix layers, pool frames, standardise and run a perceptron, for all axes or for one.
+
+    The last layer starts at zero. What is read is brought to the precision of the weights.
+
+    Args:
+        width: Encoder width D.
+        num_layers: Number of encoder layers L.
+        text_size: Width of the text states that are read; 0 reads none.
+        pooling: How frames become one vector.
+        hidden: Width of each hidden layer; empty for a linear map.
+        num_outputs: Outputs of the last layer.
+        dropout: Probability of dropping each input of every linear layer.
+
+    Raises:
+        ValueError: If a hidden layer has no width or ``dropout`` is not a probability under 1.
+    """
 
     def __init__(
         self,
@@ -118,6 +129,10 @@ class _Branch(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
+        if any(size < 1 for size in hidden):
+            raise ValueError(f"hidden must hold the width of each hidden layer, each at least 1, got {list(hidden)}.")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and under 1, got {dropout}.")
         self.pooling, self.reads_text = pooling, text_size > 0
         self.mix = LayerMix(num_layers)
         self.attention = AttentionPool(width) if pooling == "attention" else None
@@ -143,6 +158,17 @@ class _Branch(nn.Module):
             assert features.text_mask is not None
             pooled_BE = torch.cat([pooled_BE, masked_mean(features.text, features.text_mask)], dim=1)
         return pooled_BE
+
+    def fit(self, pooled: Sequence[Tensor]) -> None:
+        """Take mean and deviation of what ``pool`` gave for the training clips as constants.
+
+        Raises:
+            ValueError: If there is nothing.
+        """
+        if not pooled:
+            raise ValueError("fit_features needs the features of the training clips, got none.")
+        std_E, mean_E = torch.std_mean(torch.cat(list(pooled)), dim=0, correction=0)
+        self.standardise.fit(mean_E, std_E)
 
     def forward(self, features: Features) -> tuple[Tensor, Tensor]:
         """Return standardised scores and what the last layer reads."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -127,6 +129,21 @@ class Standardise(nn.Module):
         """Take mean and deviation, each ``(size,)``; what hardly varies keeps its scale, or its noise would grow."""
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(torch.where(std > 1e-5 * (1 + mean.abs()), std, 1.0))
+
+    def fit_frames(self, pooled: Sequence[Tensor]) -> None:
+        """Take mean and deviation of the frames of all clips, each clip weighing alike.
+
+        Args:
+            pooled: What ``masked_mean_std`` gives for batches of clips, each ``(B, 2 size)``.
+
+        Raises:
+            ValueError: If there is nothing.
+        """
+        if not pooled:
+            raise ValueError("fit_features needs the features of the training clips, got none.")
+        mean_ND, std_ND = torch.cat(list(pooled)).chunk(2, dim=1)
+        variance_D = std_ND.square().mean(dim=0) + mean_ND.var(dim=0, correction=0)
+        self.fit(mean_ND.mean(dim=0), variance_D.sqrt())
 
     def forward(self, values: Tensor) -> Tensor:
         """Standardise values whose last dimension is ``size``."""

@@ -10,27 +10,13 @@ from lightning_aqa.encoders.tokens import find_tokenizer
 from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.weights import WeightsError
 
-SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 PROMPTS = ["loud drums", "", "Rain on a tin roof, far away.", "loud drums"]
 CLIPS = torch.zeros(4, 10), torch.full((4,), 10)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A small RoBERTa as the hub has the large one: from pre-training, with its language head and without a pooler."""
-    from tokenizers import ByteLevelBPETokenizer
-    from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizer
-
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = RobertaConfig(**sizes, intermediate_size=48, max_position_embeddings=80, type_vocab_size=1)
-    folder = tmp_path_factory.mktemp("text")
-    RobertaForMaskedLM(config).save_pretrained(folder)
-    words = ByteLevelBPETokenizer()
-    words.train_from_iterator(PROMPTS, vocab_size=300, special_tokens=SPECIAL, show_progress=False)
-    words.save_model(str(folder))
-    RobertaTokenizer.from_pretrained(folder).save_pretrained(folder)
-    return folder
+def folder(text_folder):
+    return text_folder
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from lightning_aqa.batch import Axis, Features, Output
 from lightning_aqa.heads.aesa_net import AESANet
 from lightning_aqa.heads.audiobox import Audiobox
 from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.cross_attention import CrossAttention
 from lightning_aqa.heads.mlp import MLP
+from lightning_aqa.heads.ordinal import Ordinal
 
 Build = Callable[[int, int, Sequence[Axis], int | None], Head]
 
@@ -27,7 +30,14 @@ VARIANTS: list[Build] = [
     partial(AESANet, adapter_width=6, lstm_width=5, shared_width=9, num_heads=3),
     Audiobox,
     partial(Audiobox, config={"proj_num_layer": 3, "proj_ln": True, "normalize_embed": False}),
+    CrossAttention,
+    partial(CrossAttention, text_axes=["PQ", "MI", "TA"], attention_width=6, num_heads=3, hidden=5),
+    partial(CrossAttention, text_axes=[]),
+    Ordinal,
+    partial(Ordinal, kind="coral", num_bins=6, pooling="attention", hidden=[8]),
 ]
+WITHOUT_TEXT: dict[type[Head], dict[str, Any]] = {CrossAttention: {"text_axes": []}}
+"""What a head whose purpose is the text has to be told where there is none."""
 AXES = [Axis("MI", "Musical impression", 1, 5), Axis("TA", "Textual alignment", 1, 5), Axis("PQ", "Quality", 0, 10)]
 LENGTHS = torch.tensor([40, 1, 13, 40, 2, 25, 7, 39])
 WIDTH, LAYERS, TEXT_WIDTH = 12, 3, 5
@@ -35,6 +45,11 @@ WIDTH, LAYERS, TEXT_WIDTH = 12, 3, 5
 
 def _class_of(build: Build) -> object:
     return build.func if isinstance(build, partial) else build
+
+
+def _bare(cls: type[Head], axes: Sequence[Axis] = AXES) -> Head:
+    """Build a head for an encoder without a text side."""
+    return cls(WIDTH, LAYERS, axes, **WITHOUT_TEXT.get(cls, {}))
 
 
 def _name(build: Build) -> str:
@@ -84,6 +99,9 @@ def _rows(features: Features, rows: torch.Tensor, frames: int = 40) -> Features:
 def _assert_same(one: Output, other: Output) -> None:
     torch.testing.assert_close(one.scores, other.scores, atol=1e-5, rtol=0)
     torch.testing.assert_close(one.embedding, other.embedding, atol=1e-5, rtol=0)
+    for name in ("logits", "deviation"):
+        if getattr(one, name) is not None and getattr(other, name) is not None:
+            torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=1e-5, rtol=1e-5)
 
 
 def test_scores_and_embedding_have_the_promised_shapes(head):
@@ -94,11 +112,12 @@ def test_scores_and_embedding_have_the_promised_shapes(head):
     if output.frame_scores is not None:
         assert output.frame_scores.shape == (8, 40, 3)
         assert torch.equal(output.frame_mask, _features().frame_mask)
+    if output.logits is not None:
+        assert output.logits.shape[:2] == output.deviation.shape == (8, 3)
 
 
 def test_a_head_without_text_needs_none(head):
-    bare = type(head)(WIDTH, LAYERS, AXES)
-    assert bare(Features(*_features()[:2])).scores.shape == (8, 3)
+    assert _bare(type(head))(Features(*_features()[:2])).scores.shape == (8, 3)
 
 
 def test_a_clip_does_not_depend_on_its_batch_mates_or_on_padding(head):
@@ -106,7 +125,8 @@ def test_a_clip_does_not_depend_on_its_batch_mates_or_on_padding(head):
     together = head(features)
     for index, length in enumerate(LENGTHS.tolist()):
         alone = head(_rows(features, torch.tensor([index]), length))
-        _assert_same(alone, Output(together.scores[index : index + 1], together.embedding[index : index + 1]))
+        row = {name: field[index : index + 1] for name, field in together._asdict().items() if field is not None}
+        _assert_same(alone, Output(**row))
         if together.frame_scores is not None:
             frame_scores = together.frame_scores[index : index + 1, :length]
             torch.testing.assert_close(alone.frame_scores, frame_scores, atol=1e-5, rtol=0)
@@ -152,9 +172,9 @@ def test_scores_are_float32_and_close_under_bf16_autocast(head):
 
 
 def test_scale_of_the_training_scores_travels_in_the_checkpoint(head):
-    fresh = type(head)(WIDTH, LAYERS, AXES)
+    fresh = _bare(type(head))
     fresh.fit_scale(head.location_A, head.scale_A)
-    other = type(head)(WIDTH, LAYERS, AXES)
+    other = _bare(type(head))
     other.load_state_dict(fresh.state_dict())
     features = Features(*_features()[:2])
     _assert_same(other.eval()(features), fresh.eval()(features))
@@ -163,7 +183,7 @@ def test_scale_of_the_training_scores_travels_in_the_checkpoint(head):
 @pytest.mark.parametrize("cls", sorted(_head_classes(), key=lambda cls: cls.__name__))
 def test_a_fresh_head_learns_to_tell_high_from_low(cls):
     torch.manual_seed(0)
-    head, features = cls(WIDTH, LAYERS, AXES[:1]), Features(*_features()[:2])
+    head, features = _bare(cls, AXES[:1]), Features(*_features()[:2])
     target_B1 = torch.where(torch.arange(8)[:, None] % 2 == 0, 1.5, 4.5)
     shift_B1 = target_B1 - 3.0  # of either sign, since a head may normalise the length of what it reads away
     features = features._replace(layers=features.layers + shift_B1[:, :, None, None])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lightning_aqa import objectives
+from lightning_aqa.batch import Axis
 from lightning_aqa.objectives.base import Objective
 
 NAN = math.nan
@@ -39,35 +40,42 @@ def step_of(make_step):
         count = len(targets)
         generator = torch.Generator().manual_seed(0)
         frames = torch.rand(count, 4, 2, generator=generator, requires_grad=True)
+        logits = torch.rand(count, 2, 5, generator=generator, requires_grad=True)
         mask = torch.ones(count, 4, dtype=torch.bool)
-        return make_step(
-            torch.rand(count, 2, generator=generator), targets, torch.rand(count, 3, generator=generator), frames, mask
-        )
+        scores, embedding = torch.rand(count, 2, generator=generator), torch.rand(count, 3, generator=generator)
+        return make_step(scores, targets, embedding, frames, mask, logits)
 
     return make
 
 
+@pytest.fixture(params=CLASSES)
+def objective(request, make_module):
+    """One of each, as it is once a fit has started."""
+    built = request.param()
+    built.on_fit_start(None, make_module([Axis("MI", "Musical impression", 1, 5), Axis("PQ", "Quality", 0, 10)]))
+    return built
+
+
 def test_the_objectives_of_the_package_are_found():
     names = {param.id for param in CLASSES}
-    assert names >= {"FrameScores", "MarginRanking", "QAMRO", "Regression", "Triplet"}
+    assert names >= {"Coral", "FrameScores", "MarginRanking", "QAMRO", "Regression", "SoftOrdinal", "Triplet"}
 
 
 @pytest.mark.parametrize("targets", [pytest.param(values, id=name) for name, values in TARGETS.items()])
-@pytest.mark.parametrize("objective_class", CLASSES)
-def test_objective_gives_a_finite_scalar_that_backpropagates(objective_class, step_of, targets):
+def test_objective_gives_a_finite_scalar_that_backpropagates(objective, step_of, targets):
     output, batch = step_of(targets)
-    loss = objective_class().loss(output, batch)
+    loss = objective.loss(output, batch)
     loss.backward()
-    read = [tensor for tensor in (output.scores, output.embedding, output.frame_scores) if tensor.grad is not None]
+    given = (output.scores, output.embedding, output.frame_scores, output.logits)
+    read = [tensor for tensor in given if tensor.grad is not None]
     assert loss.shape == ()
     assert loss.isfinite()
     assert len(read) == 1
     assert read[0].grad.isfinite().all()
 
 
-@pytest.mark.parametrize("objective_class", CLASSES)
-def test_objective_is_zero_where_nobody_is_rated(objective_class, step_of):
-    assert objective_class().loss(*step_of(TARGETS["nobody rated"])).item() == 0
+def test_objective_is_zero_where_nobody_is_rated(objective, step_of):
+    assert objective.loss(*step_of(TARGETS["nobody rated"])).item() == 0
 
 
 @pytest.mark.parametrize("objective_class", CLASSES)

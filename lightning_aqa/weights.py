@@ -38,12 +38,14 @@ class Weights(NamedTuple):
         files: Names of the files that have to be there.
         url: Address of the first file, or of the page that links to it.
         licence: Licence of the weights, as their authors state it.
+        hub: Hub id of a repository that has the files, where ``checkpoint`` is another name.
     """
 
     checkpoint: str
     files: tuple[str, ...]
     url: str
     licence: str
+    hub: str = ""
 
 
 def find_weights(checkpoint: str, *, file: str, url: str) -> Path:

@@ -83,6 +83,12 @@ def find_local(checkpoint: str, file: str) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
+def find_published(weights: Weights) -> dict[str, Path | None]:
+    """Look on this machine for each file of published weights."""
+    names = [name for name in (weights.checkpoint, weights.hub) if name]
+    return {file: next(filter(None, (find_local(name, file) for name in names)), None) for file in weights.files}
+
+
 def fetch_command(checkpoint: str, file: str, url: str) -> str:
     """Say what fetches a file; empty for a page, where a person follows a link.
 
@@ -108,11 +114,9 @@ def _is_hub_id(checkpoint: str) -> bool:
 
 def _cached(checkpoint: str, file: str) -> object:
     """Return the path in the hub's cache, None, or the hub's mark for a file that the repository does not have."""
-    if not _is_hub_id(checkpoint):
-        return None
     from huggingface_hub import try_to_load_from_cache
 
-    return try_to_load_from_cache(checkpoint, file)
+    return try_to_load_from_cache(checkpoint, file) if _is_hub_id(checkpoint) else None
 
 
 def _from_hub(checkpoint: str, file: str) -> Path | None:

@@ -149,10 +149,13 @@ def _look(section: Callable[[], Section]) -> Section:
 
 def _print(section: Section) -> None:
     """Print a section as a table; cells are folded to the width of the screen, lines below are not."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        print(section.title, *map("  ".join, section.rows), *section.lines, "", sep="\n")
+        return
     table = Table(title=section.title, title_justify="left", show_header=False, box=None, pad_edge=False)
     for row in section.rows:
         table.add_row(*(Text(cell, overflow="fold") for cell in row))

@@ -35,7 +35,7 @@ def encoder_table(speeds: Path = SPEEDS) -> str:
     """Write the encoders as a Markdown table, a row each.
 
     Args:
-        speeds: CSV file with the columns ``encoder`` and ``x_real_time``, as ``benchmarks/encoders.py`` writes it;
+        speeds: CSV file with the columns ``encoder`` and ``x_real_time``, as ``benchmarks/encoder_speed.py`` writes it;
             without the file there is no such column.
     """
     measured = _read_speeds(speeds)
@@ -82,16 +82,14 @@ def with_table(page: str, table: str) -> str:
     Example:
         >>> print(with_table(f"{START}{END}", "| table |"))
         <!-- encoders: written by make table -->
-        <BLANKLINE>
         | table |
-        <BLANKLINE>
         <!-- end of encoders -->
     """
     before, start, rest = page.partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
         raise ValueError(f"The page has no place for the table: expected the lines '{START}' and '{END}'.")
-    return f"{before}{START}\n\n{table}\n\n{END}{after}"
+    return f"{before}{START}\n{table}\n{END}{after}"
 
 
 def _update(paths: list[str]) -> Iterator[Path]:

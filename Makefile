@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check format table clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -31,6 +31,9 @@ check: install ## Run what pre-commit and CI run: ruff and mypy
 format: install ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+table: install ## Bring the README's table of encoders up to date
+	$(BIN)/python -m lightning_aqa.encoder_table README.md
 
 clean: ## Remove what runs and tests leave behind, .venv aside
 	rm -rf runs .cache .pytest_cache .mypy_cache .ruff_cache

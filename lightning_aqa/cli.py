@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_aqa import doctor
 from lightning_aqa.cache import FeatureCache
 from lightning_aqa.callbacks.history import History
 from lightning_aqa.callbacks.run_folder import RunFolder, wandb_loggers
@@ -79,6 +80,15 @@ class AQACLI(LightningCLI):
         """List the axes plainly, as checkpoints keep them; audio without ratings has none."""
         stand_in = [["score", "Score", 0.0, 1.0]]  # of the model that the checkpoint's takes the place of
         return [list(axis) for axis in data.axes] or (stand_in if self.settings.ckpt_path else [])
+
+    def setup_parser(
+        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
+    ) -> None:
+        """List doctor among the verbs; ``main`` runs it, without what the others need."""
+        super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+        verbs = self.parser._subcommands_action
+        assert verbs is not None
+        verbs.add_subcommand("doctor", Parser(description=doctor.HELP), help=doctor.HELP)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the config as it is; ``instantiate_classes`` says which of config and checkpoint counts."""
@@ -211,10 +221,13 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command-line words; None takes those of the process.
 
     Returns:
-        Exit code: 0, or 2 for a mistake in the command, the config or the data.
+        Exit code: 0, or 2 for a mistake in the command, the config or the data; doctor has its own.
     """
     _quiet()
+    words = list(args) if args is not None else sys.argv[1:]
     try:
+        if words[:1] == ["doctor"]:
+            return doctor.main(words)
         cli = AQACLI(args)
     except SystemExit as stop:
         return int(stop.code or 0)

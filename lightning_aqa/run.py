@@ -81,7 +81,7 @@ def set_up_wandb(settings: Namespace, folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         logger.init_args.save_dir = str(folder.resolve())
         logger.init_args.name = logger.init_args.get("name") or folder.name
-    if loggers and not _has_wandb_key():
+    if loggers and not has_wandb_key():
         os.environ.setdefault("WANDB_MODE", "offline")
     is_offline = bool(loggers) and os.environ.get("WANDB_MODE") == "offline"
     if is_offline:
@@ -99,7 +99,8 @@ def _is_wandb(logger: Any) -> bool:
     return isinstance(logger, Namespace) and str(logger.get("class_path", "")).endswith("WandbLogger")
 
 
-def _has_wandb_key() -> bool:
+def has_wandb_key() -> bool:
+    """Tell whether W&B finds an API key here: in the environment or in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]

@@ -8,7 +8,7 @@ import pickle
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,17 +21,39 @@ PLAIN_NUMBERS: list[Any] = [
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.bool_)),
 ]
 FOLDER = "LIGHTNING_AQA_WEIGHTS"
+FILES = {".pt", ".pth", ".ckpt", ".bin", ".json", ".safetensors"}
+HUB_SECONDS = 5.0
+"""How long the hub may take to say whether it has a file."""
 
 
 class WeightsError(ValueError):
     """Weights that are missing, unsafe or not those of the model; the message says which and what to do."""
 
 
+class Weights(NamedTuple):
+    """What a part loads unless it is told otherwise, and where a person gets it.
+
+    Args:
+        checkpoint: What the part's constructor takes: the name of a file, or a hub id.
+        files: Names of the files that have to be there.
+        url: Address of the first file, or of the page that links to it.
+        licence: Licence of the weights, as their authors state it.
+        hub: Hub id of a repository that has the files, where ``checkpoint`` is another name.
+    """
+
+    checkpoint: str
+    files: tuple[str, ...]
+    url: str
+    licence: str
+    hub: str = ""
+
+
 def find_weights(checkpoint: str, *, file: str, url: str) -> Path:
     """Return the local path of a checkpoint.
 
     Looked for, in this order: ``checkpoint`` as a path; the same below the folder that the environment variable
-    ``LIGHTNING_AQA_WEIGHTS`` names; ``checkpoint`` as a hub id, in the hub's cache and, unless offline, on the hub.
+    ``LIGHTNING_AQA_WEIGHTS`` names; ``checkpoint`` as a hub id, in the hub's cache and, only if it is not there and
+    ``HF_HUB_OFFLINE`` is not set, on the hub.
 
     Args:
         checkpoint: File, folder or hub id.
@@ -41,23 +63,42 @@ def find_weights(checkpoint: str, *, file: str, url: str) -> Path:
     Raises:
         WeightsError: If it is nowhere; the message has the file, its address and the command that fetches it.
     """
-    for candidate in _local_candidates(checkpoint, file):
-        if candidate.is_file():
-            return candidate
-    found = _from_hub(checkpoint, file) if _is_hub_id(checkpoint) else None
+    found = find_local(checkpoint, file) or _from_hub(checkpoint, file)
     if found is not None:
         return found
+    command = fetch_command(checkpoint, file, url)
     raise WeightsError(
         f"{checkpoint}: no such weights here (looked for the file {file}). Get them from {url}"
-        f"{_command(checkpoint, file, url)}, and give their path, or put them into the folder that {FOLDER} names."
+        f"{f', such as by `{command}`' if command else ''}, and give their path, or put them into the folder that "
+        f"{FOLDER} names."
     )
 
 
-def _command(checkpoint: str, file: str, url: str) -> str:
-    """Say what fetches a file; a page, where a person follows a link, has no command."""
+def find_local(checkpoint: str, file: str) -> Path | None:
+    """Return the path of a file that is on this machine, as ``find_weights`` does, or None; no network is used."""
+    for candidate in _local_candidates(checkpoint, file):
+        if candidate.is_file():
+            return candidate
+    cached = _cached(checkpoint, file)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def find_published(weights: Weights) -> dict[str, Path | None]:
+    """Look on this machine for each file of published weights."""
+    names = [name for name in (weights.checkpoint, weights.hub) if name]
+    return {file: next(filter(None, (find_local(name, file) for name in names)), None) for file in weights.files}
+
+
+def fetch_command(checkpoint: str, file: str, url: str) -> str:
+    """Say what fetches a file; empty for a page, where a person follows a link.
+
+    Example:
+        >>> fetch_command("facebook/audiobox-aesthetics", "config.json", "https://huggingface.co")
+        'hf download facebook/audiobox-aesthetics config.json'
+    """
     if _is_hub_id(checkpoint):
-        return f", such as by `hf download {checkpoint} {file}`"
-    return f", such as by `curl -LO {url}`" if url.endswith(file) else ""
+        return f"hf download {checkpoint} {file}"
+    return f"curl -LO {url}" if url.endswith(file) else ""
 
 
 def _local_candidates(checkpoint: str, file: str) -> list[Path]:
@@ -67,16 +108,33 @@ def _local_candidates(checkpoint: str, file: str) -> list[Path]:
 
 
 def _is_hub_id(checkpoint: str) -> bool:
-    return checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")) and not Path(checkpoint).suffix
+    is_path = checkpoint.startswith((".", "/", "~")) or Path(checkpoint).suffix in FILES
+    return checkpoint.count("/") == 1 and not is_path
 
 
-def _from_hub(repository: str, file: str) -> Path | None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+def _cached(checkpoint: str, file: str) -> object:
+    """Return the path in the hub's cache, None, or the hub's mark for a file that the repository does not have."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return try_to_load_from_cache(checkpoint, file) if _is_hub_id(checkpoint) else None
+
+
+def _from_hub(checkpoint: str, file: str) -> Path | None:
+    """Fetch a file from the hub; one request first, since a download that fails is tried again for half a minute."""
+    if not _is_hub_id(checkpoint) or _cached(checkpoint, file) is not None:
+        return None
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, HTTPError  # type: ignore[attr-defined]
 
     try:
-        return Path(hf_hub_download(repository, file))
-    except (EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        get_hf_file_metadata(hf_hub_url(checkpoint, file), timeout=HUB_SECONDS)
+    except EntryNotFoundError:
+        pass  # the download says so too, and makes the cache remember it
+    except (HTTPError, OSError):
+        return None
+    try:
+        return Path(hf_hub_download(checkpoint, file))
+    except (HTTPError, OSError, EntryNotFoundError):
         return None
 
 

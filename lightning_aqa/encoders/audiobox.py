@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_aqa.audiobox_weights import read_audiobox
+from lightning_aqa.audiobox_weights import FILE, read_audiobox
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.speech import SpeechModel, frames_of
-from lightning_aqa.weights import load_exactly, read_config
+from lightning_aqa.weights import Weights, load_exactly, read_config
 
+PAGE = "https://huggingface.co/facebook/audiobox-aesthetics"
 BASE_PLUS: dict[str, Any] = {
     "extractor_mode": "default",
     "encoder_layers": 12,
@@ -159,11 +160,14 @@ class AudioboxAesthetics(Encoder):
         layer-drop in training, and the gradient of the convolutions is not scaled down to a tenth.
     """
 
+    published = (Weights("facebook/audiobox-aesthetics", (FILE, "config.json"), PAGE, "CC BY 4.0"),)
     sample_rate = 16000
+    window_seconds: float | None = 10.0
+    width, num_layers = BASE_PLUS["encoder_embed_dim"], BASE_PLUS["encoder_layers"] + 1
 
     def __init__(
         self,
-        checkpoint: str = "facebook/audiobox-aesthetics",
+        checkpoint: str = published[0].checkpoint,
         config: dict[str, Any] | str | None = None,
         window_seconds: float | None = 10.0,
     ) -> None:

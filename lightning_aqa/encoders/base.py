@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
+from lightning_aqa.weights import Weights
 
 
 class Encoder(nn.Module, ABC):
@@ -18,6 +19,7 @@ class Encoder(nn.Module, ABC):
         width: D, the size of a hidden state.
         num_layers: L, the number of hidden states per frame.
         text_width: Size of a text state, or None for an encoder without a text side.
+        published: Weights that it loads unless it is told otherwise; its class attributes then are their sizes.
         window_seconds: Length the encoder is made for, in seconds; None takes a clip of any length whole.
         min_seconds: Shortest clip that gives a frame, in seconds.
         min_tail_seconds: Shortest last window of a clip that is cut into windows, in seconds, at most half a window;
@@ -28,6 +30,7 @@ class Encoder(nn.Module, ABC):
     width: int
     num_layers: int
     text_width: int | None = None
+    published: tuple[Weights, ...] = ()
     window_seconds: float | None = None
     min_seconds: float = 0.0
     min_tail_seconds: float = 1.0

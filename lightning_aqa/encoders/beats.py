@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.beats_model import BEATsConfig, Model
-from lightning_aqa.weights import WeightsError, find_weights, load_exactly, read_config, read_weights
+from lightning_aqa.weights import Weights, WeightsError, find_weights, load_exactly, read_config, read_weights
 
 URL = "https://github.com/microsoft/unilm/tree/master/beats"
+FILE = "BEATs_iter3_plus_AS2M.pt"
 FRAME, HOP, FFT, NUM_MELS = 400, 160, 512, 128
 # The original's constants: mean and half the spread of its log filter banks.
 SHIFT, SCALE = 15.41663, 2 * 6.55582
@@ -85,17 +86,20 @@ class BEATs(Encoder):
         gradient decay over layers, a setting of its fine-tuning, is not applied.
     """
 
+    published = (Weights(FILE, (FILE,), URL, "MIT"),)
     sample_rate = 16000
+    window_seconds: float | None = 10.0
+    width, num_layers = BEATsConfig.encoder_embed_dim, BEATsConfig.encoder_layers + 1
 
     def __init__(
         self,
-        checkpoint: str = "BEATs_iter3_plus_AS2M.pt",
+        checkpoint: str = FILE,
         config: dict[str, Any] | str | None = None,
         window_seconds: float | None = 10.0,
     ) -> None:
         super().__init__()
         own_file = Path(checkpoint).suffix in (".pt", ".safetensors")
-        file = Path(checkpoint).name if own_file else "BEATs_iter3_plus_AS2M.pt"
+        file = Path(checkpoint).name if own_file else FILE
         path = find_weights(checkpoint, file=file, url=URL)
         found = read_weights(path)
         self.window_seconds = window_seconds

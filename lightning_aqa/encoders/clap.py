@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.clap_attention import fuse_attention
-from lightning_aqa.encoders.clap_weights import COMPUTED, HTSAT_FILES, ClapWeights, FrontEnd, read_clap
+from lightning_aqa.encoders.clap_weights import COMPUTED, PUBLISHED, ClapWeights, FrontEnd, read_clap
 from lightning_aqa.encoders.tokens import distinct, find_tokenizer
-from lightning_aqa.weights import WeightsError, load_exactly
+from lightning_aqa.weights import Weights, WeightsError, load_exactly
 
 if TYPE_CHECKING:
     from transformers import ClapModel, ClapTextConfig, ClapTextModel, PreTrainedTokenizerBase
 
 MAX_TOKENS = 77
+TOKENIZER = "https://huggingface.co/FacebookAI/roberta-base/resolve/main/tokenizer.json"
 # Clips encoded at once without autograd: it bounds the memory.
 CLIPS = 8
 
@@ -131,9 +132,14 @@ class CLAP(Encoder):
         cropped at random; a clip's padding never depends on its batch.
     """
 
+    published = (PUBLISHED, Weights("roberta-base", ("tokenizer.json",), TOKENIZER, "MIT", "FacebookAI/roberta-base"))
+    sample_rate, window_seconds = FrontEnd().sample_rate, FrontEnd().clip_samples / FrontEnd().sample_rate
+    width, num_layers = 512, 1
+    text_width: int | None = 512
+
     def __init__(
         self,
-        checkpoint: str = HTSAT_FILES[0],
+        checkpoint: str = PUBLISHED.checkpoint,
         config: dict[str, Any] | str | None = None,
         *,
         text: bool = True,

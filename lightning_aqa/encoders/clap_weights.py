@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from lightning_aqa.encoders.hub import find_tensors
-from lightning_aqa.weights import WeightsError, find_weights, read_config, read_weights
+from lightning_aqa.weights import Weights, WeightsError, find_weights, read_config, read_weights
 
 REPOSITORY = "lukewys/laion_clap"
 HTSAT_FILES = (
@@ -19,6 +19,13 @@ HTSAT_FILES = (
     "music_speech_epoch_15_esc_89.25.pt",
     "630k-audioset-best.pt",
     "630k-best.pt",
+)
+PUBLISHED = Weights(
+    HTSAT_FILES[0],
+    HTSAT_FILES[:1],
+    f"https://huggingface.co/{REPOSITORY}/resolve/main/{HTSAT_FILES[0]}",
+    "CC0 1.0",
+    REPOSITORY,
 )
 # Of the training objective, of the original's classifier, and what its constructor computes.
 UNUSED = re.compile(

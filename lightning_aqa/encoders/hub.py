@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.speech import SpeechModel, frames_of
-from lightning_aqa.weights import WeightsError, find_weights, read_weights
+from lightning_aqa.weights import Weights, WeightsError, find_local, find_weights, read_weights
 
 RAGGED = {"wavlm", "hubert", "wav2vec2"}
 """Model types that ``SpeechModel`` runs; the others run clip by clip through transformers' own forward."""
@@ -41,6 +41,9 @@ def _find(name: str, file: str) -> Path:
 
 def find_tensors(name: str) -> Path:
     """Find the weights, as safetensors if they are there as such."""
+    here = find_local(name, "model.safetensors") or find_local(name, "pytorch_model.bin")
+    if here is not None:
+        return here
     try:
         return _find(name, "model.safetensors")
     except WeightsError:
@@ -130,7 +133,8 @@ class Hub(Encoder):
 
     Audio is prepared as the model's own ``preprocessor_config.json`` says; where there is none, it is taken as it is,
     at 16 kHz. WavLM, HuBERT and wav2vec 2.0 run in ragged batches, each clip as if it were alone and unpadded; the
-    others run clip by clip. Nothing of pre-training (masked frames, layer-drop) runs in train mode.
+    others run clip by clip. Nothing of pre-training (masked frames, layer-drop) runs in train mode. The class
+    attributes are those of ``microsoft/wavlm-base``, the example.
 
     Args:
         name_or_path: Hub id, or folder with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``.
@@ -140,6 +144,16 @@ class Hub(Encoder):
     Raises:
         WeightsError: If the files are not found, are not safe, or are not weights of the model they name.
     """
+
+    published = (
+        Weights(
+            "microsoft/wavlm-base",
+            ("pytorch_model.bin", "config.json", "preprocessor_config.json"),
+            "https://huggingface.co/microsoft/wavlm-base",
+            "MIT (repository), CC BY-SA 3.0 (model card)",
+        ),
+    )
+    sample_rate, width, num_layers, window_seconds = 16000, 768, 13, 10.0
 
     def __init__(self, name_or_path: str, window_seconds: float = 10.0) -> None:
         from transformers import AutoConfig

@@ -11,7 +11,7 @@ from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.hub import find_tensors, layers_of, load_backbone
 from lightning_aqa.encoders.tokens import distinct, find_tokenizer
-from lightning_aqa.weights import find_weights
+from lightning_aqa.weights import Weights, find_weights
 
 FROM_TWO = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"}
 """Model types whose first position is number 2, so that they read two tokens fewer than they have positions."""
@@ -33,9 +33,17 @@ class TextEncoder(Encoder):
         ValueError: If the model cannot read that many tokens.
     """
 
-    sample_rate, width, num_layers = 16000, 0, 1
+    published = (
+        Weights(
+            "FacebookAI/roberta-base",
+            ("model.safetensors", "config.json", "tokenizer.json"),
+            "https://huggingface.co/FacebookAI/roberta-base",
+            "MIT",
+        ),
+    )
+    sample_rate, width, num_layers, text_width = 16000, 0, 1, 768
 
-    def __init__(self, name_or_path: str = "FacebookAI/roberta-base", max_tokens: int = 128) -> None:
+    def __init__(self, name_or_path: str = published[0].checkpoint, max_tokens: int = 128) -> None:
         from transformers import AutoConfig, AutoTokenizer
 
         super().__init__()

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lightning_aqa.weights import WeightsError, find_weights, read_config, read_weights
+from lightning_aqa.weights import WeightsError, find_local, find_weights, read_config, read_weights
 
 URL = "https://dl.fbaipublicfiles.com/audiobox-aesthetics/checkpoint.pt"
-FILE = "model.safetensors"
+FILE, OFFICIAL = "model.safetensors", "checkpoint.pt"
 ENCODER = "wavlm_model."
 
 
@@ -60,8 +60,8 @@ def read_audiobox(checkpoint: str) -> AudioboxWeights:
 
 def _find(checkpoint: str) -> Path:
     """Prefer safetensors; a folder may hold the official file instead."""
-    official = Path(checkpoint) / "checkpoint.pt"
-    if official.is_file() and not (Path(checkpoint) / FILE).is_file():
+    official = find_local(checkpoint, OFFICIAL)
+    if official is not None and find_local(checkpoint, FILE) is None:
         return official
     return find_weights(checkpoint, file=FILE, url=URL)
 

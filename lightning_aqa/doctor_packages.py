@@ -12,7 +12,6 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 OPTIONAL = {
-    "muq": "the encoder MuQ",
     "peft": "adapters (LoRA) in an encoder",
     "pyarrow": "MusicEval as parquet shards",
     "speechbrain": "the benchmark of BEATs",

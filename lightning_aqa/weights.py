@@ -21,6 +21,8 @@ PLAIN_NUMBERS: list[Any] = [
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.bool_)),
 ]
 FOLDER = "LIGHTNING_AQA_WEIGHTS"
+NAMES_OF_MANY = {"model.safetensors", "pytorch_model.bin", "config.json", "preprocessor_config.json", "tokenizer.json"}
+"""Names that every model of the hub uses for its files: they say nothing without the folder of the model."""
 FILES = {".pt", ".pth", ".ckpt", ".bin", ".json", ".safetensors"}
 HUB_SECONDS = 5.0
 """How long the hub may take to say whether it has a file."""
@@ -104,7 +106,8 @@ def fetch_command(checkpoint: str, file: str, url: str) -> str:
 def _local_candidates(checkpoint: str, file: str) -> list[Path]:
     roots = [Path()] + ([Path(os.environ[FOLDER])] if os.environ.get(FOLDER) else [])
     paths = [root / checkpoint for root in roots]
-    return [*paths, *(path / file for path in paths), *(root / file for root in roots[1:])]
+    own_name = [] if file in NAMES_OF_MANY else roots[1:]
+    return [*paths, *(path / file for path in paths), *(root / file for root in own_name)]
 
 
 def _is_hub_id(checkpoint: str) -> bool:

@@ -155,7 +155,7 @@ def test_doctor_runs_where_a_package_cannot_be_imported(tmp_path, missing):
     )
     root = Path(doctor.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root, timeout=300)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (int("torch" in missing), "")
     assert ("No module named torch" in done.stdout) == ("torch" in missing)
     assert "FLAC" in done.stdout
     assert "soundfile" in done.stdout

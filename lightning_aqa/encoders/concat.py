@@ -122,6 +122,13 @@ class Concat(Encoder):
         self.min_seconds = max(encoder.min_seconds for encoder in encoders)
         self.min_tail_seconds = max(encoder.min_tail_seconds for encoder in encoders)
 
+    def freeze_first(self, num_layers: int) -> list[nn.Module]:
+        """Freeze the first layers of each encoder; see ``Encoder.freeze_first``."""
+        return [part for encoder in self._parts() for part in encoder.freeze_first(num_layers)]
+
+    def _parts(self) -> list[Encoder]:
+        return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
+
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips."""
         parts = self._encode(waveform, num_samples, prompts)
@@ -140,8 +147,7 @@ class Concat(Encoder):
         """Run each encoder at its own rate; each rate is resampled to once."""
         at_rate = {self.sample_rate: (waveform, num_samples)}
         parts: list[Features] = []
-        for encoder in self.encoders:
-            assert isinstance(encoder, Encoder)
+        for encoder in self._parts():
             rate = encoder.sample_rate
             if rate not in at_rate:
                 at_rate[rate] = resample_clips(waveform, num_samples, self.sample_rate, rate)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lightning_aqa.batch import Features
@@ -17,9 +17,10 @@ from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.melspectrogram import prefix_mask
 from lightning_aqa.encoders.muq_layers import MuQConfig, rotary_rates
 from lightning_aqa.encoders.muq_model import Model
-from lightning_aqa.weights import WeightsError, find_weights, load_exactly, read_config, read_weights
+from lightning_aqa.weights import Weights, WeightsError, find_weights, load_exactly, read_config, read_weights
 
-URL = "https://huggingface.co/OpenMuQ/MuQ-large-msd-iter"
+REPOSITORY = "OpenMuQ/MuQ-large-msd-iter"
+URL = f"https://huggingface.co/{REPOSITORY}"
 SAMPLE_RATE, FFT = 24000, 2048
 SHORTEST = FFT // 2 + 1  # samples that can be mirrored at both ends
 PRETRAINING = ("cls_token", "linear.", "recon_proj.", "quantizer_melspec_2048.", "rvq.", "conformer.pos_conv_embed.")
@@ -86,12 +87,15 @@ class MuQ(Encoder):
         its convolutions; batch normalisation keeps the statistics of pre-training in train mode.
     """
 
+    published = (Weights(REPOSITORY, ("model.safetensors", "config.json"), URL, "CC BY-NC 4.0"),)
     sample_rate = SAMPLE_RATE
+    window_seconds: float | None = 10.0
+    width, num_layers = 1024, 13
     min_seconds = SHORTEST / SAMPLE_RATE
 
     def __init__(
         self,
-        checkpoint: str = "OpenMuQ/MuQ-large-msd-iter",
+        checkpoint: str = REPOSITORY,
         config: dict[str, Any] | str | None = None,
         window_seconds: float | None = 10.0,
     ) -> None:
@@ -102,6 +106,14 @@ class MuQ(Encoder):
         load_exactly(self.model, _features_alone(read_weights(path), self.config, path), path)
         self.width, self.num_layers = self.config.encoder_dim, self.config.encoder_depth + 1
         self.window_seconds = window_seconds
+
+    def layers_in_order(self) -> Sequence[nn.Module]:
+        """Return the Conformer's layers."""
+        return list(self.model.conformer.layers)
+
+    def parts_after_layers(self) -> Sequence[nn.Module]:
+        """Return the last normalisation."""
+        return [self.model.conformer.layer_norm]
 
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips; prompts are not read."""

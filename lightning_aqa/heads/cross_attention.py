@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Features, Output
 from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.bins import bins_of, expectation, standard_bins
 from lightning_aqa.heads.pooling import LayerMix, Standardise, masked_mean, masked_mean_std
 
 TEXTUAL = {"ta", "textual alignment", "text alignment"}
@@ -54,8 +55,9 @@ class CrossAttention(Head):
     and the mean of z over the valid words, beside the pooled audio (mean and standard deviation over the valid frames),
     goes through a hidden layer to the axes that read the text. The others have a hidden layer on the pooled audio.
     Padded frames and words count nowhere. The last layers start at zero, so the first prediction is the mean of the
-    training scores. ``Output.embedding`` is what the last layers read: the hidden layer of the audio, then that of the
-    text, where there are axes for it. It runs in the precision of its weights under autocast too.
+    training scores, or their normal distribution over the bins. ``Output.embedding`` is what the last layers read: the
+    hidden layer of the audio, then that of the text, where there are axes for it. It runs in the precision of its
+    weights under autocast too.
 
     Args:
         width: Encoder width D.
@@ -68,6 +70,8 @@ class CrossAttention(Head):
         num_heads: Number of attention heads.
         hidden: Width of each hidden layer.
         dropout: Probability of dropping each input of every hidden and last layer.
+        num_bins: Predict a distribution over so many bins of the scale, for ``SoftOrdinal``, as the head ``Ordinal`` of
+            kind gaussian does; null predicts the score itself.
 
     Raises:
         ValueError: If the encoder has no text side or no audio, ``text_axes`` names an axis that is not there, or a
@@ -86,6 +90,8 @@ class CrossAttention(Head):
         https://arxiv.org/abs/2507.09904. Its sizes and what follows the attention are not known here; ours are guesses.
     """
 
+    centres_AK: Tensor | None
+
     def __init__(
         self,
         width: int,
@@ -98,6 +104,7 @@ class CrossAttention(Head):
         num_heads: int = 4,
         hidden: int = 256,
         dropout: float = 0.3,
+        num_bins: int | None = None,
     ) -> None:
         super().__init__(width, num_layers, axes, text_width)
         self.reads_text = choose_text_axes(self.axes, text_axes)
@@ -107,7 +114,11 @@ class CrossAttention(Head):
         self.mix, self.standardise = LayerMix(num_layers), Standardise(width)
         self.attention = _WordsToFrames(text_width or 0, width, attention_width, num_heads) if num_text else None
         sizes = [(2 * width, len(self.axes) - num_text), (attention_width + 2 * width, num_text)]
-        self.audio, self.text = (_Scorer(size, hidden, number, dropout) if number else None for size, number in sizes)
+        self.num_bins, per_axis = num_bins, num_bins or 1
+        self.audio, self.text = (
+            _Scorer(size, hidden, number * per_axis, dropout) if number else None for size, number in sizes
+        )
+        self.register_buffer("centres_AK", None if num_bins is None else bins_of(self.axes, num_bins))
         columns = sorted(range(len(self.axes)), key=lambda column: self.reads_text[column])
         self.order = [columns.index(column) for column in range(len(columns))]
 
@@ -133,9 +144,18 @@ class CrossAttention(Head):
                 parts.append(self.audio(audio_BE))
             if self.text is not None:
                 parts.append(self.text(torch.cat([self._listen(frames_BFD, features), audio_BE], dim=1)))
-            standard_BA = torch.cat([scores for scores, _ in parts], dim=1)[:, self.order]
-            embedding_BE = torch.cat([embedding for _, embedding in parts], dim=1)
-            return Output(self.location_A + self.scale_A * standard_BA, embedding_BE)
+            ordered = [outputs.unflatten(1, (-1, self.num_bins or 1)) for outputs, _ in parts]
+            outputs_BAK = torch.cat(ordered, dim=1)[:, self.order]
+            return self._output(outputs_BAK, torch.cat([embedding for _, embedding in parts], dim=1))
+
+    def _output(self, outputs_BAK: Tensor, embedding_BE: Tensor) -> Output:
+        """Turn standardised scores, or what is added to the logits of the starting distribution, into scores."""
+        if self.centres_AK is None:
+            return Output(self.location_A + self.scale_A * outputs_BAK[..., 0], embedding_BE)
+        start_AK = -standard_bins(self.centres_AK, self.location_A, self.scale_A).square() / 2
+        logits_BAK = start_AK + outputs_BAK
+        scores_BA, deviation_BA = expectation(logits_BAK, self.centres_AK)
+        return Output(scores_BA, embedding_BE, logits=logits_BAK, deviation=deviation_BA)
 
     def _mixed(self, features: Features) -> Tensor:
         mixed_BFD: Tensor = self.mix(features.layers.to(self.mix.logits_L.dtype))

@@ -11,36 +11,12 @@ from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Features, Output
 from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.bins import bins_of, expectation, standard_bins
 from lightning_aqa.heads.mlp import Branch, Pooling
 
 Kind = Literal["gaussian", "coral"]
 SMALLEST_GAP = 1e-4
 """Least difference of neighbouring thresholds of a coral head, in logits: no bin is ever empty."""
-SMALLEST_DEVIATION = 1e-4
-"""Least deviation, in score points; it keeps the gradient finite where one bin has all the mass."""
-
-
-def expectation(logits: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return mean and standard deviation of the distribution over the bins.
-
-    .. math:: p = \mathrm{softmax}(l) \quad \mu = \sum_k p_k c_k \quad
-        \sigma = \sqrt{\sum_k p_k (c_k - \mu)^2}, \text{ at least } 10^{-4}
-
-    Args:
-        logits: l, shape ``(B, A, K)``.
-        centres: c, shape ``(A, K)``, in score points.
-
-    Returns:
-        Means and deviations in score points, each of shape ``(B, A)``.
-
-    Example:
-        >>> expectation(torch.zeros(1, 1, 2), torch.tensor([[1.0, 5.0]]))
-        (tensor([[3.]]), tensor([[2.]]))
-    """
-    share_BAK = logits.softmax(dim=-1)
-    mean_BA = (share_BAK * centres).sum(dim=-1)
-    variance_BA = (share_BAK * (centres - mean_BA[..., None]).square()).sum(dim=-1)
-    return mean_BA, variance_BA.clamp(min=SMALLEST_DEVIATION**2).sqrt()
 
 
 def bin_logits(first: Tensor, gaps: Tensor) -> Tensor:
@@ -136,16 +112,14 @@ class Ordinal(Head):
         super().__init__(width, num_layers, axes, text_width)
         if kind not in ("gaussian", "coral"):
             raise ValueError(f"kind must be 'gaussian' or 'coral', got {kind!r}.")
-        if num_bins < 2:
-            raise ValueError(f"num_bins must be at least 2, got {num_bins}.")
+        centres_AK = bins_of(self.axes, num_bins)
         self.kind, self.num_bins, self.normalise = kind, num_bins, normalise
         self.use_text = use_text and text_width is not None
         num_axes, text_size = len(self.axes), (text_width or 0) if self.use_text else 0
         num_outputs = num_axes * (num_bins if kind == "gaussian" else 1)
         self.branch = Branch(width, num_layers, text_size, pooling, hidden, num_outputs, dropout)
         self.gaps_AJ = nn.Parameter(torch.zeros(num_axes, num_bins - 2)) if kind == "coral" else None
-        centres = [torch.linspace(axis.low, axis.high, num_bins) for axis in self.axes]
-        self.register_buffer("centres_AK", torch.stack(centres))
+        self.register_buffer("centres_AK", centres_AK)
         self._start()
 
     def fit_scale(self, location_A: Tensor, scale_A: Tensor) -> None:
@@ -156,9 +130,7 @@ class Ordinal(Head):
     @torch.no_grad()
     def _start(self) -> None:
         """Set the biases so that every clip is first given the distribution of the training scores."""
-        step_A1 = self.centres_AK.diff(dim=1)[:, :1]
-        scale_A1 = self.scale_A[:, None].maximum(step_A1)
-        standard_AK = (self.centres_AK - self.location_A[:, None]) / scale_A1
+        standard_AK = standard_bins(self.centres_AK, self.location_A, self.scale_A)
         if self.gaps_AJ is None:
             self.branch.last.bias.copy_(-standard_AK.square().flatten() / 2)
             return

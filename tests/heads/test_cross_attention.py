@@ -209,3 +209,26 @@ def test_what_cannot_be_is_refused():
         CrossAttention(3, 2, AXES, 7)(Features(*_features()[:2]))
     with pytest.raises(ValueError, match="features of the training clips, got none"):
         CrossAttention(3, 2, AXES, 7).fit_features([])
+
+
+def test_with_bins_it_starts_at_the_distribution_of_the_training_scores_and_learns_from_the_words():
+    head, features = CrossAttention(3, 2, AXES, 7, **SIZES, num_bins=9), _features()
+    head.fit_scale(torch.tensor([3.0, 2.5]), torch.tensor([0.6, 0.7]))
+    scores, _, _, _, logits, deviation = head(features)
+    assert logits.shape == (3, 2, 9)
+    bins = torch.linspace(1, 5, 9)
+    for axis, (mean, std) in enumerate([(3.0, 0.6), (2.5, 0.7)]):
+        share = (-((bins - mean) ** 2) / (2 * std**2)).softmax(0)
+        torch.testing.assert_close(logits[0, axis].softmax(0), share)
+        torch.testing.assert_close(scores[0, axis], share @ bins)
+        torch.testing.assert_close(deviation[0, axis].square(), share @ (bins - share @ bins) ** 2)
+    shaken = _shaken(num_bins=9)
+    other = features._replace(text=features.text + 1.0)
+    moved = (shaken(features).logits - shaken(other).logits).abs().amax(dim=(0, 2))
+    assert moved[0] > 1e-3  # TA
+    assert moved[1] == 0  # MI
+
+
+def test_one_bin_is_refused():
+    with pytest.raises(ValueError, match="num_bins must be at least 2, got 1"):
+        CrossAttention(3, 2, AXES, 7, num_bins=1)

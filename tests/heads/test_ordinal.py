@@ -5,7 +5,8 @@ import torch
 from scipy import stats
 
 from lightning_aqa.batch import Axis, Features
-from lightning_aqa.heads.ordinal import Ordinal, bin_logits, expectation
+from lightning_aqa.heads.bins import expectation
+from lightning_aqa.heads.ordinal import Ordinal, bin_logits
 from lightning_aqa.objectives.ordinal import coral_loss, soft_ordinal_loss
 
 AXES = [Axis("MI", "Musical impression", 1, 5), Axis("PQ", "Production quality", 0, 10)]

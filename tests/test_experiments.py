@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from lightning_aqa.metrics.correlation import lcc
 ROOT = Path(__file__).parent.parent
 PATHS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "experiments").rglob("*.yaml"))
 NUM_FOLDS = 2
+OWN_DATA, ZERO_SHOT = "experiments/own_data.yaml", "experiments/aes_natural/audiobox_zero_shot.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +26,33 @@ def sandbox(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield
     wandb.finish()
+
+
+@pytest.fixture(autouse=True)
+def weights(tmp_path, monkeypatch, audiobox_folder, beats_folder, clap_folder, muq_folder, text_folder):
+    """Keep small random checkpoints where a user would put the published ones, under the same names."""
+    folder = tmp_path / "weights"
+    places = {
+        "facebook/audiobox-aesthetics": audiobox_folder / "hf",
+        "BEATs_iter3_plus_AS2M.pt": beats_folder / "pretrained.pt",
+        "music_audioset_epoch_15_esc_90.14.pt": clap_folder / "clap.pt",
+        "roberta-base": clap_folder,
+        "OpenMuQ/MuQ-large-msd-iter": muq_folder,
+        "FacebookAI/roberta-base": text_folder,
+    }
+    for name, place in places.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(place)
+    monkeypatch.setenv("LIGHTNING_AQA_WEIGHTS", str(folder))
+
+
+@pytest.fixture
+def sizes(audiobox_folder):
+    """Flags by encoder class that the small models need; the other small checkpoints say their sizes themselves."""
+    return {
+        "MelSpectrogram": ["--model.encoder.width=32", "--model.encoder.depth=1"],
+        "AudioboxAesthetics": [f"--model.encoder.config={audiobox_folder / 'wavlm.json'}"],
+    }
 
 
 @pytest.fixture
@@ -49,18 +78,21 @@ def small(corpora, table):
 
 
 @pytest.fixture
-def command(small, tmp_path):
+def command(small, sizes, tmp_path):
     """The command that a YAML opens with, made small."""
 
     def make(path):
         config = yaml.safe_load(Path(path).read_text())
         words = [*small[_last(config["data"])], "--data.num_workers=0", "--trainer.max_epochs=1"]
         words += [f"--trainer.default_root_dir={tmp_path}", "--name=run"]  # W&B keeps the folder of its first run
-        if _last(config["model"]["encoder"]) == "MelSpectrogram":
-            words += ["--model.encoder.width=32", "--model.encoder.depth=1"]
-        return ["fit", "--config", path, *words]
+        words += sizes.get(_last(config["model"]["encoder"]), [])
+        return [_verb(path), "--config", path, *words]
 
     return make
+
+
+def _verb(path):
+    return "test" if path == ZERO_SHOT else "fit"
 
 
 def _last(part):
@@ -76,10 +108,15 @@ def test_an_experiment_opens_with_its_command(path):
     lines = (ROOT / path).read_text().splitlines()
     header = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
     commands = [line.removeprefix("#").strip() for line in header if "python -m" in line]
-    assert [" ".join(words.split()[:6]) for words in commands] == [f"python -m lightning_aqa fit --config {path}"]
+    assert [" ".join(words.split()[:6]) for words in commands] == _openings(path)
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path != "experiments/own_data.yaml"])
+def _openings(path):
+    verbs = ["test", "predict"] if path == ZERO_SHOT else ["fit"]
+    return [f"python -m lightning_aqa {verb} --config {path}" for verb in verbs]
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path != OWN_DATA])
 def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys):
     assert main(command(path)) == 0
     wandb.finish()
@@ -88,6 +125,28 @@ def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys):
     assert f"wandb sync {offline}" in capsys.readouterr().out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert all(entry["MSE"] >= 0 for entry in results["test"]["utterance"].values())
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path.startswith(("experiments/mus", "experiments/aes"))])
+def test_what_an_experiment_trained_is_tested_and_scores_a_folder(path, command, corpora, tmp_path):
+    words = command(path)
+    assert main([*words, "--trainer.logger=false"]) == 0
+    common = [f"--trainer.default_root_dir={tmp_path}", "--trainer.logger=false"]
+    best = [f"--ckpt_path={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"]
+    model = words[1:3] + [word for word in words if word.startswith("--model.")] if path == ZERO_SHOT else best
+    data = next(word for word in words if word.startswith("--data.root="))
+    config = yaml.safe_load(Path(path).read_text())
+    loading = config["data"]["init_args"]
+    same = [f"--data.{key}={loading[key]}" for key in ("resampler", "level") if key in loading]
+    same += [f"--trainer.precision={config['trainer'].get('precision', '32-true')}"]
+    assert main(["test", *model, f"--data={_last(config['data'])}", data, *same, "--name=tested", *common]) == 0
+    assert _rows(tmp_path / "tested") == _rows(tmp_path / "run")
+    clips = corpora["musiceval"] / "MusicEval-full" / "wav"
+    assert main(["predict", *model, "--data=Folder", f"--data.root={clips}", "--name=scored", *common]) == 0
+    scored = _rows(tmp_path / "scored")
+    assert {row["axis"] for row in scored} == {row["axis"] for row in _rows(tmp_path / "run")}
+    assert len({row["id"] for row in scored}) == len(list(clips.iterdir()))
+    assert all(math.isfinite(float(row["score"])) for row in scored)
 
 
 def test_wandb_gets_the_whole_config(command, monkeypatch):
@@ -116,6 +175,11 @@ def test_own_data_is_cross_validated_and_pooled(command, capsys, tmp_path):
     for fold in range(NUM_FOLDS):
         (offline,) = (run / f"fold{fold}" / "wandb").glob("offline-run-*")
         assert f"wandb sync {offline}" in (run / f"fold{fold}.log").read_text()
+
+
+def _rows(folder):
+    with open(folder / "predictions.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _scores(folder):

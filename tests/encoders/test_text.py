@@ -95,8 +95,8 @@ def test_a_folder_without_a_tokeniser_is_refused(folder, tmp_path):
 
 
 def test_more_tokens_than_the_model_reads_are_refused(folder):
-    with pytest.raises(ValueError, match="between 2 and the 78 that"):
-        TextEncoder(str(folder), max_tokens=79)
+    with pytest.raises(ValueError, match="between 2 and the 128 that"):
+        TextEncoder(str(folder), max_tokens=129)
 
 
 def test_a_tokeniser_is_found_in_the_first_place_that_has_one(tmp_path, monkeypatch):

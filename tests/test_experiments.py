@@ -15,6 +15,7 @@ from lightning_aqa.metrics.correlation import lcc
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "experiments").rglob("*.yaml"))
+PARITY = ROOT.parent / "shared" / "parity" / "audiobox_aesthetics"
 NUM_FOLDS = 2
 OWN_DATA, ZERO_SHOT = "experiments/own_data.yaml", "experiments/aes_natural/audiobox_zero_shot.yaml"
 
@@ -157,6 +158,20 @@ def test_wandb_gets_the_whole_config(command, monkeypatch):
     (config,) = [params["config"] for params in logged if "config" in params]
     assert config["objectives"]["qamro"]["init_args"]["margin_scale"] == 0.7
     assert {"data", "model", "trainer", "monitor"} <= config.keys()
+
+
+@pytest.mark.skipif(not PARITY.exists(), reason="needs the golden files of ../shared/parity")
+@pytest.mark.parametrize("variant", ["a_linear", "b_mlp_ln", "c_samewidth_nonorm"])
+def test_zero_shot_scores_are_those_of_the_official_predictor(variant, tmp_path):
+    folder = PARITY / variant
+    parts = [f"--model.{part}.checkpoint={folder / 'checkpoint.pt'}" for part in ("encoder", "head")]
+    words = [*parts, f"--model.encoder.config={folder / 'wavlm_cfg.json'}", f"--trainer.default_root_dir={tmp_path}"]
+    words += ["--data=Folder", f"--data.root={PARITY / 'wavs'}", "--trainer.logger=false", "--name=zero"]
+    assert main(["predict", "--config", ZERO_SHOT, *words]) == 0
+    expected = json.loads((folder / "predictor.json").read_text())["batch_size_100"]
+    found = {(row["id"], row["axis"]): float(row["score"]) for row in _rows(tmp_path / "zero")}
+    assert len(found) == 4 * len(expected)
+    assert found == pytest.approx({key: expected[key[0]][key[1]] for key in found}, abs=5e-5)
 
 
 def test_own_data_is_cross_validated_and_pooled(command, capsys, tmp_path):

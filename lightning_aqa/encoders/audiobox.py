@@ -162,6 +162,7 @@ class AudioboxAesthetics(Encoder):
 
     published = (Weights("facebook/audiobox-aesthetics", (FILE, "config.json"), PAGE, "CC BY 4.0"),)
     sample_rate = 16000
+    min_tail_seconds = 0.0  # the official predictor scores every tail
     window_seconds: float | None = 10.0
     width, num_layers = BASE_PLUS["encoder_embed_dim"], BASE_PLUS["encoder_layers"] + 1
 

@@ -33,6 +33,7 @@ from lightning_aqa.objectives.base import Objective
 from lightning_aqa.parser import DEBUG, Parser, raised
 from lightning_aqa.parts import import_parts
 from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync_hint
+from lightning_aqa.swap import with_own_defaults
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
@@ -47,7 +48,7 @@ class AQACLI(LightningCLI):
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         import_parts()
-        self.words = list(args) if args is not None else sys.argv[1:]
+        self.words = with_own_defaults(list(args) if args is not None else sys.argv[1:])
         super().__init__(
             AQAModule,
             AQADataModule,
@@ -62,7 +63,7 @@ class AQACLI(LightningCLI):
                 "log_every_n_steps": 1,
                 "max_epochs": 100,
             },
-            args=list(args) if args is not None else None,
+            args=self.words,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

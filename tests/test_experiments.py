@@ -160,6 +160,19 @@ def test_wandb_gets_the_whole_config(command, monkeypatch):
     assert {"data", "model", "trainer", "monitor"} <= config.keys()
 
 
+@pytest.mark.parametrize("path", [path for path in PATHS if "/" in path.removeprefix("experiments/")])
+def test_another_encoder_takes_one_flag_or_one_line_says_why_not(path, command, tmp_path, capfd):
+    words = [word for word in command(path) if not word.startswith("--model.encoder.")]
+    code = main([*words, "--model.encoder=BEATs", "--trainer.logger=false", "--data.cache=null"])
+    said = capfd.readouterr().err.strip().splitlines()
+    if path.endswith("ordinal_muq.yaml"):
+        assert (code, len(said)) == (2, 1)
+        assert "no text side" in said[0]
+        return
+    assert code == 0
+    assert _rows(tmp_path / "run")
+
+
 @pytest.mark.skipif(not PARITY.exists(), reason="needs the golden files of ../shared/parity")
 @pytest.mark.parametrize("variant", ["a_linear", "b_mlp_ln", "c_samewidth_nonorm"])
 def test_zero_shot_scores_are_those_of_the_official_predictor(variant, tmp_path):

@@ -155,7 +155,7 @@ class Hub(Encoder):
     )
     sample_rate, width, num_layers, window_seconds = 16000, 768, 13, 10.0
 
-    def __init__(self, name_or_path: str, window_seconds: float = 10.0) -> None:
+    def __init__(self, name_or_path: str = "microsoft/wavlm-base", window_seconds: float = 10.0) -> None:
         from transformers import AutoConfig
 
         super().__init__()

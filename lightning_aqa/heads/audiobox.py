@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_aqa.audiobox_weights import AudioboxWeights, read_audiobox
 from lightning_aqa.batch import Axis, Features, Output
 from lightning_aqa.heads.base import Head
-from lightning_aqa.weights import load_exactly, read_config
+from lightning_aqa.weights import WeightsError, load_exactly, read_config
 
 AXES = (
     Axis("PQ", "Production quality", 0.0, 10.0),
@@ -133,6 +133,15 @@ class Audiobox(Head):
             raise ValueError(
                 f"{weights.path} has no head for {', '.join(missing)}; it has {', '.join(sorted(known))}. "
                 "Leave the head's checkpoint out to train one."
+            )
+        made_for = (
+            weights.head[f"layer_weights.{names[0]}"].numel(),
+            weights.head[f"proj_layer.{names[0]}.0.weight"].shape[1],
+        )
+        if made_for != (self.num_layers, self.width):
+            raise WeightsError(
+                f"{weights.path}: its heads read {made_for[0]} layers of width {made_for[1]}; this encoder gives "
+                f"{self.num_layers} of {self.width}. Train fresh heads on it, by --model.head.checkpoint=null."
             )
         wanted = {name: tensor for name, tensor in weights.head.items() if name.split(".")[1] in names}
         load_exactly(self, wanted, weights.path, ignored=("location_A", "scale_A"))

@@ -174,8 +174,8 @@ class CrossAttention(Head):
 def _check_encoder(width: int, text_width: int | None, *, reads_text: bool) -> None:
     if reads_text and text_width is None:
         raise ValueError(
-            "CrossAttention reads the prompt, but the encoder has no text side; take one that has (CLAP, or an encoder "
-            "that gives the text of TextEncoder beside its own frames), or set text_axes=[] to read the audio alone."
+            "CrossAttention reads the prompt, but the encoder has no text side; take one that has (CLAP, or Concat of "
+            "an audio encoder and TextEncoder), or set text_axes=[] to read the audio alone."
         )
     if width == 0:
         raise ValueError(

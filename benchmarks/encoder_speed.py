@@ -10,10 +10,9 @@ import csv
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from encoders import NUM_CLIPS, NUM_THREADS, SECONDS, _random_beats, median_seconds
+from encoders import HTSAT_BASE, NUM_CLIPS, NUM_THREADS, SECONDS, _random_beats, median_seconds
 
 from lightning_aqa.encoder_table import SPEEDS
 from lightning_aqa.encoders.base import Encoder
@@ -22,13 +21,6 @@ from lightning_aqa.encoders.clap import CLAP
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.hub import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
-
-HTSAT_BASE: dict[str, Any] = {
-    "patch_embeds_hidden_size": 128,
-    "hidden_size": 1024,
-    "depths": [2, 2, 12, 2],
-    "num_attention_heads": [4, 8, 16, 32],
-}
 
 
 def random_beats(folder: str) -> Encoder:

@@ -79,7 +79,70 @@ def _random_beats() -> dict[str, Any]:
     return {"cfg": cfg, "model": state | dict.fromkeys(tables, table)}
 
 
-CONTESTS = [Contest("BEATs", "SpeechBrain", 16000, build_beats)]
+def build_wavlm(dtype: torch.dtype) -> tuple[Runner, Runner]:
+    """Build a WavLM-base by ``Hub``, and the model of transformers by itself."""
+    from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
+
+    from lightning_aqa.encoders.hub import Hub
+
+    torch.manual_seed(0)
+    reference: Any = WavLMModel(WavLMConfig())
+    reference.eval().requires_grad_(False)
+    with tempfile.TemporaryDirectory() as folder:
+        reference.save_pretrained(folder)
+        Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)  # type: ignore[no-untyped-call]
+        ours = Hub(folder).eval().requires_grad_(False).to(dtype)
+    reference.to(dtype)
+
+    def run_ours(waveform: Tensor) -> Tensor:
+        layers: Tensor = ours(waveform, torch.full((len(waveform),), waveform.shape[1])).layers
+        return layers
+
+    def run_reference(waveform: Tensor) -> Tensor:
+        states: Any = reference(waveform.to(dtype), output_hidden_states=True).hidden_states
+        return torch.stack(states, dim=1).float()
+
+    return run_ours, run_reference
+
+
+HTSAT_BASE: dict[str, Any] = {
+    "patch_embeds_hidden_size": 128,
+    "hidden_size": 1024,
+    "depths": [2, 2, 12, 2],
+    "num_attention_heads": [4, 8, 16, 32],
+}
+
+
+def build_clap(dtype: torch.dtype) -> tuple[Runner, Runner]:
+    """Build a CLAP with HTSAT-base, and the model of transformers on the same log-mel spectra."""
+    from transformers import ClapConfig, ClapModel
+
+    from lightning_aqa.encoders.clap import CLAP
+
+    torch.manual_seed(0)
+    reference: Any = ClapModel(ClapConfig(audio_config=HTSAT_BASE))
+    reference.eval().requires_grad_(False)
+    with tempfile.TemporaryDirectory() as folder:
+        reference.save_pretrained(folder)
+        ours = CLAP(folder, text=False).eval().requires_grad_(False).to(dtype)
+    reference.to(dtype)
+
+    def run_ours(waveform: Tensor) -> Tensor:
+        return ours.embed_audio(waveform, torch.full((len(waveform),), waveform.shape[1]))
+
+    def run_reference(waveform: Tensor) -> Tensor:
+        mel_BFM = ours.log_mel(waveform, torch.full((len(waveform),), waveform.shape[1]))
+        embedded: Any = reference.get_audio_features(input_features=mel_BFM[:, None].to(dtype))
+        return torch.nn.functional.normalize(getattr(embedded, "pooler_output", embedded).float(), dim=-1)
+
+    return run_ours, run_reference
+
+
+CONTESTS = [
+    Contest("WavLM-base", "transformers", 16000, build_wavlm),
+    Contest("BEATs", "SpeechBrain", 16000, build_beats),
+    Contest("CLAP", "transformers", 48000, build_clap),
+]
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -150,7 +213,10 @@ def main() -> None:
     table.add_column("encoder")
     for column in columns:
         table.add_column(column, justify="right")
-    console = Console()
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    console = Console(width=120)
     with console.status("encoding"):
         for contest in CONTESTS:
             run(contest, table)

@@ -106,12 +106,16 @@ class PositionalConvolution(nn.Module):
 
     def forward(self, hidden: Tensor, lengths: list[int]) -> Tensor:
         """Convolve packed tokens ``(N, D)`` clip by clip, with zeros beyond both ends of each."""
-        norm = self.weight_v.square().sum((0, 1)).sqrt()
-        weight = (self.weight_v * (self.weight_g / norm))[..., None]
-        # In two dimensions, since channels that lie beside one another are twice as fast on a CPU.
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        clips = (self._convolve(clip_ND.T[None, :, :, None], weight) for clip_ND in torch.split(hidden, lengths))
-        return F.gelu(torch.cat([clip_DN.T for clip_DN in clips]))
+        with torch.autocast(hidden.device.type, enabled=False):
+            norm = self.weight_v.square().sum((0, 1)).sqrt()
+            weight = (self.weight_v * (self.weight_g / norm))[..., None]
+            # In two dimensions, since channels that lie beside one another are twice as fast on a CPU. In float32 alone:
+            # in bfloat16 torch 2.11 returns garbage for them on some CPUs (AMD with AVX-512).
+            layout = torch.channels_last if weight.dtype == torch.float32 else torch.contiguous_format
+            weight = weight.contiguous(memory_format=layout)
+            clips = (clip_ND.T[None, :, :, None] for clip_ND in torch.split(hidden.to(weight.dtype), lengths))
+            convolved = [self._convolve(clip.contiguous(memory_format=layout), weight) for clip in clips]
+        return F.gelu(torch.cat([clip_DN.T for clip_DN in convolved]))
 
     def _convolve(self, clip: Tensor, weight: Tensor) -> Tensor:
         padding = weight.shape[2] // 2

@@ -217,11 +217,12 @@ class CLAP(Encoder):
         return torch.cat([self._embed(*part) for part in parts])
 
     def _embed(self, waveform: Tensor, num_samples: Tensor) -> Tensor:
-        mel_BFM = self._log_mel(waveform, num_samples).to(self.audio_projection.linear1.weight.dtype)
+        mel_BFM = self.log_mel(waveform, num_samples).to(self.audio_projection.linear1.weight.dtype)
         pooled_BC = self.audio_model(input_features=mel_BFM[:, None]).pooler_output
         return F.normalize(self.audio_projection(pooled_BC).float(), dim=-1)
 
-    def _log_mel(self, waveform: Tensor, num_samples: Tensor) -> Tensor:
+    def log_mel(self, waveform: Tensor, num_samples: Tensor) -> Tensor:
+        """Return the spectra that the audio tower reads, ``(B, frames, 64)`` in dB, of clips ``(B, T)`` at 48 kHz."""
         window, filters = _window_and_filters(self.front_end, waveform.device)
         with torch.autocast(waveform.device.type, enabled=False):
             samples_BT = repeat_pad(waveform.float(), num_samples, self.front_end.clip_samples)

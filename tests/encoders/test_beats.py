@@ -11,6 +11,7 @@ import lightning_aqa
 from lightning_aqa.encoders import beats, beats_attention
 from lightning_aqa.encoders.beats import BEATs, filter_banks
 from lightning_aqa.encoders.beats_attention import Attention, position_buckets
+from lightning_aqa.encoders.beats_model import PositionalConvolution
 from lightning_aqa.weights import WeightsError
 
 SHARED = Path(lightning_aqa.__file__).parents[2] / "shared" / "parity" / "beats"
@@ -134,6 +135,17 @@ def test_lora_on_the_projections_trains_and_starts_where_the_encoder_was(encoder
     adapters = {name: weight for name, weight in encoder.named_parameters() if "lora_B" in name}
     assert len(adapters) == 8
     assert all(weight.grad.any() for name, weight in adapters.items() if "k_proj" not in name)
+
+
+@pytest.mark.parametrize("is_autocast", [False, True])
+def test_positions_of_the_published_size_are_right_in_bfloat16(is_autocast):
+    torch.manual_seed(0)
+    positions, tokens = PositionalConvolution(768, 128, 16), torch.randn(992, 768)
+    expected = positions(tokens, [992])
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+        dtype = torch.float32 if is_autocast else torch.bfloat16
+        found = positions.to(dtype)(tokens.to(dtype), [992])
+    _close(found.float(), expected, atol=0.05)
 
 
 # Whole clips

@@ -109,8 +109,8 @@ class PositionalConvolution(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             norm = self.weight_v.square().sum((0, 1)).sqrt()
             weight = (self.weight_v * (self.weight_g / norm))[..., None]
-            # In two dimensions, since channels that lie beside one another are twice as fast on a CPU. In float32 alone:
-            # in bfloat16 torch 2.11 returns garbage for them on some CPUs (AMD with AVX-512).
+            # In two dimensions, since channels that lie beside one another are twice as fast on a CPU; in float32
+            # alone, since in bfloat16 torch 2.11 returns garbage for them on some CPUs (AMD with AVX-512).
             layout = torch.channels_last if weight.dtype == torch.float32 else torch.contiguous_format
             weight = weight.contiguous(memory_format=layout)
             clips = (clip_ND.T[None, :, :, None] for clip_ND in torch.split(hidden.to(weight.dtype), lengths))

@@ -3,13 +3,13 @@
 import os
 import sys
 
+from lightning_aqa.verbs import VERBS, main
+
 # Threads that wait for each other by spinning make torch tens of times slower on cores that are shared with other work;
 # this is read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-if sys.argv[1:2] == ["doctor"]:  # it has to run where a package is missing that the others need
-    from lightning_aqa.doctor import main
-else:
+if not VERBS.keys() & set(sys.argv[1:2]):  # those run without Lightning, doctor even where a package is missing
     from lightning_aqa.cli import main
 
 raise SystemExit(main())

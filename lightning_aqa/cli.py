@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_aqa import doctor
+from lightning_aqa import verbs
 from lightning_aqa.cache import FeatureCache
 from lightning_aqa.callbacks.history import History
 from lightning_aqa.callbacks.run_folder import RunFolder, wandb_loggers
@@ -85,11 +85,12 @@ class AQACLI(LightningCLI):
     def setup_parser(
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
     ) -> None:
-        """List doctor among the verbs; ``main`` runs it, without what the others need."""
+        """List the other verbs too; ``main`` runs them."""
         super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
-        verbs = self.parser._subcommands_action
-        assert verbs is not None
-        verbs.add_subcommand("doctor", Parser(description=doctor.HELP), help=doctor.HELP)
+        listed = self.parser._subcommands_action
+        assert listed is not None
+        for name, verb in verbs.VERBS.items():
+            listed.add_subcommand(name, Parser(description=verb.help), help=verb.help)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the config as it is; ``instantiate_classes`` says which of config and checkpoint counts."""
@@ -222,13 +223,13 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command-line words; None takes those of the process.
 
     Returns:
-        Exit code: 0, or 2 for a mistake in the command, the config or the data; doctor has its own.
+        Exit code: 0, or 2 for a mistake in the command, the config or the data; the other verbs have their own.
     """
     _quiet()
     words = list(args) if args is not None else sys.argv[1:]
+    if verbs.VERBS.keys() & set(words[:1]):
+        return verbs.main(words)
     try:
-        if words[:1] == ["doctor"]:
-            return doctor.main(words)
         cli = AQACLI(args)
     except SystemExit as stop:
         return int(stop.code or 0)

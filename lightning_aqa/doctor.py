@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-HELP = "Show which packages, devices, audio formats, weights and data are here."
+from lightning_aqa.verbs import VERBS
+
 NOTE = "The network is not used. Exit code: 0, or 1 if a required package is missing or has a wrong version."
 PATHS = ("path", "root", "audio_root", "roots")
 
@@ -177,7 +178,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     words = list(args) if args is not None else sys.argv[1:]
     parser = argparse.ArgumentParser(
-        "python -m lightning_aqa doctor", description=HELP, epilog=NOTE, allow_abbrev=False
+        "python -m lightning_aqa doctor", description=VERBS["doctor"].help, epilog=NOTE, allow_abbrev=False
     )
     parser.parse_args(words[1:])
     is_problem = False

@@ -1,0 +1,47 @@
+"""The verbs beside Lightning's fit, validate, test and predict: each a module, imported when its verb is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """A verb of the command line.
+
+    Args:
+        module: Dotted path of the module; its ``main(words)`` takes the words from the verb on and returns the exit code.
+        help: What ``--help`` says of it.
+    """
+
+    module: str
+    help: str
+
+
+VERBS: dict[str, Verb] = {
+    "doctor": Verb("lightning_aqa.doctor", "Show which packages, devices, audio formats, weights and data are here."),
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        words: Command-line words from the verb on; None takes those of the process.
+
+    Returns:
+        Exit code: 2 for a mistake in the command or the data, which is told in one line; otherwise the verb's own.
+    """
+    words = list(words) if words is not None else sys.argv[1:]
+    try:
+        return int(importlib.import_module(VERBS[words[0]].module).main(words))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except (ValueError, OSError) as error:
+        if os.environ.get("LIGHTNING_AQA_DEBUG"):
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        return 2

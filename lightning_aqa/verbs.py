@@ -13,7 +13,7 @@ class Verb(NamedTuple):
     """A verb of the command line.
 
     Args:
-        module: Dotted path of the module; its ``main(words)`` takes the words from the verb on and returns the exit code.
+        module: Dotted path of the module; its ``main(words)`` takes the words from the verb on, returns the exit code.
         help: What ``--help`` says of it.
     """
 

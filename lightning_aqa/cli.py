@@ -33,7 +33,7 @@ from lightning_aqa.objectives.base import Objective
 from lightning_aqa.parser import DEBUG, Parser, raised
 from lightning_aqa.parts import import_parts
 from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync_hint
-from lightning_aqa.swap import with_own_defaults
+from lightning_aqa.swap import with_own_defaults, with_variant
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
@@ -48,7 +48,7 @@ class AQACLI(LightningCLI):
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         import_parts()
-        self.words = with_own_defaults(list(args) if args is not None else sys.argv[1:])
+        self.words = with_own_defaults(with_variant(args if args is not None else sys.argv[1:]))
         super().__init__(
             AQAModule,
             AQADataModule,
@@ -73,6 +73,7 @@ class AQACLI(LightningCLI):
         add("--monitor", type=str | None, default="val/utterance/SRCC/mean", help=_HELP["monitor"])
         add("--patience", type=int | None, default=None, help=_HELP["patience"])
         add("--name", type=str | None, default=None, help=_HELP["name"])
+        add("--variant", type=str | None, default=None, help=_HELP["variant"])
         add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
         add("--vars", type=dict[str, Any], default={}, help=_HELP["vars"])
         parser.link_arguments("data", "model.axes", compute_fn=self._plain_axes, apply_on="instantiate")
@@ -179,6 +180,7 @@ _HELP = {
     "monitor": "Logged metric that picks the best checkpoint and stops early; null keeps the last epoch.",
     "patience": "Epochs to wait for a better monitor; null trains to the end.",
     "name": "Name of the run folder under trainer.default_root_dir; null takes the config's.",
+    "variant": "Config file over those of --config, wherever it stands; what it says of objectives takes their place.",
     "init_from": "Checkpoint to start from, weights alone.",
     "vars": "Values of your own, to refer to as ${vars.name}.",
 }

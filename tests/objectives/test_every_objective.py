@@ -32,6 +32,7 @@ def concrete_objectives():
 
 
 CLASSES = list(concrete_objectives())
+ON_SCORES = [param for param in CLASSES if param.values[0].reads_scores_alone]
 
 
 @pytest.fixture
@@ -76,9 +77,8 @@ def test_objective_gives_a_finite_scalar_that_backpropagates(objective, step_of,
     assert all(given[name].grad.isfinite().all() for name in read)
 
 
+@pytest.mark.parametrize("objective", ON_SCORES, indirect=True)
 def test_objective_on_scores_sees_neither_the_order_of_clips_nor_the_unrated(objective, make_step):
-    if not objective.reads_scores_alone:
-        pytest.skip("reads more than scores")
     scores, targets = [[2.0, 1.0], [1.0, 3.0], [2.5, 4.0]], [[1.0, 2.0], [3.0, NAN], [4.0, 3.0]]
     more = [[math.inf, NAN], *scores[::-1]], [[NAN, NAN], *targets[::-1]]
     alone, (output, batch) = objective.loss(*make_step(scores, targets)), make_step(*more)
@@ -97,9 +97,8 @@ def test_objective_of_half_precision_is_computed_in_float32(objective, step_of):
     assert objective.loss(half, batch).dtype == torch.float32
 
 
+@pytest.mark.parametrize("objective", ON_SCORES, indirect=True)
 def test_objective_shows_a_score_that_is_not_a_number(objective, make_step):
-    if not objective.reads_scores_alone:
-        pytest.skip("reads more than scores")
     scores, targets = [[NAN, 1.0], [1.0, 3.0], [2.5, 4.0]], [[1.0, 2.0], [3.0, 1.0], [4.0, 3.0]]
     assert objective.loss(*make_step(scores, targets)).isnan()
 

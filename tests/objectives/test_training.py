@@ -16,9 +16,11 @@ CASES = {
 }
 
 
-@pytest.fixture
-def data(corpora):
-    return ["--data=MusicEval", f"--data.root={corpora['musiceval']}", "--data.batch_size=8"]
+@pytest.fixture(scope="module")
+def data(corpora, tmp_path_factory):
+    """The corpus, encoded once for all tests."""
+    cache = tmp_path_factory.mktemp("cache")
+    return ["--data=MusicEval", f"--data.root={corpora['musiceval']}", f"--data.cache={cache}", "--data.batch_size=8"]
 
 
 @pytest.mark.parametrize("name", CASES)

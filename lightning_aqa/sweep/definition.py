@@ -52,6 +52,12 @@ class Sweep(NamedTuple):
     run_cap: int | None
     words: list[str]
 
+    @property
+    def varying(self) -> list[str]:
+        """Keys of the parameters that can take several values."""
+        fixed = [p.name for p in self.parameters if p.kind == "constant" or len(p.fields.get("values", (1, 2))) == 1]
+        return [p.name for p in self.parameters if p.name not in fixed]
+
 
 def read_sweep(file: str | Path, *, base: str | None = None, name: str | None = None, words: list[str]) -> Sweep:
     """Read and check a sweep file.

@@ -11,7 +11,7 @@ import numpy as np
 
 from lightning_aqa.sweep.definition import Sweep
 from lightning_aqa.sweep.distributions import draw, grid_values
-from lightning_aqa.sweep.trials import Parameters, Trial, trial_id, variant_names
+from lightning_aqa.sweep.trials import Parameters, Trial, trial_id, variant_name
 
 ATTEMPTS = 1000
 """How many draws in a row may repeat earlier ones before the space counts as used up."""
@@ -87,11 +87,12 @@ def make_plan(sweep: Sweep, folder: Path, *, count: int | None, seed: int) -> Pl
 
 def name_trials(sweep: Sweep, folder: Path, expansion: Sequence[Parameters]) -> list[Trial]:
     """Make the trials of an expansion."""
-    trials = []
-    for number, (row, variant) in enumerate(zip(expansion, variant_names(expansion), strict=True)):
-        name = trial_id(sweep.name, row)
-        trials.append(Trial(folder / name, name, sweep.name, number, row, variant))
-    return trials
+    named = [(trial_id(sweep.name, row), row) for row in expansion]
+    varying = sweep.varying
+    return [
+        Trial(folder / name, name, sweep.name, number, row, variant_name(row, varying))
+        for number, (name, row) in enumerate(named)
+    ]
 
 
 def grid(sweep: Sweep) -> Iterable[Parameters]:

@@ -13,6 +13,7 @@ from lightning_aqa.callbacks.history import read_history
 from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.sweep.trials import Parameters, Trial, is_seed
 
+LEVELS = ("utterance", "system", "system_mos")
 SPLITS = ("test", "dev", "train")
 """Which split the tables on the screen are of: the first of these that was rated."""
 
@@ -77,7 +78,7 @@ def _numbers(trial: Trial) -> list[tuple[tuple[str, str, str, str], float]]:
         ((split, level, axis, metric), float(entry[metric]))
         for split, levels in results.items()
         for level, table in levels.items()
-        if level != "domains"
+        if level in LEVELS
         for axis, entry in table.items()
         if axis != MEAN or len(table) > 2
         for metric in METRICS

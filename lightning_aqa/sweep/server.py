@@ -14,7 +14,7 @@ import yaml
 
 from lightning_aqa.run import SWEEP_FOLDER, TRIAL, has_wandb_key
 from lightning_aqa.sweep.definition import Sweep
-from lightning_aqa.sweep.trials import SWEEP, Trial, read_trials, variant_names
+from lightning_aqa.sweep.trials import SWEEP, Trial, read_trials, variant_name
 
 PROJECT = "lightning_aqa"
 """Project of a sweep whose file names none, as in the experiments."""
@@ -86,9 +86,8 @@ def adopt(sweep: Sweep, folder: Path) -> None:
         rows[path.stem.removeprefix("config-")] = {
             parameter.name: text[parameter.name]["value"] for parameter in sweep.parameters if parameter.name in text
         }
-    names = variant_names(list(rows.values()))
-    for number, ((name, row), variant) in enumerate(zip(rows.items(), names, strict=True)):
-        run = folder / name
+    for number, (name, row) in enumerate(rows.items()):
+        run, variant = folder / name, variant_name(row, sweep.varying)
         state = "finished" if (run / "results.json").exists() else "failed"
         if run.is_dir() and (name not in known or not (run / TRIAL).exists()):
             Trial(run, name, sweep.name, number, row, variant, state).write()

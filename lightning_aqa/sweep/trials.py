@@ -107,27 +107,24 @@ def is_seed(name: str) -> bool:
     return last == "seed_everything" or last.endswith("seed")
 
 
-def variant_names(expansion: Sequence[Parameters]) -> list[str]:
-    """Name each of some trials by the parameters that vary among them, seeds left out.
+def variant_name(parameters: Mapping[str, Any], varying: Sequence[str]) -> str:
+    """Name a trial by the parameters that vary in its sweep, seeds left out.
 
-    Config files go by their stem. What other parameters are called is as much of the dotted key as tells them apart.
+    Config files go by their stem, other parameters by as much of the dotted key as tells them apart.
 
     Args:
-        expansion: Parameters of each trial.
-
-    Returns:
-        A name for each.
+        parameters: Parameters of the trial.
+        varying: Keys of those that vary.
 
     Example:
-        >>> variant_names([{"variant": "a/b.yaml", "seed_everything": 0}, {"variant": "a/c.yaml", "seed_everything": 0}])
-        ['b', 'c']
-        >>> variant_names([{"objectives.qamro.margin_scale": m, "x.lr": 1} for m in (0.1, 0.2)])
-        ['margin_scale=0.1', 'margin_scale=0.2']
+        >>> variant_name({"variant": "a/b.yaml", "seed_everything": 0}, ["variant", "seed_everything"])
+        'b'
+        >>> variant_name({"objectives.qamro.margin_scale": 0.1, "x.lr": 1}, ["objectives.qamro.margin_scale"])
+        'margin_scale=0.1'
     """
-    names = [name for name in dict.fromkeys(key for row in expansion for key in row) if not is_seed(name)]
-    varying = [name for name in names if len({_key(row.get(name)) for row in expansion}) > 1] or names
-    short = short_names(varying)
-    return [", ".join(_shown(short[name], row[name]) for name in varying if name in row) or "base" for row in expansion]
+    names = [name for name in varying if not is_seed(name)]
+    short = short_names(names)
+    return ", ".join(_shown(short[name], parameters[name]) for name in names if name in parameters) or "base"
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -151,9 +148,6 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 def _shown(name: str, value: Any) -> str:
     if isinstance(value, str) and value.endswith((".yaml", ".yml")):
         return Path(value).stem
-    text = value.rsplit(".", 1)[-1] if isinstance(value, str) else json.dumps(value)
-    return f"{name}={text}"
-
-
-def _key(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+    if isinstance(value, float):
+        return f"{name}={value:.6g}"
+    return f"{name}={value.rsplit('.', 1)[-1] if isinstance(value, str) else json.dumps(value)}"

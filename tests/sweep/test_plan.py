@@ -4,7 +4,7 @@ import pytest
 
 from lightning_aqa.sweep.definition import read_sweep
 from lightning_aqa.sweep.plan import make_plan
-from lightning_aqa.sweep.trials import Trial, read_trials, trial_id, variant_names
+from lightning_aqa.sweep.trials import Trial, read_trials, trial_id, variant_name
 
 
 @pytest.fixture
@@ -73,12 +73,17 @@ def test_draws_without_an_end_are_refused(plan):
 
 
 def test_variants_are_named_by_what_varies_but_seeds():
-    rows = [{"data.split_seed": s, "a.w": w, "b.w": 1, "variant": "x/y.yaml"} for w in (1, 2) for s in (0, 1)]
-    assert variant_names(rows) == ["w=1", "w=1", "w=2", "w=2"]
-    both = [{"a.w": 1, "b.w": 1}, {"a.w": 2, "b.w": 3}]
-    assert variant_names(both) == ["a.w=1, b.w=1", "a.w=2, b.w=3"]
-    assert variant_names([{"seed_everything": 0}, {"seed_everything": 1}]) == ["base", "base"]
-    assert variant_names([{"objectives": {"a": None}}, {"objectives": {}}]) == ['objectives={"a": null}', "objectives={}"]
+    row = {"data.split_seed": 1, "a.w": 0.1 + 0.2, "b.w": 1, "model.head": "heads.mlp.MLP", "o": {"a": None}}
+    assert variant_name(row, ["data.split_seed", "a.w"]) == "w=0.3"
+    assert variant_name(row, ["a.w", "b.w"]) == "a.w=0.3, b.w=1"
+    assert variant_name(row, ["model.head", "o", "absent"]) == 'head=MLP, o={"a": null}'
+    assert variant_name(row, ["data.split_seed"]) == "base"
+
+
+def test_a_variant_has_the_same_name_however_many_trials_are_planned(plan):
+    assert [trial.variant for trial in plan(GRID, count=1)] == ["head=MLP"]
+    fixed = GRID.replace("[MLP, AESANet, MLP]", "[MLP]")
+    assert [trial.variant for trial in plan(fixed)] == ["base", "base"]
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import math
 import pkgutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +63,12 @@ def test_the_objectives_of_the_package_are_found():
     names = {param.id for param in CLASSES}
     assert names >= {"Coral", "FrameScores", "MarginRanking", "QAMRO", "Regression", "SoftOrdinal", "Triplet"}
     assert names >= {"CCC", "Contrastive", "GaussianNLL", "ListMLE", "ListNet", "SoftSpearman"}
+
+
+def test_every_objective_has_its_flag_in_the_docs():
+    flags = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text().replace("`", " ").split()
+    named = {flag.partition("=")[2] for flag in flags if flag.startswith("--objectives.")}
+    assert {param.id for param in CLASSES} <= named
 
 
 @pytest.mark.parametrize("targets", [pytest.param(values, id=name) for name, values in TARGETS.items()])

@@ -1,4 +1,4 @@
-"""Intervals from resamples: against scipy's bootstrap, on the levels and units that a corpus has, and their coverage."""
+"""Intervals from resamples: against scipy's bootstrap, for every level and unit, and how often they hold the truth."""
 
 import math
 from types import SimpleNamespace
@@ -61,9 +61,9 @@ def test_draws_of_the_system_level_are_the_metrics_of_the_means_of_drawn_systems
     of = [np.array(systems) == f"S{i}" for i in range(8)]
     means = [np.array([values[rows, 0].mean() for rows in of]).round(12) for values in (p, y)]
     draws = replicate(p[:, :1], y[:, :1], systems, prompts, level="system", num_resamples=300, seed=2)
-    drawn = np.random.default_rng(2).integers(0, 8, (8, 300), dtype=np.int32)
+    drawn = np.random.default_rng(2).integers(0, 8, (300, 8), dtype=np.int32)
     for metric, plain in PLAIN.items():
-        expected = [plain(means[0][rows], means[1][rows]) for rows in drawn.T]
+        expected = [plain(means[0][rows], means[1][rows]) for rows in drawn]
         assert draws[metric].draws[0] == pytest.approx(expected, abs=1e-9)
         without = [plain(*(np.delete(values, i) for values in means)) for i in range(8)]
         assert draws[metric].left_out[0] == pytest.approx(without, abs=1e-9)
@@ -74,10 +74,10 @@ def test_draws_of_clips_or_prompts_move_the_means_of_systems(unit):
     systems, prompts, p, y = _corpus()
     draws = replicate(p[:, :1], y[:, :1], systems, prompts, level="system", unit=unit, num_resamples=50, seed=2)
     names = np.arange(40) if unit == "clip" else np.array([int(name[1:]) for name in prompts])
-    drawn = np.random.default_rng(2).integers(0, names.max() + 1, (names.max() + 1, 50), dtype=np.int32)
+    drawn = np.random.default_rng(2).integers(0, names.max() + 1, (50, names.max() + 1), dtype=np.int32)
     for metric, plain in PLAIN.items():
         expected = []
-        for units in drawn.T:
+        for units in drawn:
             rows = np.concatenate([np.flatnonzero(names == number) for number in units])
             there = [rows[np.array(systems)[rows] == name] for name in sorted(set(systems))]
             means = (np.array([x[of, 0].mean() for of in there if len(of)]).round(12) for x in (p, y))

@@ -70,7 +70,7 @@ def test_which_column_a_listener_has_does_not_matter():
 
 
 def test_means_of_systems_are_surer_than_clips():
-    worth_N, ratings_NK = _listeners(num_clips=1200)
+    _, ratings_NK = _listeners(num_clips=1200)
     systems = [f"S{i % 40:02}" for i in range(1200)]
     found = ceiling(ratings_NK + np.arange(1200)[:, None] % 40 / 40, systems)
     assert found.n == 40

@@ -6,13 +6,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from lightning_aqa.metrics import pairwise
 from lightning_aqa.metrics.correlation import ktau, lcc, srcc
 from lightning_aqa.metrics.pairwise import accuracy_by_gap, top_k_accuracy, within_groups
 
 NAN = math.nan
 
 
-def _scores(number=700, seed=0):
+def _scores(number=250, seed=0):
     generator = np.random.default_rng(seed)
     y = generator.integers(0, 21, number) / 5
     return np.round(y + generator.normal(size=number), 1), y, [f"G{i % 9}" for i in range(number)]
@@ -26,7 +27,8 @@ def test_four_clips_are_worked_by_hand():
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_pairs_are_those_of_a_double_loop(grouped):
+def test_pairs_are_those_of_a_double_loop(grouped, monkeypatch):
+    monkeypatch.setattr(pairwise, "_BLOCK", 100)
     p, y, groups = _scores()
     y[::50] = NAN
     right, pairs, edges = [0.0] * 3, [0] * 3, [0, 0.2, 1, math.inf]
@@ -83,8 +85,8 @@ def test_a_predictor_that_knows_only_the_group_knows_nothing_inside_it():
     p = worth + np.random.default_rng(1).normal(size=len(y))
     assert lcc(p, y + worth) > 0.8
     found = within_groups(p, y + worth, groups)
-    assert abs(found.pooled_lcc) < 0.1
-    assert abs(found.srcc) < 0.1
+    assert abs(found.pooled_lcc) < 0.15
+    assert abs(found.srcc) < 0.15
     assert math.isnan(within_groups(worth, y, groups).lcc)
 
 

@@ -40,7 +40,7 @@ def test_each_unit_is_drawn_as_often_as_chance_has_it():
 
 
 def test_two_ways_are_crossed():
-    clips, systems = _all(draw(units_of("system+prompt", SYSTEMS, PROMPTS), 500))
+    clips, _ = _all(draw(units_of("system+prompt", SYSTEMS, PROMPTS), 500))
     # Clip 0 is system b under prompt p, clip 6 system a under p, clips 2 and 1 the same systems under q.
     assert np.array_equal(clips[0] * clips[1], clips[6] * clips[2])
 

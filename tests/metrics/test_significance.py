@@ -104,7 +104,7 @@ def test_a_reference_changes_the_differences_and_not_the_ties():
     assert [row.difference is None for row in table] == [False, False, True]
     assert table[0].difference.value == pytest.approx(table[0].value - table[2].value)
     assert [row.tied for row in rank_variants(variants, y, systems, num_resamples=200)] == [row.tied for row in table]
-    with pytest.raises(ValueError, match="reference 'noise 2' is none of the variants noise 1.5, noise 0.3"):
+    with pytest.raises(ValueError, match=r"reference 'noise 2' is none of the variants noise 1\.5, noise 0\.3"):
         rank_variants(variants, y, systems, reference="noise 2")
 
 

@@ -23,7 +23,9 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "doctor": Verb("lightning_aqa.doctor", "Show which packages, devices, audio formats, weights and data are here."),
-    "sweep": Verb("lightning_aqa.sweep.command", "Run an ablation: the trials of a W&B sweep file, with or without W&B."),
+    "sweep": Verb(
+        "lightning_aqa.sweep.command", "Run an ablation: the trials of a W&B sweep file, with or without W&B."
+    ),
     "wandb-report": Verb("lightning_aqa.sweep.wandb_report", "Write a sweep's W&B report, or say what it would hold."),
 }
 

@@ -38,7 +38,9 @@ def test_there_are_the_ablations_that_papers_make():
 def test_a_sweep_opens_with_its_command_and_that_on_real_data(path):
     lines = (ROOT / path).read_text().splitlines()
     header = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
-    here, real = (line.split("python -m lightning_aqa ")[1] for line in header if "python -m lightning_aqa sweep" in line)
+    here, real = (
+        line.split("python -m lightning_aqa ")[1] for line in header if "python -m lightning_aqa sweep" in line
+    )
     assert here == f"sweep {path}"
     assert real.startswith(f"sweep {path} ")
     assert "--data.root=" in real.split(" -- ")[1]

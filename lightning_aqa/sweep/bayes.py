@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning_aqa.sweep.definition import Sweep
 from lightning_aqa.sweep.distributions import Parameter
@@ -45,7 +45,7 @@ class BayesPlan:
         self.study = optuna.create_study(
             study_name=sweep.name,
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-            direction=sweep.metric.goal,
+            direction=cast(Any, sweep.metric.goal),
             load_if_exists=True,
         )
         # Not the same start again for a sweep that goes on, nor for a second process.

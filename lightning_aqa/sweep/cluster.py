@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 
 def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
@@ -30,9 +31,9 @@ def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
         import ray
     except ImportError:
         raise ValueError("--engine ray needs Ray: pip install 'lightning_aqa[ray]'.") from None
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
     try:
-        resources: dict[str, Any] = ray.cluster_resources()
+        resources = cast(Any, ray).cluster_resources()
         share = {name: resources.get(key, 0) / workers for name, key in (("num_cpus", "CPU"), ("num_gpus", "GPU"))}
         share = {name: amount if amount < 1 else int(amount) for name, amount in share.items()}
         task = ray.remote(**share)(engine)

@@ -179,7 +179,9 @@ def _show(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     trials = read_trials(folder)
     failed = [trial for trial in trials if trial.state == "failed"]
     for trial in failed:
-        sys.stderr.write(f"{trial.id} failed ({trial.variant}), log in {trial.log}; it ended with:\n{last_lines(trial)}")
+        sys.stderr.write(
+            f"{trial.id} failed ({trial.variant}), log in {trial.log}; it ended with:\n{last_lines(trial)}"
+        )
     print_tables(sweep.name, trials, folder)
     unfinished = [trial for trial in trials if trial.state != "finished"]
     if unfinished:

@@ -87,7 +87,15 @@ def read_sweep(file: str | Path, *, base: str | None = None, name: str | None = 
         raise ValueError(f"{file}: parameters must name what varies, got {given!r}.")
     parameters = [read_parameter(str(key), value) for key, value in given.items()]
     return Sweep(
-        known, str(file), text, _method(text, file), _metric(text, file), parameters, command, _run_cap(text, file), words
+        known,
+        str(file),
+        text,
+        _method(text, file),
+        _metric(text, file),
+        parameters,
+        command,
+        _run_cap(text, file),
+        words,
     )
 
 

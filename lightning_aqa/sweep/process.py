@@ -1,9 +1,10 @@
-"""Run trials in processes: our own program forked from this one, which has imported it once, others by their command."""
+"""Run trials in processes: our own program as forks of this one, which has imported it once, others as commands."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import multiprocessing
 import os
 import signal
@@ -67,13 +68,9 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
 
 def warm_up() -> None:
     """Import what every trial needs, so that a fork has it: seconds of processor time per trial."""
-    import matplotlib.figure
-    import wandb  # noqa: F401
-
-    from lightning_aqa import cli, parts
-
-    assert cli
-    parts.import_parts()
+    for name in ("matplotlib.figure", "wandb", "lightning_aqa.cli"):
+        importlib.import_module(name)
+    importlib.import_module("lightning_aqa.parts").import_parts()
 
 
 def _fork(words: list[str], log: Path, environment: Mapping[str, str]) -> Child:

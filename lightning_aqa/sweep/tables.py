@@ -49,7 +49,9 @@ def grids(found: Sequence[Cell], standing: Mapping[Place, Standing]) -> list[Gri
     """
     split = shown_split(found)
     levels = dict.fromkeys(cell.level for cell in found if cell.split == split)
-    return [_grid(split, level, [c for c in found if (c.split, c.level) == (split, level)], standing) for level in levels]
+    return [
+        _grid(split, level, [c for c in found if (c.split, c.level) == (split, level)], standing) for level in levels
+    ]
 
 
 def _grid(split: str, level: str, found: Sequence[Cell], standing: Mapping[Place, Standing]) -> Grid:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import json
 import os
 import sys
@@ -49,7 +49,9 @@ def main(args: Sequence[str] | None = None) -> int:
     report = describe(folder)
     if not has_wandb_key() or os.environ.get("WANDB_MODE") == "offline":
         print(yaml.safe_dump(report, sort_keys=False, width=120), end="")
-        print("# No API key here, or WANDB_MODE is offline: this is what the report would hold. wandb login takes a key.")
+        print(
+            "# No API key here, or WANDB_MODE is offline: this is what the report would hold. wandb login takes a key."
+        )
         return 0
     print(f"report: {write(report, options.project, options.entity)}")
     return 0
@@ -149,7 +151,7 @@ def write(report: dict[str, Any], project: str, entity: str | None) -> str:
 def build(report: dict[str, Any], project: str, entity: str | None) -> Any:
     """Make the report of wandb-workspaces, not yet saved."""
     try:
-        from wandb_workspaces.reports import v2 as wr
+        wr: Any = importlib.import_module("wandb_workspaces.reports.v2")  # its names are found at run time alone
     except ImportError:
         raise ValueError("A report needs wandb-workspaces: pip install 'lightning_aqa[wandb-report]'.") from None
     where = {"project": project, **({"entity": entity} if entity else {})}

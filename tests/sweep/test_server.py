@@ -18,7 +18,9 @@ def account(monkeypatch):
     created = []
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setattr(wandb, "sweep", lambda sweep, entity, project: created.append((sweep, entity, project)) or "abc")
+    monkeypatch.setattr(
+        wandb, "sweep", lambda sweep, entity, project: created.append((sweep, entity, project)) or "abc"
+    )
     return created
 
 

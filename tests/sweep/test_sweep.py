@@ -74,7 +74,9 @@ def _check_table(sandbox, trials, said):
         values.setdefault(trial.variant, []).append(results["test"]["utterance"]["MI"]["MSE"])
         assert (trial.folder / "predictions.csv").exists()
         assert "training" in trial.log.read_text()
-    rows = [row for row in _rows(sandbox / "runs/s/summary.csv") if (row["split"], row["level"]) == ("test", "utterance")]
+    rows = [
+        row for row in _rows(sandbox / "runs/s/summary.csv") if (row["split"], row["level"]) == ("test", "utterance")
+    ]
     shown = {row["variant"]: row for row in rows if (row["axis"], row["metric"]) == ("MI", "MSE")}
     for variant, found in values.items():
         assert float(shown[variant]["mean"]) == pytest.approx(statistics.fmean(found), abs=1e-12)
@@ -146,7 +148,7 @@ def test_a_killed_trial_goes_on_from_its_last_epoch_and_ends_as_an_undisturbed_o
 
 def test_a_trial_that_cannot_start_fails_by_its_one_line(write_sweep, sweep):
     write_sweep({"objectives.huber.delta": {"value": "wide"}})
-    code, said, (trial,) = sweep()
+    code, _, (trial,) = sweep()
     assert (code, trial.state, trial.exit_code) == (1, "failed", 2)
     assert trial.log.read_text().startswith("error: Regression: delta: Expected a <class 'float'>")
 

@@ -72,7 +72,9 @@ def test_with_a_key_that_very_report_is_saved(folder, monkeypatch, capsys):
     (runs,) = grid.runsets
     assert runs.groupby == ["job_type"]
     assert "q" in str(runs.filters)
-    assert [type(panel).__name__ for panel in grid.panels] == [p["kind"] for p in wandb_report.describe(folder)["panels"]]
+    assert [type(panel).__name__ for panel in grid.panels] == [
+        p["kind"] for p in wandb_report.describe(folder)["panels"]
+    ]
     scatter = grid.panels[3]
     assert (scatter.x, scatter.y) == (wr.Config(SCALE), wr.SummaryMetric(METRICS[0]))
     assert all(panel._to_model() for panel in grid.panels)  # what is sent can be made

@@ -44,5 +44,10 @@ def test_our_own_program_is_known_by_its_command():
     assert own_words(["python", "run.py", "-m", "lightning_aqa"]) is None
     assert own_words(["bash", "-m", "lightning_aqa"]) is None
     assert own_words([]) is None
-    assert typed(["/usr/bin/env", sys.executable, "-m", "lightning_aqa", "fit"]) == ["python", "-m", "lightning_aqa", "fit"]
+    assert typed(["/usr/bin/env", sys.executable, "-m", "lightning_aqa", "fit"]) == [
+        "python",
+        "-m",
+        "lightning_aqa",
+        "fit",
+    ]
     assert typed(["make", "x"]) == ["make", "x"]

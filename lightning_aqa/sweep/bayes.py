@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lightning_aqa.sweep.definition import Sweep
 from lightning_aqa.sweep.distributions import Parameter
@@ -42,11 +42,10 @@ class BayesPlan:
         self.constants = {p.name: p.fields["value"] for p in sweep.parameters if p.kind == "constant"}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        direction: Any = sweep.metric.goal
         self.study = optuna.create_study(
-            study_name=sweep.name,
-            storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-            direction=cast(Any, sweep.metric.goal),
-            load_if_exists=True,
+            study_name=sweep.name, storage=storage, direction=direction, load_if_exists=True
         )
         # Not the same start again for a sweep that goes on, nor for a second process.
         self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(self.study.get_trials()))

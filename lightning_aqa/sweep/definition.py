@@ -77,17 +77,12 @@ def read_sweep(file: str | Path, *, base: str | None = None, name: str | None = 
         raise ValueError(f"{file}: the command has ${{program}}, and there is no program.")
     if base is not None:
         command = _with_base(command, base, file)
-    known = name or str(text.get("name") or Path(file).stem)
-    if base is not None and name is None:
-        known = f"{known}-{Path(base).stem}"
-    if "/" in known or known.startswith("."):
-        raise ValueError(f"{file}: the name {known!r} makes no folder; choose one without '/' by --name.")
     given = text.get("parameters")
     if not isinstance(given, Mapping) or not given:
         raise ValueError(f"{file}: parameters must name what varies, got {given!r}.")
     parameters = [read_parameter(str(key), value) for key, value in given.items()]
     return Sweep(
-        known,
+        _name(text, file, base, name),
         str(file),
         text,
         _method(text, file),
@@ -97,6 +92,15 @@ def read_sweep(file: str | Path, *, base: str | None = None, name: str | None = 
         _run_cap(text, file),
         words,
     )
+
+
+def _name(text: Mapping[str, Any], file: str | Path, base: str | None, name: str | None) -> str:
+    known = name or str(text.get("name") or Path(file).stem)
+    if base is not None and name is None:
+        known = f"{known}-{Path(base).stem}"
+    if "/" in known or known.startswith("."):
+        raise ValueError(f"{file}: the name {known!r} makes no folder; choose one without '/' by --name.")
+    return known
 
 
 def _load(file: str | Path) -> dict[str, Any]:

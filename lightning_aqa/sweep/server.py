@@ -37,17 +37,9 @@ def run_by_wandb(sweep: Sweep, folder: Path, *, workers: int, count: int | None)
             "--engine wandb needs W&B's server, and there is no API key here (or WANDB_MODE is offline): run "
             "`wandb login` or set WANDB_API_KEY; --engine local runs the same file without a server."
         )
-    address = _address(sweep, folder)
-    environment = {
-        **os.environ,
-        SWEEP_FOLDER: str(folder.resolve()),
-        "WANDB_RUN_GROUP": sweep.name,
-        "WANDB_TAGS": ",".join(["sweep", sweep.name]),
-        "WANDB_DIR": str(folder.resolve()),
-    }
     limit = [] if count is None else ["--count", str(math.ceil(count / workers))]
-    command = [sys.executable, "-m", "wandb", "agent", *limit, address]
-    agents = [subprocess.Popen(command, env=environment) for _ in range(workers)]
+    command = [sys.executable, "-m", "wandb", "agent", *limit, _address(sweep, folder)]
+    agents = [subprocess.Popen(command, env=_environment(sweep, folder)) for _ in range(workers)]
     try:
         for agent in agents:
             agent.wait()
@@ -56,6 +48,12 @@ def run_by_wandb(sweep: Sweep, folder: Path, *, workers: int, count: int | None)
             agent.terminate()
             agent.wait()
         adopt(sweep, folder)
+
+
+def _environment(sweep: Sweep, folder: Path) -> dict[str, str]:
+    """Name the sweep's folder, group and tags to the runs of an agent."""
+    place = {SWEEP_FOLDER: str(folder.resolve()), "WANDB_DIR": str(folder.resolve())}
+    return {**os.environ, **place, "WANDB_RUN_GROUP": sweep.name, "WANDB_TAGS": ",".join(["sweep", sweep.name])}
 
 
 def _address(sweep: Sweep, folder: Path) -> str:

@@ -19,7 +19,7 @@ TRIALS, RESAMPLES = 1000, 1000
 
 
 def bonett_wright(replicates: Replicates, n: int) -> Interval:
-    """Return the interval of Bonett and Wright (2000): Fisher's z with a standard error of sqrt((1 + r^2 / 2) / (n - 3))."""
+    """Return the interval of Bonett and Wright (2000): Fisher's z with an error of sqrt((1 + r^2 / 2) / (n - 3))."""
     r = float(replicates.estimate[0])
     half = 1.96 * math.sqrt((1 + r * r / 2) / (n - 3))
     return Interval(math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half))

@@ -168,6 +168,16 @@ def test_an_interval_needs_half_of_its_draws():
     assert math.isnan(interval(_replicates(2.0, [1, NAN, NAN]), "percentile").low)
 
 
+def test_draws_on_one_side_of_the_estimate_are_moved_to_it():
+    # Clips drawn at system level: the means of a resample are noisier than those of the corpus, and the error larger.
+    systems, prompts, p, y = _corpus(12, 20)
+    found = replicate(p[:, :1], y[:, :1], systems, prompts, level="system", unit="clip", metrics=["MSE"])["MSE"]
+    low, high = interval(found)
+    assert low < found.estimate[0] < high
+    assert interval(_replicates(0.9, [0.5, 0.6, 0.7]), confidence=0.5) == pytest.approx((0.85, 0.95))
+    assert interval(_replicates(0.99, [0.5, 0.6, 0.98]), confidence=1.0).high == 1
+
+
 def test_the_p_value_is_where_the_interval_touches_zero():
     generator = np.random.default_rng(0)
     draws, left_out = generator.gamma(2, size=4000) - 0.35, generator.gamma(2, size=50)

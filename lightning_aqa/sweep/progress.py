@@ -78,7 +78,7 @@ def duration(seconds: float) -> str:
 
     Example:
         >>> [duration(s) for s in (4.2, 75, 7300)]
-        ['4 s', '1 min 15 s', '2 h 2 min']
+        ['4 s', '1 min 15 s', '2 h 1 min']
     """
     whole = round(seconds)
     if whole < 60:

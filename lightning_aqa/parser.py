@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lightning_aqa.data.augment import Augmentation
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.heads.base import Head
@@ -98,8 +99,9 @@ def _parameters(class_path: str) -> list[str]:
 
 
 def _parts() -> list[str]:
-    """List the parts that can be named: encoders, heads, objectives and corpora."""
-    found: list[type] = [part for base in (AQADataModule, Encoder, Head, Objective) for part in _subclasses(base)]
+    """List the parts that can be named: encoders, heads, objectives, corpora and augmentations."""
+    kinds = (AQADataModule, Augmentation, Encoder, Head, Objective)
+    found: list[type] = [part for base in kinds for part in _subclasses(base)]
     return [part.__name__ for part in found if not inspect.isabstract(part)]
 
 

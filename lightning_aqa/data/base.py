@@ -124,7 +124,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         self.prepare(encoder.sample_rate, encoder.min_seconds, self.window_seconds or encoder.window_seconds)
         shortest = min(encoder.min_tail_seconds, (self._window_seconds or math.inf) / 2)
         self._min_tail_seconds = max(encoder.min_seconds, shortest)
-        if stage == "fit":
+        if stage == "fit" and self.augment:
             self._check_augmentations()
         self.check_clips(wanted)
 

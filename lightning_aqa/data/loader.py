@@ -17,8 +17,10 @@ MOST_WORKERS = 8
 
 
 def workers_for_gpus() -> int:
-    """Return how many workers each loader gets unless told otherwise: none without a GPU, where they would take the
-    cores that train; else this process's share of the cores, up to 8."""
+    """Return how many workers each loader gets unless told otherwise.
+
+    None without a GPU, where they would take the cores that train; else the process's share of the cores, up to 8.
+    """
     if not torch.cuda.is_available():
         return 0
     return min(MOST_WORKERS, max(1, len(os.sched_getaffinity(0)) // torch.cuda.device_count()))

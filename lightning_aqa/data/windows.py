@@ -196,9 +196,9 @@ class EvaluationBatches(Sampler[list[Window]]):
             assert batch_size is not None
             self.ends = [*range(batch_size, len(self.windows), batch_size), len(self.windows)]
         else:
-            self.ends = _ends_by_seconds(
-                [window.seconds for window in ordered[num_ranks - 1 :: num_ranks]], batch_seconds
-            )
+            places = range(0, len(ordered), num_ranks)
+            longest = [max(window.seconds for window in ordered[i : i + num_ranks]) for i in places]
+            self.ends = _ends_by_seconds(longest, batch_seconds)
 
     def __len__(self) -> int:
         """Count the batches of this rank."""

@@ -222,3 +222,9 @@ def test_what_cannot_be_is_said_in_one_line(fails, table, tmp_path):
     said = fails(*words, "--data.augment+=Noise", "--data.augment.valid_axes=[PX]")
     assert said == "error: Noise: valid_axes names PX; the data rates PQ, PC."
     assert "Did you mean 'Noise'" in fails(*words, "--data.augment+=Noize")
+
+
+def test_a_run_by_seconds_trains_and_evaluates(fit, table):
+    words = [word for word in table if "batch_size" not in word]
+    folder = fit(*words, "--model.encoder=MelSpectrogram", "--data.batch_seconds=1.0")
+    assert (folder / "results.json").exists()

@@ -55,7 +55,9 @@ def readable(message: str, options: Sequence[str]) -> str:
         options: Names of the options of this parser.
     """
     text = " ".join(line.strip(" -") for line in message.splitlines() if not any(noise in line for noise in NOISE))
-    text = re.sub(r"(Expected a <class '\w+'>) Given value: ([\w.+-]+)(?= Given value|$)", r"\1. Got value: \2", text.strip())
+    text = re.sub(
+        r"(Expected a <class '\w+'>) Given value: ([\w.+-]+)(?= Given value|$)", r"\1. Got value: \2", text.strip()
+    )
     text = re.sub(r"\s+", " ", re.sub(r"Given value:.*?(?=Parser key|Problem with|$)", "", text)).strip()
     key = next(iter(re.findall(r'Parser key "([\w.]+)"', text)), "")
     if found := re.search(r"unrecognized arguments: (.*)", text):

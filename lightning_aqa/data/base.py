@@ -17,7 +17,7 @@ from lightning_aqa.data.augment import Augmentation
 from lightning_aqa.data.augmenter import Augmenter, check_augmentations
 from lightning_aqa.data.check import CorpusError, check_audio, report, without
 from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Level, Row
-from lightning_aqa.data.loader import BATCH_SIZE, check_batch_settings, make_loader, workers_for_gpus
+from lightning_aqa.data.loader import BATCH_SIZE, check_batch_settings, loader_options, workers_for_gpus
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.windows import MAX_PADDING, EvaluationBatches, TrainingBatches, Window, cover
 
@@ -200,7 +200,8 @@ class AQADataModule(L.LightningDataModule, ABC):
             self.max_padding,
             augmented=bool(self.augment),
         )
-        return make_loader(self._windows_of(clips), batches, self.num_workers, self.trainer, stays=True)
+        options = loader_options(self.num_workers, self.trainer, stays=True)
+        return DataLoader(self._windows_of(clips), batch_sampler=batches, **options)
 
     def val_dataloader(self) -> list[DataLoader[Row]]:
         """Serve the split ``dev``, where the corpus has one."""
@@ -236,7 +237,8 @@ class AQADataModule(L.LightningDataModule, ABC):
         ranks = self._ranks() if sharded else (0, 1)
         seconds = self.batch_seconds if self.eval_batch_size is None else None
         batches = EvaluationBatches(self.windows(clips), self.eval_batch_size, *ranks, seconds)
-        return make_loader(self._windows_of(clips), batches, self.num_workers, self.trainer, stays=stays)
+        options = loader_options(self.num_workers, self.trainer, stays=stays)
+        return DataLoader(self._windows_of(clips), batch_sampler=batches, **options)
 
     def _windows_of(self, clips: Manifest) -> ClipWindows:
         names = [axis.name for axis in clips.axes]

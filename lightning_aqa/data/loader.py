@@ -7,10 +7,8 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader
 
-from lightning_aqa.data.dataset import ClipWindows, Row, collate
-from lightning_aqa.data.windows import EvaluationBatches, TrainingBatches
+from lightning_aqa.data.dataset import collate
 
 BATCH_SIZE = 16
 MOST_WORKERS = 8
@@ -26,31 +24,20 @@ def workers_for_gpus() -> int:
     return min(MOST_WORKERS, max(1, len(os.sched_getaffinity(0)) // torch.cuda.device_count()))
 
 
-def make_loader(
-    dataset: ClipWindows,
-    batches: TrainingBatches | EvaluationBatches,
-    num_workers: int,
-    trainer: Any = None,
-    *,
-    stays: bool = False,
-) -> DataLoader[Row]:
-    """Build a loader whose workers decode and resample on one thread each.
+def loader_options(num_workers: int, trainer: Any = None, *, stays: bool = False) -> dict[str, Any]:
+    """Return how a loader of torch reads: by workers that decode and resample on one thread each.
 
     Args:
-        dataset: Reads windows.
-        batches: Which windows make a batch.
         num_workers: Worker processes; 0 reads in this one.
         trainer: Whose device the batches go to; where that is a CUDA GPU, they are collected in pinned memory.
         stays: Keep the workers from one epoch to the next.
     """
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=collate,
-        pin_memory=isinstance(trainer, L.Trainer) and trainer.strategy.root_device.type == "cuda",
-        persistent_workers=stays and num_workers > 0,
-    )
+    return {
+        "num_workers": num_workers,
+        "collate_fn": collate,
+        "pin_memory": isinstance(trainer, L.Trainer) and trainer.strategy.root_device.type == "cuda",
+        "persistent_workers": stays and num_workers > 0,
+    }
 
 
 def check_batch_settings(

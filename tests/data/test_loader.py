@@ -4,11 +4,12 @@ import lightning as L
 import pytest
 import soundfile
 import torch
+from torch.utils.data import DataLoader
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.data import loader as loaders
 from lightning_aqa.data.dataset import ClipWindows
-from lightning_aqa.data.loader import check_batch_settings, make_loader, workers_for_gpus
+from lightning_aqa.data.loader import check_batch_settings, loader_options, workers_for_gpus
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.windows import EvaluationBatches, Window
 
@@ -30,16 +31,17 @@ def dataset(tmp_path):
     return NamesThreads(Manifest(clips, [Axis("MOS", "MOS", 1, 5)]), 16000, resampler="sinc")
 
 
-def _batches():
-    return EvaluationBatches([Window(i, 0.0, 1.0, 1.0) for i in range(2)], 1)
+def _read(dataset, num_workers):
+    batches = EvaluationBatches([Window(i, 0.0, 1.0, 1.0) for i in range(2)], 1)
+    return list(DataLoader(dataset, batch_sampler=batches, **loader_options(num_workers)))
 
 
 def test_a_worker_has_one_thread_also_after_openmp_ran_here(dataset):
     torch.set_num_threads(2)
     try:
         torch.randn(512, 512) @ torch.randn(512, 512)
-        here = list(make_loader(dataset, _batches(), 0))
-        there = list(make_loader(dataset, _batches(), 1))
+        here = _read(dataset, 0)
+        there = _read(dataset, 1)
     finally:
         torch.set_num_threads(1)
     assert [batch.scores.item() for batch in here] == [2.0, 2.0]
@@ -48,18 +50,18 @@ def test_a_worker_has_one_thread_also_after_openmp_ran_here(dataset):
         assert torch.allclose(one.waveform, other.waveform, atol=1e-6)
 
 
-def test_workers_stay_where_they_are_asked_to(dataset):
-    assert make_loader(dataset, _batches(), 2, stays=True).persistent_workers
-    assert not make_loader(dataset, _batches(), 2).persistent_workers
-    assert not make_loader(dataset, _batches(), 0, stays=True).persistent_workers
+def test_workers_stay_where_they_are_asked_to():
+    assert loader_options(2, stays=True)["persistent_workers"]
+    assert not loader_options(2)["persistent_workers"]
+    assert not loader_options(0, stays=True)["persistent_workers"]
 
 
-def test_memory_is_pinned_for_a_gpu_alone(dataset, monkeypatch):
+def test_memory_is_pinned_for_a_gpu_alone(monkeypatch):
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
-    assert not make_loader(dataset, _batches(), 0, trainer).pin_memory
-    assert not make_loader(dataset, _batches(), 0).pin_memory
+    assert not loader_options(0, trainer)["pin_memory"]
+    assert not loader_options(0)["pin_memory"]
     monkeypatch.setattr(type(trainer.strategy), "root_device", torch.device("cuda", 0))
-    assert make_loader(dataset, _batches(), 0, trainer).pin_memory
+    assert loader_options(0, trainer)["pin_memory"]
 
 
 @pytest.mark.parametrize(("gpus", "cores", "wanted"), [(0, 64, 0), (1, 64, 8), (8, 64, 8), (4, 12, 3), (8, 4, 1)])

@@ -1,4 +1,4 @@
-"""Time reading: ``python benchmarks/loader.py`` prints how fast one worker decodes, and what padding costs.
+"""Time reading: ``python benchmarks/loader.py`` prints how fast one worker decodes.
 
 The clips are synthesised stereo at 44.1 kHz, brought to mono at 16 kHz, as training reads them: whole clips of 30 s
 and windows of 10 s. The others read as their documentation says: librosa.load, and torchaudio, whose own
@@ -12,7 +12,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import soundfile
 import torch
-from numpy.typing import NDArray
 
 from lightning_aqa.data.audio import read_audio
-from lightning_aqa.data.windows import TrainingBatches
 
 RATE, NEW_RATE, SECONDS, WINDOW = 44100, 16000, 30, 10
 NUM_CLIPS, NUM_ROUNDS, BLOCK = 4, 7, 16000
 FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III"}
-NUM_SHORT = 1500
 STARTS = (3.1, 7.7, 12.3, 18.9)
 
 Read = Callable[[Path, float, float], Any]
@@ -98,36 +94,12 @@ def print_readers(folder: Path) -> None:
             print(f"{suffix:5}{f'{seconds} s of 30 s':13}{1 / ours:>20.0f}{others}{seconds / ours:>14.0f}")
 
 
-def padding(batches: TrainingBatches) -> float:
-    """Return padded seconds over real seconds of an epoch."""
-    read = list(batches)
-    padded = sum(len(batch) * max(window.seconds for window in batch) for batch in read)
-    return padded / sum(window.seconds for batch in read for window in batch)
-
-
-def print_padding() -> None:
-    """Print what padding costs on a mixture of lengths: 104 pieces of about 30 s and 1500 clips of 1 to 10 s."""
-    random = np.random.default_rng(0)
-    lengths: NDArray[np.float64] = np.concatenate([random.uniform(29.0, 30.1, 104), random.uniform(1, 10, NUM_SHORT)])
-    build = partial(TrainingBatches, lengths.tolist(), window_seconds=None, seed=0)
-    print("\nPadded seconds over real seconds, 104 pieces of about 30 s and 1500 clips of 1 to 10 s.")
-    print(f"{'':22}{'shuffled':>10}{'default':>10}{'batches':>10}{'width':>8}")
-    for size in (16, 32, 64):
-        ours = build(batch_size=size)
-        free = padding(build(batch_size=size, max_padding=None))
-        print(f"{f'batch_size={size}':22}{free:>10.2f}{padding(ours):>10.2f}{len(ours):>10}{ours.width:>8g}")
-    for seconds in (120.0, 400.0):
-        ours = build(batch_size=None, batch_seconds=seconds)
-        print(f"{f'batch_seconds={seconds:g}':22}{'':>10}{padding(ours):>10.2f}{len(ours):>10}{ours.width:>8g}")
-
-
 def main() -> None:
-    """Print both tables."""
+    """Print the table."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         write_clips(Path(name))
         print_readers(Path(name))
-    print_padding()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Augmentation of training audio: what each does, which ratings hold, draws that repeat, none in evaluation."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,3 +229,13 @@ def test_a_run_by_seconds_trains_and_evaluates(fit, table):
     words = [word for word in table if "batch_size" not in word]
     folder = fit(*words, "--model.encoder=MelSpectrogram", "--data.batch_seconds=1.0")
     assert (folder / "results.json").exists()
+
+
+def test_the_one_of_the_docs_works():
+    """The python block of docs/loading.md: it turns the polarity, and all ratings hold."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "loading.md").read_text()
+    names = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    samples, scores = _augment([names["Flip"](probability=1.0)])
+    assert samples.equal(-_noise())
+    assert not scores.isnan().any()

@@ -194,7 +194,7 @@ class EvaluationBatches(Sampler[list[Window]]):
         self.windows = ordered[rank::num_ranks]
         if batch_seconds is None:
             assert batch_size is not None
-            self.ends = [*range(batch_size, len(self.windows), batch_size), len(self.windows)]
+            self.ends = list(range(batch_size, len(self.windows) + batch_size, batch_size))
         else:
             places = range(0, len(ordered), num_ranks)
             longest = [max(window.seconds for window in ordered[i : i + num_ranks]) for i in places]

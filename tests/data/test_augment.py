@@ -220,6 +220,8 @@ def test_what_cannot_be_is_said_in_one_line(fails, table, tmp_path):
     words = ["fit", *table, f"--trainer.default_root_dir={tmp_path}"]
     said = fails(*words, "--data.augment+=Gain", "--data.cache=features")
     assert "augment changes the audio in every epoch, and cache keeps the features" in said
+    said = fails(*words, "--data.batch_seconds=3")
+    assert said.startswith("error: batch_size=2 and batch_seconds=3 both say how large a batch is: give one of them")
     said = fails(*words, "--data.augment+=Noise", "--data.augment.valid_axes=[PX]")
     assert said == "error: Noise: valid_axes names PX; the data rates PQ, PC."
     assert "Did you mean 'Noise'" in fails(*words, "--data.augment+=Noize")

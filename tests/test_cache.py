@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import lightning_aqa.cache
 from lightning_aqa.batch import Features
 from lightning_aqa.cache import FeatureCache, FeatureStore, fingerprint
 from lightning_aqa.cli import main
@@ -135,11 +134,10 @@ def test_features_come_back_bit_for_bit(clip, tmp_path, dtype):
 def test_a_write_that_breaks_off_leaves_no_entry(clip, tmp_path, monkeypatch):
     store, features = FeatureStore(tmp_path / "cache", Frames()), Features(torch.ones(1, 1, 1, 2), torch.ones(1, 1) > 0)
 
-    def half(tensors, path):
-        Path(path).write_bytes(b"half")
+    def broken(path, target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lightning_aqa.cache, "save_file", half)
+    monkeypatch.setattr(Path, "replace", broken)
     with pytest.raises(KeyboardInterrupt):
         store.write(clip, WHOLE, features)
     assert not store.path(clip, WHOLE).exists()
@@ -201,7 +199,7 @@ def test_processes_share_the_work_even_if_one_is_done_before_another_looks(corpo
 @pytest.mark.parametrize("window_seconds", [None, 0.2])
 def test_cached_batches_are_live_ones(corpora, tmp_path, window_seconds):
     encoder = Frames()
-    data = _set_up(corpora, tmp_path, encoder, window_seconds=window_seconds)
+    data = _set_up(corpora, tmp_path, encoder, window_seconds=window_seconds, cache_form="frames")
     cached = list(data.split_dataloader("train"))
     data.features = None
     for batch, live in zip(cached, data.split_dataloader("train"), strict=True):

@@ -19,6 +19,9 @@ from lightning_aqa.data.windows import EvaluationBatches, TrainingBatches, Windo
 
 _log = logging.getLogger(__name__)
 
+CacheForm = Literal["auto", "pooled", "frames"]
+CachePrecision = Literal["keep", "float32", "float16"]
+
 
 class AQADataModule(L.LightningDataModule, ABC):
     """Serve the rated clips of one corpus as batches of windows.
@@ -35,6 +38,10 @@ class AQADataModule(L.LightningDataModule, ABC):
         check: Decode all audio before training (``full``), or read its headers alone (``header``).
         window_seconds: Longest piece of a clip to encode at once, in seconds; null takes the encoder's own.
         cache: Folder to keep a frozen encoder's features in, so that they are computed once; null computes them anew.
+        cache_form: What of them is kept: what the head reads (``auto``), no more than a head that pools reads
+            (``pooled``), or all ``frames``.
+        cache_precision: Dtype of kept features: the encoder's (``keep``), ``float32``, or ``float16``, in half the
+            space.
         resampler: What brings files to the encoder's rate: ``soxr``, or ``sinc`` as torchaudio has it, which Audiobox
             Aesthetics was published with.
         level: Divide each window by its root mean square (``rms``), or leave its level as it is (``keep``).
@@ -55,6 +62,8 @@ class AQADataModule(L.LightningDataModule, ABC):
         cache: str | None = None,
         resampler: Resampler = "soxr",
         level: Level = "keep",
+        cache_form: CacheForm = "auto",
+        cache_precision: CachePrecision = "keep",
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -70,7 +79,10 @@ class AQADataModule(L.LightningDataModule, ABC):
         self.window_seconds = window_seconds
         self.resampler: Resampler = resampler
         self.level: Level = level
+        self.cache_form: CacheForm = cache_form
+        self.cache_precision: CachePrecision = cache_precision
         self.features: FeatureReader | None = None
+        self.features_are_in_memory = False
         self.skipped: list[Problem] = []
         self._manifest: Manifest | None = None
         self._sample_rate = 0
@@ -204,7 +216,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         return DataLoader(
             ClipWindows(clips, self._sample_rate, self.features, self.resampler, self.level),
             batch_sampler=batches,
-            num_workers=self.num_workers,
+            num_workers=0 if self.features_are_in_memory else self.num_workers,
             collate_fn=collate,
             pin_memory=False,
             persistent_workers=False,

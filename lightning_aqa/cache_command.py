@@ -119,7 +119,7 @@ def _say_built(store: FeatureStore, built: Built) -> None:
     speed = f", {built.num_encoded / built.seconds:.1f} clips/s" if built.num_encoded else ""
     there = built.num_windows - built.num_encoded - built.num_derived
     derived = f", {built.num_derived} computed from entries that hold more" if built.num_derived else ""
-    kept = {"mean_std": "mean and covariance of the layers", "mean": "mean", "frames": "all frames"}[store.form.kind]
+    kept = {"mean_std": "mean and deviation", "mean": "mean", "frames": "all frames"}[store.form.kind]
     print(f"{store.folder}: {built.num_windows} windows of {store.encoder_name}, kept as {kept}.")
     print(f"{there} were there, {built.num_encoded} encoded{derived} ({built.seconds:.1f} s{speed}).")
     if built.num_damaged:

@@ -38,8 +38,7 @@ def write_entry(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, s
     header, body = _split(save(dict(tensors)))
     header["__metadata__"] = dict(about)
     header["__metadata__"][CHECKSUM] = _checksum(header, body)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text = _text(header)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{uuid.uuid4().hex}{PART}")
     part.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, body]))
@@ -57,9 +56,10 @@ def read_entry(path: Path) -> Entry:
     data = path.read_bytes()
     try:
         header, body = _split(data)
+        is_as_written = data[8 : len(data) - len(body)] == _text(header)
         about = header["__metadata__"]
         found = about.pop(CHECKSUM)
-        is_whole = found == _checksum(header, body)
+        is_whole = is_as_written and found == _checksum(header, body)
     except (ValueError, LookupError, TypeError, AttributeError):
         is_whole = False
     if not is_whole:
@@ -72,6 +72,12 @@ def _split(data: bytes) -> tuple[dict[str, Any], memoryview]:
     end = 8 + int.from_bytes(data[:8], "little")
     header: dict[str, Any] = json.loads(data[8:end])
     return header, memoryview(data)[end:]
+
+
+def _text(header: Mapping[str, Any]) -> bytes:
+    """Return the header as it is written, filled up so that tensors are aligned."""
+    text = json.dumps(header).encode()
+    return text + b" " * (-len(text) % 8)
 
 
 def _checksum(header: Mapping[str, Any], body: memoryview) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -92,8 +92,10 @@ def fill(
     dataset = ClipWindows(clips, store.sample_rate, resampler=store.resampler, level=store.level)
     loader = DataLoader(dataset, batch_sampler=[[w] for w in ordered], num_workers=num_workers, collate_fn=collate)
     num_encoded = 0
-    with _progress(shows) as progress:
-        task = None if progress is None else progress.add_task("encoding", total=len(ordered))
+    console = Console(stderr=True, quiet=not shows)
+    progress = _progress(console)
+    task = progress.add_task("encoding", total=len(ordered))
+    with progress if console.is_terminal and shows else nullcontext():
         for window, batch in zip(ordered, loader, strict=True):
             clip = clips[window.clip]
             if not store.path(clip, window).exists():
@@ -101,9 +103,8 @@ def fill(
                     size = store.write(clip, window, encode(batch))
                 num_encoded += 1
                 if window is ordered[0]:
-                    _announce(store, size, ordered, num_ranks, progress)
-            if progress is not None and task is not None:
-                progress.advance(task)
+                    _announce(store, size, ordered, num_ranks, console)
+            progress.advance(task)
     return num_encoded
 
 
@@ -114,23 +115,15 @@ def _in_order(windows: Sequence[Window]) -> list[Window]:
     return [longest, *by_length[place:], *by_length[:place]]
 
 
-def _announce(
-    store: FeatureStore, size: int, windows: Sequence[Window], num_ranks: int, progress: Progress | None
-) -> None:
+def _announce(store: FeatureStore, size: int, windows: Sequence[Window], num_ranks: int, console: Console) -> None:
     per_second = size / windows[0].seconds
     total = size * len(windows) if store.form.kind != "frames" else per_second * sum(w.seconds for w in windows)
     check_disk(store.folder, (total - size) * num_ranks, len(windows) * num_ranks)
-    if progress is not None:
-        number = f"{len(windows) * num_ranks} windows" if len(windows) * num_ranks > 1 else "1 window"
-        progress.console.print(
-            f"features of {number} will take about {human(total * num_ranks)} in {store.folder}",
-            highlight=False,
-            soft_wrap=True,
-        )
+    number = f"{len(windows) * num_ranks} windows" if len(windows) * num_ranks > 1 else "1 window"
+    told = f"features of {number} will take about {human(total * num_ranks)} in {store.folder}"
+    console.print(told, highlight=False, soft_wrap=True, markup=False)
 
 
-def _progress(shows: bool) -> AbstractContextManager[Progress | None]:
-    if not shows:
-        return nullcontext()
+def _progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=console, transient=True)

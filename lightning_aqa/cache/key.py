@@ -109,10 +109,9 @@ def fingerprint(encoder: nn.Module) -> str:
 
 def _sources(encoder: nn.Module) -> list[Path]:
     """Return the files of the classes that an encoder is made of, each once, in the order of its parts."""
-    parts = [type(part) for part in encoder.modules()]
-    packages = {_package(part) for part in parts if part is type(encoder) or issubclass(part, Encoder)}
-    bases = (base for part in parts for base in inspect.getmro(part) if base is not Encoder)
-    own = dict.fromkeys(base for base in bases if _package(base) in packages)
+    bases = [base for part in encoder.modules() for base in inspect.getmro(type(part))]
+    packages = {_package(base) for base in bases if base is type(encoder) or issubclass(base, Encoder)}
+    own = dict.fromkeys(base for base in bases if _package(base) in packages and base is not Encoder)
     return list(dict.fromkeys(Path(inspect.getfile(part)) for part in own))
 
 

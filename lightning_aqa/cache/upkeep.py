@@ -7,9 +7,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.progress import track
-
 from lightning_aqa.cache.entry import PART, SUFFIX, DamagedError, read_entry
 
 HOUR, DAY = 3600.0, 86400.0
@@ -42,8 +39,7 @@ def files_of(folder: Path, suffix: str = SUFFIX) -> Iterator[Found]:
 def damaged(folder: Path) -> list[Found]:
     """Read all entries of a folder and return those that are not whole."""
     bad = []
-    found = list(files_of(folder))
-    for file in track(found, "checking entries", console=Console(stderr=True), transient=True):
+    for file in files_of(folder):
         try:
             read_entry(file.path)
         except DamagedError:

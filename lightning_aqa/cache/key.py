@@ -25,6 +25,9 @@ SETTLED_NS = 2 * 10**9
 
 BLOCK_BYTES = 2**22
 
+UNHEARD = {"training", "name_or_path", "_name_or_path", "transformers_version", "requires_grad"}
+"""Attributes that do not change what an encoder gives, such as the folder that weights were read from."""
+
 
 class ContentIndex:
     """Hash audio files by their content, and remember the hash by size and times of change, in nanoseconds.
@@ -121,9 +124,18 @@ def _package(part: type) -> str:
 
 def _settings(encoder: nn.Module) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for name, part in encoder.named_modules():
-        plain = {k: v for k, v in vars(part).items() if not k.startswith("_") and k != "training"}
+        plain = {k: _plain(v) for k, v in vars(part).items() if not k.startswith("_") and k not in UNHEARD}
         kept = {k: v for k, v in plain.items() if isinstance(v, int | float | str | tuple | list | dict | None)}
         yield name, f"{type(part).__module__}.{type(part).__qualname__}", kept
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without where it came from; configs and feature extractors of transformers as what they hold."""
+    if callable(describe := getattr(value, "to_dict", None)):
+        return _plain(describe())
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items() if k not in UNHEARD}
+    return value
 
 
 def _bytes(tensor: Tensor) -> Any:

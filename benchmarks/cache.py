@@ -150,7 +150,7 @@ def write_entries(module: AQAModule, data: AQADataModule) -> int:
 def run(contest: Contest, encoder: Hub, folder: Path, table: Table) -> None:
     """Add the rows of a head: its entries in memory, if all fit, and from files."""
     audio, cache = folder / "noise.wav", str(folder / contest.name)
-    build = partial(AQAModule, [tuple(axis) for axis in AXES], encoder, contest.head, freeze="all")
+    build = partial(AQAModule, AXES, encoder, contest.head, freeze="all")
     live = median(train(build(), Parts(audio, NUM_SAMPLED, batch_size=NUM_SAMPLED), 3).epochs[1:]) / NUM_SAMPLED
     size = write_entries(build(), Parts(audio, contest.num_clips, cache=cache))
     for place, memory in contest.memories.items():

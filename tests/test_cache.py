@@ -160,7 +160,7 @@ def test_a_write_that_breaks_off_leaves_no_entry(clip, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         store.write(clip, WHOLE, features)
     assert not store.path(clip, WHOLE).exists()
-    assert [path.suffix for path in (tmp_path / "cache").rglob("*.*")] == [".part"]
+    assert list((tmp_path / "cache").rglob("*.*")) == []
     monkeypatch.undo()
     store.write(clip, WHOLE, features)
     assert torch.equal(store.read(clip, WHOLE).layers, features.layers)

@@ -41,8 +41,11 @@ def write_entry(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, s
     text = _text(header)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{uuid.uuid4().hex}{PART}")
-    part.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, body]))
-    part.replace(path)
+    try:
+        part.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, body]))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return 8 + len(text) + len(body)
 
 

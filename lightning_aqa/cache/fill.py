@@ -102,8 +102,9 @@ def fill(
                 with torch.no_grad():
                     size = store.write(clip, window, encode(batch))
                 num_encoded += 1
-                if window is ordered[0]:
-                    _announce(store, size, ordered, num_ranks, console)
+                if num_encoded == 1:
+                    shares = [w.seconds / window.seconds if store.form.kind == "frames" else 1.0 for w in ordered]
+                    _announce(store, size * sum(shares) * num_ranks, len(ordered) * num_ranks, console)
             progress.advance(task)
     return num_encoded
 
@@ -115,12 +116,9 @@ def _in_order(windows: Sequence[Window]) -> list[Window]:
     return [longest, *by_length[place:], *by_length[:place]]
 
 
-def _announce(store: FeatureStore, size: int, windows: Sequence[Window], num_ranks: int, console: Console) -> None:
-    per_second = size / windows[0].seconds
-    total = size * len(windows) if store.form.kind != "frames" else per_second * sum(w.seconds for w in windows)
-    check_disk(store.folder, (total - size) * num_ranks, len(windows) * num_ranks)
-    number = f"{len(windows) * num_ranks} windows" if len(windows) * num_ranks > 1 else "1 window"
-    told = f"features of {number} will take about {human(total * num_ranks)} in {store.folder}"
+def _announce(store: FeatureStore, total: float, num_windows: int, console: Console) -> None:
+    check_disk(store.folder, total, num_windows)
+    told = f"features of {num_windows} windows will take about {human(total)} in {store.folder}"
     console.print(told, highlight=False, soft_wrap=True, markup=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Raises:
         ValueError: If the options do not go together, or something of the config is wrong.
     """
-    own, words = _parser().parse_known_args(list(args)[1:] if args is not None else None)
+    own, words = _parser().parse_known_args(list(args if args is not None else sys.argv[1:])[1:])
     is_upkeep = own.verify or own.prune
     if not is_upkeep and (own.folder or own.dry_run or own.older_than is not None or own.budget is not None):
         raise ValueError("--folder, --older_than, --budget and --dry_run go with --verify or --prune.")

@@ -23,6 +23,9 @@ from lightning_aqa.data.windows import MAX_PADDING, EvaluationBatches, TrainingB
 
 _log = logging.getLogger(__name__)
 
+CacheForm = Literal["auto", "pooled", "frames"]
+CachePrecision = Literal["keep", "float32", "float16"]
+
 
 class AQADataModule(L.LightningDataModule, ABC):
     """Serve the rated clips of one corpus as batches of windows.
@@ -42,6 +45,10 @@ class AQADataModule(L.LightningDataModule, ABC):
         check: Decode all audio before training (``full``), or read its headers alone (``header``).
         window_seconds: Longest piece of a clip to encode at once, in seconds; null takes the encoder's own.
         cache: Folder to keep a frozen encoder's features in, so that they are computed once; null computes them anew.
+        cache_form: What of them is kept: what the head reads (``auto``), no more than a head that pools reads
+            (``pooled``), or all ``frames``.
+        cache_precision: Dtype of kept features: the encoder's (``keep``), ``float32``, or ``float16``, in half the
+            space.
         resampler: What brings files to the encoder's rate: ``soxr``, or ``sinc`` as torchaudio has it, which Audiobox
             Aesthetics was published with.
         level: Divide each window by its root mean square (``rms``), or leave its level as it is (``keep``).
@@ -66,6 +73,8 @@ class AQADataModule(L.LightningDataModule, ABC):
         resampler: Resampler = "soxr",
         level: Level = "keep",
         augment: list[Augmentation] | None = None,
+        cache_form: CacheForm = "auto",
+        cache_precision: CachePrecision = "keep",
     ) -> None:
         super().__init__()
         check_batch_settings(batch_size, batch_seconds, eval_batch_size, max_padding)
@@ -87,7 +96,10 @@ class AQADataModule(L.LightningDataModule, ABC):
         self.window_seconds = window_seconds
         self.resampler: Resampler = resampler
         self.level: Level = level
+        self.cache_form: CacheForm = cache_form
+        self.cache_precision: CachePrecision = cache_precision
         self.features: FeatureReader | None = None
+        self.features_are_in_memory = False
         self.skipped: list[Problem] = []
         self._manifest: Manifest | None = None
         self._sample_rate = 0
@@ -200,8 +212,7 @@ class AQADataModule(L.LightningDataModule, ABC):
             self.max_padding,
             augmented=bool(self.augment),
         )
-        options = loader_options(self.num_workers, self.trainer, stays=True)
-        return DataLoader(self._windows_of(clips), batch_sampler=batches, **options)
+        return DataLoader(self._windows_of(clips), batch_sampler=batches, **self._options(stays=True))
 
     def val_dataloader(self) -> list[DataLoader[Row]]:
         """Serve the split ``dev``, where the corpus has one."""
@@ -237,14 +248,17 @@ class AQADataModule(L.LightningDataModule, ABC):
         ranks = self._ranks() if sharded else (0, 1)
         seconds = self.batch_seconds if self.eval_batch_size is None else None
         batches = EvaluationBatches(self.windows(clips), self.eval_batch_size, *ranks, seconds)
-        options = loader_options(self.num_workers, self.trainer, stays=stays)
-        return DataLoader(self._windows_of(clips), batch_sampler=batches, **options)
+        return DataLoader(self._windows_of(clips), batch_sampler=batches, **self._options(stays=stays))
 
     def _windows_of(self, clips: Manifest) -> ClipWindows:
         names = [axis.name for axis in clips.axes]
         shortest = math.ceil(self._min_seconds * self._sample_rate)
         augmenter = Augmenter(self.augment, names, self._sample_rate, shortest, self.seed) if self.augment else None
         return ClipWindows(clips, self._sample_rate, self.features, self.resampler, self.level, augmenter)
+
+    def _options(self, *, stays: bool) -> dict[str, Any]:
+        num_workers = 0 if self.features_are_in_memory else self.num_workers
+        return loader_options(num_workers, self.trainer, stays=stays)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

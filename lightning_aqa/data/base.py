@@ -15,6 +15,7 @@ from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.check import CorpusError, check_audio, report, without
 from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Level, Row, collate
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
+from lightning_aqa.data.resumable import ResumableLoader
 from lightning_aqa.data.windows import EvaluationBatches, TrainingBatches, Window, cover
 
 _log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         covers = [self._cover(i, clip) for i, clip in enumerate(clips)] if self.features else None
         rank, num_ranks = self._ranks()
         batches = TrainingBatches(lengths, self.batch_size, self._window_seconds, self.seed, rank, num_ranks, covers)
-        return self._loader(clips, batches)
+        return ResumableLoader(self._windows_of(clips), batches, **self._loading())
 
     def val_dataloader(self) -> list[DataLoader[Row]]:
         """Serve the split ``dev``, where the corpus has one."""
@@ -200,15 +201,14 @@ class AQADataModule(L.LightningDataModule, ABC):
         ranks = self._ranks() if sharded else (0, 1)
         return self._loader(clips, EvaluationBatches(self.windows(clips), self.eval_batch_size, *ranks))
 
-    def _loader(self, clips: Manifest, batches: TrainingBatches | EvaluationBatches) -> DataLoader[Row]:
-        return DataLoader(
-            ClipWindows(clips, self._sample_rate, self.features, self.resampler, self.level),
-            batch_sampler=batches,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            pin_memory=False,
-            persistent_workers=False,
-        )
+    def _loader(self, clips: Manifest, batches: EvaluationBatches) -> DataLoader[Row]:
+        return DataLoader(self._windows_of(clips), batch_sampler=batches, **self._loading())
+
+    def _windows_of(self, clips: Manifest) -> ClipWindows:
+        return ClipWindows(clips, self._sample_rate, self.features, self.resampler, self.level)
+
+    def _loading(self) -> dict[str, Any]:
+        return {"num_workers": self.num_workers, "collate_fn": collate}
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
+from lightning_aqa.data.check import CorpusError
+
 # A tail below this length, in seconds, comes from the rounding of a division; it may hold no sample at all.
 SHORTEST_TAIL = 1e-3
 
@@ -77,7 +79,9 @@ class TrainingBatches(Sampler[list[Window]]):
         covers: Sequence[Sequence[Window]] | None = None,
     ) -> None:
         if len(seconds) < num_ranks:
-            raise ValueError(f"{len(seconds)} training clips are too few for {num_ranks} processes: use fewer devices.")
+            raise CorpusError(
+                f"{len(seconds)} training clips are too few for {num_ranks} processes: use fewer devices."
+            )
         self.seconds, self.batch_size, self.window_seconds, self.seed = seconds, batch_size, window_seconds, seed
         self.rank, self.num_ranks, self.covers = rank, num_ranks, covers
         self.epoch = 0

@@ -28,7 +28,9 @@ from lightning_aqa.callbacks.run_folder import RunFolder, wandb_loggers
 from lightning_aqa.checkpoints import load_module, load_weights, read_checkpoint, warn_of_differences
 from lightning_aqa.crossvalidation import crossvalidate, is_unfinished_crossvalidation, wants_folds
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.distributed import shut_down
+from lightning_aqa.data.check import CorpusError
+from lightning_aqa.distributed import leave, let_speak, num_processes, process_number, shut_down, speaks_here
+from lightning_aqa.finite import NonFiniteError
 from lightning_aqa.module import AQAModule
 from lightning_aqa.monitor import direction_of
 from lightning_aqa.objectives.base import Objective
@@ -38,6 +40,7 @@ from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync
 from lightning_aqa.swap import with_own_defaults
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
+FOUND_BY_ALL = (CorpusError, NonFiniteError, MisconfigurationException)
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
 
 
@@ -222,6 +225,18 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+def _fail(error: Exception) -> int:
+    """Tell an error in one line; of what all processes of a machine find, the first one tells it."""
+    if speaks_here():
+        sys.stderr.write(f"error: {raised(error)}\n")
+    elif num_processes() == 1 or isinstance(error, FOUND_BY_ALL):
+        let_speak()
+    else:
+        sys.stderr.write(f"error on process {process_number()}: {raised(error)}\n")
+    leave()
+    return 2
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -242,8 +257,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if os.environ.get(DEBUG):
             raise
-        sys.stderr.write(f"error: {raised(error)}\n")
-        return 2
+        return _fail(error)
     for logger in wandb_loggers(cli.trainer.loggers):
         logger.experiment.finish()
     if cli.is_offline and cli.trainer.is_global_zero:

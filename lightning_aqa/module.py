@@ -170,7 +170,16 @@ class AQAModule(EvaluatedModule):
         losses = named_losses("train", terms, total)
         self._sums.add(losses, len(everything.ids))
         self.log_epoch(losses, len(everything.ids))
-        return total
+        return total * self._share_of_step(batch_idx)
+
+    def _share_of_step(self, batch_idx: int) -> float:
+        """Return what makes the last step of an epoch a mean too, where it accumulates fewer batches than the others.
+
+        Lightning divides the loss of every batch by the number of batches of a full step.
+        """
+        wanted, num_batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
+        rest = num_batches % wanted
+        return wanted / rest if batch_idx >= num_batches - rest else 1.0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Refuse a gradient that is not finite."""

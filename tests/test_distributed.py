@@ -132,7 +132,7 @@ def test_validation_with_fewer_clips_than_processes_is_that_of_one(runs, corpora
     words += [f"--ckpt_path={runs / 'one' / 'checkpoints' / 'last.ckpt'}", f"--trainer.default_root_dir={tmp_path}"]
     words += ["--trainer.precision=64-true", "--trainer.accelerator=cpu", "--data.batch_size=2"]
     assert main([*words, "--name=one"]) == 0
-    done = _start([*TORCHRUN, "-m", "lightning_aqa", *words, "--name=two", "--trainer.devices=2"])
+    done = _start([*TORCHRUN, "-m", "--", "lightning_aqa", *words, "--name=two", "--trainer.devices=2"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert _table(tmp_path / "one") == _table(tmp_path / "two")
     assert (tmp_path / "one" / "results.json").read_text() == (tmp_path / "two" / "results.json").read_text()
@@ -148,7 +148,7 @@ def test_training_with_fewer_clips_than_processes_ends_in_one_line(corpora, tmp_
     (tmp_path / "list.csv").write_text("\n".join(lines))
     words = ["fit", "--data=Table", f"--data.path={tmp_path / 'list.csv'}", "--data.axes={MI: [1, 5]}"]
     words += ["--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.default_root_dir={tmp_path}"]
-    done = _start([*TORCHRUN, "-m", "lightning_aqa", *words, "--monitor=null"])
+    done = _start([*TORCHRUN, "-m", "--", "lightning_aqa", *words, "--monitor=null"])
     assert done.returncode != 0
     assert _errors(done) == ["error: 1 training clips are too few for 2 processes: use fewer devices."], done.stderr
 

@@ -111,27 +111,21 @@ def test_weights_in_half_precision_are_refused_in_one_line(corpora, tmp_path, fa
 @pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler")
 def test_a_step_that_overflows_under_scaling_is_skipped_and_the_scale_lowered(corpora, tmp_path):
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=1000)
-    before = _weights(AQAModule(AXES, Wave(), Careless))
-    module, _ = _fit(corpora, tmp_path, plugins=MixedPrecision("16-mixed", "cpu", scaler))
+    module, trainer = _fit(corpora, tmp_path, plugins=MixedPrecision("16-mixed", "cpu", scaler))
     assert scaler.get_scale() < 2.0**40
-    assert all(weights.isfinite().all() for weights in _weights(module).values())
-    assert before.keys() == _weights(module).keys()
+    assert trainer.global_step > 4  # no step was refused for its gradient
+    assert all(weights.isfinite().all() for weights in module.state_dict().values())
 
 
 def test_scaling_trains_as_float32_does(corpora, tmp_path):
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
     scaled, _ = _fit(corpora, tmp_path, plugins=MixedPrecision("16-mixed", "cpu", scaler))
     plain, trainer = _fit(corpora, tmp_path)
-    start = AQAModule(AXES, Wave(), Careless)
     torch.manual_seed(0)
-    moved = (plain.head.last.weight - scaled.head.last.weight).abs().max()
+    start = AQAModule(AXES, Wave(), Careless)
+    apart = (plain.head.last.weight - scaled.head.last.weight).abs().max()
     assert trainer.global_step > 4
-    assert moved < 2e-3
-    assert not torch.equal(start.head.last.weight, scaled.head.last.weight)
-
-
-def _weights(module):
-    return {name: weights.detach().clone() for name, weights in module.state_dict().items()}
+    assert apart < 0.1 * (plain.head.last.weight - start.head.last.weight).abs().max()
 
 
 @pytest.mark.gpu

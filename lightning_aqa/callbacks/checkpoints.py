@@ -75,7 +75,6 @@ class LastCheckpoint(BestCheckpoint):
             raise ValueError(f"--checkpoint_every_n_steps must be at least 1, or null, got {every_n_steps}.")
         super().__init__(folder, "last", None)
         self.every_n_steps = every_n_steps
-        self.step_saved = 0
 
     @property
     def state_key(self) -> str:
@@ -91,7 +90,7 @@ class LastCheckpoint(BestCheckpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count from where the run starts or goes on."""
         super().on_train_start(trainer, pl_module)
-        self.step_saved = trainer.global_step
+        self._last_global_step_saved = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -99,9 +98,8 @@ class LastCheckpoint(BestCheckpoint):
         """Save after an optimiser step, if it is time."""
         if self.every_n_steps is None or self._should_skip_saving_checkpoint(trainer):
             return
-        if trainer.global_step - self.step_saved >= self.every_n_steps and _is_between_steps(trainer):
+        if trainer.global_step - self._last_global_step_saved >= self.every_n_steps and _is_between_steps(trainer):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
-            self.step_saved = trainer.global_step
 
 
 def _is_between_steps(trainer: L.Trainer) -> bool:

@@ -20,15 +20,23 @@ from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.heads.base import Head
 from lightning_aqa.module import AQAModule
 from lightning_aqa.objectives.base import Objective
+from lightning_aqa.objectives.gaussian_nll import GaussianNLL
+from lightning_aqa.objectives.listwise import ListMLE
 from lightning_aqa.objectives.qamro import QAMRO
+from lightning_aqa.objectives.regression import Regression
 
 AXES = [Axis("MI", "Musical impression", 1, 5), Axis("TA", "Textual alignment", 1, 5)]
 SIZES = [(6, 6), (7, 3), (1, 4)]
 
 
 def every_objective():
-    """One of each objective of the package, and QAMRO with a memory."""
-    made = {"remembering": QAMRO(memory=9)}
+    """One of each objective of the package, and some with other settings."""
+    made = {
+        "remembering": QAMRO(memory=9),
+        "both errors": Regression(kind="mse+mae"),
+        "by position": ListMLE(position_weights=True),
+        "by deviation": GaussianNLL(beta=0.5),
+    }
     for module in pkgutil.iter_modules(objectives.__path__, f"{objectives.__name__}."):
         for name, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if found.__module__ == module.name and issubclass(found, Objective) and not inspect.isabstract(found):

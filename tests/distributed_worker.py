@@ -1,5 +1,6 @@
 """One of two processes, or the only one: losses and gradients of a split batch, and a training by every objective."""
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
@@ -14,6 +15,7 @@ from torch import nn
 
 from lightning_aqa import objectives
 from lightning_aqa.batch import Axis, Batch, Features, Output
+from lightning_aqa.callbacks.checkpoints import LastCheckpoint
 from lightning_aqa.data.musiceval import MusicEval
 from lightning_aqa.distributed import gather_training, num_processes, process_number, shut_down
 from lightning_aqa.encoders.base import Encoder
@@ -102,21 +104,37 @@ def split_loss(objective, sizes):
     return loss.detach(), gradient / num_processes()
 
 
-def train(root, num_processes):
+class Stop(L.Callback):
+    """Break off in the middle of the second epoch."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (1, 2):
+            raise InterruptedError
+
+
+def train(root, num_processes, *more, checkpoint=None):
     """Train on global batches of 6 clips at most, with all objectives at once."""
     terms = every_objective()
     trainer = L.Trainer(
         accelerator="cpu", devices=num_processes, strategy="ddp" if num_processes > 1 else "auto", logger=False,
-        precision="64-true", callbacks=terms, max_epochs=3, enable_checkpointing=False, enable_progress_bar=False,
-        use_distributed_sampler=False, enable_model_summary=False, num_sanity_val_steps=0,
+        precision="64-true", callbacks=[*terms, *more], max_epochs=3, enable_progress_bar=False,
+        enable_checkpointing=bool(more), use_distributed_sampler=False, enable_model_summary=False,
+        num_sanity_val_steps=0,
     )  # fmt: skip
-    module = make_module()
-    trainer.fit(module, datamodule=MusicEval(root=root, batch_size=6 // num_processes))
+    module, data = make_module(), MusicEval(root=root, batch_size=6 // num_processes)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return {
         "weights": module.state_dict(),
         "logged": {name: float(value) for name, value in trainer.callback_metrics.items()},
         "memories": {term.name: term.state_dict() for term in terms},
     }
+
+
+def train_and_resume(root, num_processes, folder):
+    """Break a training off within an epoch, and go on with it from its checkpoint."""
+    with contextlib.suppress(InterruptedError):
+        train(root, num_processes, LastCheckpoint(folder, 1), Stop())
+    return train(root, num_processes, LastCheckpoint(folder, 1), checkpoint=folder / "last.ckpt")
 
 
 def losses_of(objective, sizes):
@@ -133,10 +151,13 @@ def losses():
 def main(root, folder):
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    trained = train(root, 2)
-    split = losses()
+    found = {
+        "trained": train(root, 2),
+        "resumed": train_and_resume(root, 2, Path(folder) / "checkpoints"),
+        "losses": losses(),
+    }
     if process_number() == 0:
-        torch.save({"trained": trained, "losses": split}, Path(folder) / "two.pt")
+        torch.save(found, Path(folder) / "two.pt")
     shut_down()
 
 

@@ -86,6 +86,15 @@ def test_two_processes_fill_the_memories_of_one(one, two):
             assert (value.double() - other.double()).abs().max() < 1e-9, (name, field)
 
 
+def test_two_processes_broken_off_within_an_epoch_go_on_to_the_same_bits(two):
+    one, other = two["trained"], two["resumed"]
+    assert other["logged"] == pytest.approx(one["logged"], abs=0, rel=0, nan_ok=True)
+    for part in ("weights", *(("memories", name) for name in one["memories"])):
+        whole, resumed = (found[part] if part == "weights" else found["memories"][part[1]] for found in (one, other))
+        assert whole.keys() == resumed.keys()
+        assert [name for name, value in whole.items() if not torch.equal(value, resumed[name])] == []
+
+
 # Through the command line
 
 

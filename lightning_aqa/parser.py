@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_aqa.data.augment import Augmentation
 from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.distributed import let_speak, speaks_here
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.heads.base import Head
 from lightning_aqa.objectives.base import Objective
@@ -43,7 +44,10 @@ class Parser(LightningArgumentParser):
         if os.environ.get(DEBUG) or not self.exit_on_error:
             super().error(message, ex)
         options = [option.lstrip("-") for option in self._option_string_actions]
-        sys.stderr.write(f"error: {readable(message, options)}\n")
+        if speaks_here():
+            sys.stderr.write(f"error: {readable(message, options)}\n")
+        else:
+            let_speak()
         self.exit(2)
 
 

@@ -97,7 +97,7 @@ def test_each_corpus_trains_with_qamro_and_with_aesa_net(corpora, fit, layout, e
     assert all(entry["MSE"] >= 0 for entry in results["test"]["utterance"].values())
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
 @pytest.mark.parametrize("head", ["MLP", "AESANet"])
 def test_each_precision_trains(corpora, fit, precision, head):
     encoder = ["--model.encoder=MelSpectrogram", "--model.encoder.width=8", "--model.encoder.depth=1"]

@@ -19,6 +19,7 @@ from lightning_aqa.data.check import CorpusError, check_audio, report, without
 from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Level, Row
 from lightning_aqa.data.loader import BATCH_SIZE, check_batch_settings, loader_options, workers_for_gpus
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
+from lightning_aqa.data.resumable import ResumableLoader
 from lightning_aqa.data.windows import MAX_PADDING, EvaluationBatches, TrainingBatches, Window, cover
 
 _log = logging.getLogger(__name__)
@@ -212,7 +213,7 @@ class AQADataModule(L.LightningDataModule, ABC):
             self.max_padding,
             augmented=bool(self.augment),
         )
-        return DataLoader(self._windows_of(clips), batch_sampler=batches, **self._options(stays=True))
+        return ResumableLoader(self._windows_of(clips), batches, **self._options(stays=True))
 
     def val_dataloader(self) -> list[DataLoader[Row]]:
         """Serve the split ``dev``, where the corpus has one."""

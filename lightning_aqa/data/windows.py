@@ -19,6 +19,7 @@ from lightning_aqa.data.buckets import (
     sizes_by_clips,
     sizes_by_seconds,
 )
+from lightning_aqa.data.check import CorpusError
 
 # A tail below this length, in seconds, comes from the rounding of a division; it may hold no sample at all.
 SHORTEST_TAIL = 1e-3
@@ -105,14 +106,16 @@ class TrainingBatches(Sampler[list[Window]]):
     ) -> None:
         assert (batch_size is None) != (batch_seconds is None)
         if len(seconds) < num_ranks:
-            raise ValueError(f"{len(seconds)} training clips are too few for {num_ranks} processes: use fewer devices.")
+            raise CorpusError(
+                f"{len(seconds)} training clips are too few for {num_ranks} processes: use fewer devices."
+            )
         self.seconds, self.window_seconds, self.seed = seconds, window_seconds, seed
         self.rank, self.num_ranks, self.covers, self.augmented = rank, num_ranks, covers, augmented
         self.batch_size, self.batch_seconds = batch_size, batch_seconds
         self.epoch = 0
         self._lengths = np.minimum(np.asarray(seconds, dtype=np.float64), window_seconds or math.inf)
         if batch_seconds is not None and self._lengths.max() > batch_seconds:
-            raise ValueError(
+            raise CorpusError(
                 f"batch_seconds is {batch_seconds:g}, and the longest training window lasts {self._lengths.max():g} s; "
                 "allow at least that much."
             )

@@ -148,9 +148,11 @@ def _convert(path: str, copy: Path) -> bool:
     """Decode by ffmpeg as ``read_audio`` does, to mono at 48 kHz, block by block; False where it cannot."""
     import soundfile
 
-    words = ["ffmpeg", "-v", "error", "-i", path, "-f", "f32le", "-ac", "1", "-ar", "48000", "-"]
+    mono = ["-rematrix_maxval", "1.0", "-ac", "1"]  # the mean of the channels, as read_audio has it
+    words = ["ffmpeg", "-v", "error", "-i", path, "-f", "f32le", *mono, "-ar", "48000", "-"]
     try:
-        program = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL  # it would read the paths that come on our standard input
+        program = subprocess.Popen(words, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet)
     except FileNotFoundError:
         return False  # the reader says what to install
     with program, soundfile.SoundFile(str(copy), "w", 48000, 1, format="W64", subtype="FLOAT") as target:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
+
+from lightning_aqa.sweep.process import end_with_parent
 
 
 def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
@@ -56,7 +60,14 @@ def engine(words: list[str], folder: str, log: str, cores: int) -> int:
     command = [sys.executable, "-m", "lightning_aqa", "sweep", "--engine=local", "--workers=1", "--part", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": str(cores)}
     with open(log, "a", encoding="utf-8") as file:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            preexec_fn=partial(end_with_parent, signal.SIGTERM),  # Ray kills a task's process; its engine ends cleanly
+        )
         try:
             return process.wait()
         finally:

@@ -62,6 +62,7 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
             start_new_session=True,
+            preexec_fn=end_with_parent,
         )
     return Child(popen.pid, popen.poll)
 
@@ -86,7 +87,7 @@ def _fork(words: list[str], log: Path, environment: Mapping[str, str]) -> Child:
 def _run(words: list[str], log: Path, environment: Mapping[str, str]) -> None:
     """Run the command line in a fork as a shell would: its own output, variables, threads and arguments."""
     os.setsid()
-    _end_with_parent()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _print_to(log)
@@ -121,7 +122,7 @@ def _end_wandb(code: int) -> None:
         wandb.finish(exit_code=code)
 
 
-def _end_with_parent() -> None:
-    """Let the system end this process if its parent is killed, where it can (Linux)."""
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """Let the system send this process a signal if its parent is killed, where it can (Linux)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG

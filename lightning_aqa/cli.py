@@ -216,7 +216,7 @@ def _as_list(configured: Any) -> list[Any]:
     return list(configured) if isinstance(configured, Sequence) and not isinstance(configured, str) else [configured]
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep what Lightning tells about itself off the screen; what it warns of stays, but for what is meant here."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -246,7 +246,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 2 for a mistake in the command, the config or the data; the other verbs have their own.
     """
-    _quiet()
+    quiet()
     words = list(args) if args is not None else sys.argv[1:]
     if verbs.VERBS.keys() & set(words[:1]):
         return verbs.main(words)

@@ -49,6 +49,11 @@ class AQAModule(EvaluatedModule):
         freeze: What of the encoder is not trained: none, all, the first n layers and what comes before them, or lora:
             all but low-rank adapters. What is frozen stays in eval mode.
         lora: The adapters, for ``freeze: lora``.
+        layers: Layers of the encoder that the head is given, from 0 for the lowest, or from -1 for the highest; null
+            gives all.
+
+    Raises:
+        ValueError: If the encoder has no such layer.
     """
 
     def __init__(
@@ -60,12 +65,15 @@ class AQAModule(EvaluatedModule):
         scheduler: LRSchedulerCallable | None = None,
         freeze: Policy = "none",
         lora: LoRA | None = None,
+        layers: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self._save_plain_hyperparameters()
         self.encoder = encoder if encoder is not None else Descriptors()
         rated = [Axis(*axis) for axis in axes]
-        self.head = head(self.encoder.width, self.encoder.num_layers, rated, self.encoder.text_width)
+        self.layers = None if layers is None else self.encoder.numbers_of(layers)
+        num_layers = self.encoder.num_layers if self.layers is None else len(self.layers)
+        self.head = head(self.encoder.width, num_layers, rated, self.encoder.text_width)
         self.axes = list(self.head.axes)
         self.optimizer, self.scheduler = optimizer, scheduler
         self._trained_parts = freeze_parts(self.encoder, freeze, lora)
@@ -110,11 +118,14 @@ class AQAModule(EvaluatedModule):
 
     def encode(self, batch: Batch) -> Features:
         """Return the features of a batch, cached or computed, in the dtype of the head."""
-        features = batch.features
-        if features is None:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
-                features = self.encoder(batch.waveform, batch.num_samples, batch.prompts)
+        features = self.encode_live(batch) if batch.features is None else batch.features
         return features.astype(self.head.location_A.dtype)
+
+    def encode_live(self, batch: Batch) -> Features:
+        """Run the encoder on the audio of a batch, and return the layers that the head is given."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
+            features: Features = self.encoder(batch.waveform, batch.num_samples, batch.prompts)
+        return features if self.layers is None else features._replace(layers=features.layers[:, list(self.layers)])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the sums of the losses of this epoch, and what was logged last."""

@@ -32,6 +32,7 @@ def test_fit_leaves_a_run_folder_with_all_its_files(corpora, fit, capsys):
     assert "MLP" in screen
     assert "utterance" in screen
     expected = {"config.yaml", "checkpoints", "predictions.csv", "results.json", "skipped.csv", "history.csv"}
+    expected |= {"ratings.csv"}
     pictures = {
         "scatter_train.png",
         "scatter_dev.png",
@@ -48,7 +49,7 @@ def test_fit_leaves_a_run_folder_with_all_its_files(corpora, fit, capsys):
 
 def test_predictions_are_tidy_and_hold_every_clip_once(corpora, fit):
     rows = _rows(fit(*_words(corpora)))
-    assert list(rows[0]) == ["split", "id", "system", "domain", "axis", "target", "score"]
+    assert list(rows[0]) == ["split", "id", "system", "domain", "prompt", "axis", "target", "score", "deviation"]
     assert len(rows) == 30 * 2
     assert len({(row["id"], row["axis"]) for row in rows}) == 30 * 2
     with open(corpora["musiceval"] / "MusicEval-full" / "sets" / "test_mos_list.txt") as file:
@@ -138,12 +139,25 @@ def test_text_attends_to_audio(corpora, fit, text_folder, audio, precision):
 def test_cached_features_train_the_same_head_as_live_ones(corpora, fit, tmp_path):
     live = fit(*_words(corpora), epochs=2, name="live")
     words = [*_words(corpora), f"--data.cache={tmp_path / 'cache'}"]
-    filled = fit(*words, epochs=2, name="filled")
+    frames = fit(*words, "--data.cache_form=frames", epochs=2, name="frames")
+    assert _rows(live) == _rows(frames)
+    pooled = fit(*words, epochs=2, name="pooled")
     entries = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
-    assert len(entries) == 30
+    assert len(entries) == 60
     read = fit(*words, epochs=2, name="read")
     assert entries == {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
-    assert _rows(live) == _rows(filled) == _rows(read)
+    assert _rows(pooled) == _rows(read)
+    losses, scores = ([_numbers(folder, *of) for folder in (live, pooled)] for of in (LOSSES, SCORES))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+LOSSES, SCORES = ("history.csv", "train/loss"), ("predictions.csv", "score")
+
+
+def _numbers(folder, name, column):
+    with open(folder / name, newline="") as file:
+        return [float(row[column]) for row in csv.DictReader(file) if row[column]]
 
 
 def test_a_trained_encoder_refuses_a_cache(corpora, fails, tmp_path):

@@ -215,3 +215,14 @@ def test_a_process_without_stderr_reads_mp3(tagged):
     command = f'{sys.executable} -c "{code}" 2>&-'
     done = subprocess.run(command, shell=True, capture_output=True, text=True, env=os.environ, check=True)
     assert done.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("num_channels", [1, 2, 3])
+def test_samples_of_16_bits_are_mixed_to_the_bits_of_floats(tmp_path, num_channels):
+    steps_TC = np.random.default_rng(2).integers(-(2**15), 2**15, (800, num_channels), dtype=np.int16)
+    soundfile.write(tmp_path / "a.wav", steps_TC, 8000, subtype="PCM_16")
+    floats_TC = soundfile.read(tmp_path / "a.wav", dtype="float32", always_2d=True)[0]
+    total_T = floats_TC[:, 0].copy()
+    for channel in range(1, num_channels):
+        total_T += floats_TC[:, channel]
+    assert np.array_equal(read_audio(tmp_path / "a.wav", 8000), total_T * np.float32(1 / num_channels))

@@ -24,6 +24,7 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "cache": Verb("lightning_aqa.cache_command", "Compute a frozen encoder's features, check them, or clear them up."),
     "doctor": Verb("lightning_aqa.doctor", "Show which packages, devices, audio formats, weights and data are here."),
+    "score": Verb("lightning_aqa.score", "Score any amount of audio by a trained model, into one table."),
 }
 
 

@@ -234,7 +234,7 @@ def test_training_draws_from_the_windows_that_are_there(corpora, tmp_path):
     data = _set_up(corpora, tmp_path, Frames(), window_seconds=0.2)
     loader = data.train_dataloader()
     for epoch in range(3):
-        loader.batch_sampler.set_epoch(epoch)
+        loader.batch_sampler.sampler.set_epoch(epoch)
         assert sum(len(batch.ids) for batch in loader) == len(data.rated("train"))
 
 

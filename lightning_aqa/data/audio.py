@@ -216,8 +216,9 @@ def _decode_by_ffmpeg(path: str | Path) -> tuple[Waveform, int]:
             "(`apt-get install ffmpeg` or `conda install ffmpeg`), or convert the file to wav or flac."
         )
     rate = 48_000
-    command = [program, "-v", "error", "-i", str(path), "-f", "f32le", "-ac", "1", "-ar", str(rate), "-"]
-    done = subprocess.run(command, capture_output=True, check=False)
+    mono = ["-rematrix_maxval", "1.0", "-ac", "1"]  # the mean of the channels; otherwise floats may add up beyond it
+    command = [program, "-v", "error", "-i", str(path), "-f", "f32le", *mono, "-ar", str(rate), "-"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         raise AudioError(f"{path}: ffmpeg cannot read it: {done.stderr.decode(errors='replace').strip()[-200:]}")
     return np.frombuffer(done.stdout, dtype=np.float32).reshape(-1, 1), rate

@@ -136,6 +136,8 @@ class AQAModule(EvaluatedModule):
         """Keep the constants of scores and features that come with the weights."""
         self.is_fresh = False
         self._resumed = checkpoint.get("aqa", {})
+        if self._trainer is not None and str(self._trainer.precision) == "64-true":
+            self.double()  # Lightning loads before it converts, and would round the weights to float32
 
     def on_train_start(self) -> None:
         """Go on where the checkpoint stood: with its sums, and with metrics that are not computed every epoch."""

@@ -230,9 +230,9 @@ def test_early_stopping_stops_and_knows_the_direction(corpora, fit):
         folder = fit(*words, f"--monitor={monitor}", epochs=9, name=monitor.replace("/", "-"))
         saved = _checkpoint(folder, "last")
         assert saved["epoch"] < 8
-        stopping = next(state for key, state in saved["callbacks"].items() if key.startswith("EarlyStopping"))
+        stopping = next(state for key, state in saved["callbacks"].items() if key.startswith("Patience"))
         assert stopping["wait_count"] == 2
-        assert f"'mode': '{mode}'" in next(key for key in saved["callbacks"] if key.startswith("EarlyStopping"))
+        assert f"'mode': '{mode}'" in next(key for key in saved["callbacks"] if key.startswith("Patience"))
 
 
 WRONG = {

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_aqa import verbs
 from lightning_aqa.cache import FeatureCache
 from lightning_aqa.callbacks.history import History
+from lightning_aqa.callbacks.observations import Observations
 from lightning_aqa.callbacks.run_folder import RunFolder, wandb_loggers
 from lightning_aqa.checkpoints import load_module, load_weights, read_checkpoint, warn_of_differences
 from lightning_aqa.crossvalidation import crossvalidate, is_unfinished_crossvalidation, wants_folds
@@ -138,7 +139,7 @@ class AQACLI(LightningCLI):
         """Give the trainer the objectives and what every run has: history, run folder, checkpoints."""
         configured = self._get(self.config_init, "trainer")["callbacks"] or []
         callbacks = list(configured) if isinstance(configured, Sequence) else [configured]
-        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text)]
+        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text), Observations(self.folder)]
         objectives = self._objectives()
         if self.subcommand == "fit":
             callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]

@@ -23,6 +23,9 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "doctor": Verb("lightning_aqa.doctor", "Show which packages, devices, audio formats, weights and data are here."),
+    "report": Verb(
+        "lightning_aqa.report_command", "Write a page and tables of runs or of a sweep: what is sure, what is wrong."
+    ),
 }
 
 

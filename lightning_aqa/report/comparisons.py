@@ -1,0 +1,206 @@
+"""Pictures of many variants: effects with intervals, heat maps over two settings, learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_aqa.report.plots import colour
+from lightning_aqa.report.svg import NUM_SHADES, Panel, Span, number, shade, span
+
+Array = NDArray[np.float64]
+MAX_COLOURED = 8
+
+
+class Effect(NamedTuple):
+    """By how much a variant differs from the baseline.
+
+    Args:
+        name: The variant.
+        value: Difference of the metric; NaN where undefined.
+        low: Lower end of its interval.
+        high: Upper end.
+        is_sure: Whether it differs after the correction for many comparisons.
+        note: What shows on hover.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    is_sure: bool
+    note: str
+
+
+def draw_effects(effects: Sequence[Effect], unit: str, label: str) -> str:
+    """Plot each effect with its interval, zero in the middle of the page; a full dot differs after correction."""
+    ends = [end for effect in effects for end in (effect.value, effect.low, effect.high)]
+    count = len(effects)
+    longest = max((len(effect.name) for effect in effects), default=0)
+    left = min(14 + 6.2 * min(longest, 24), 165)
+    rows = Span(-0.6, count - 0.4)
+    panel = Panel(span([*ends, 0.0], 0.08), rows, width=360, height=52 + 22 * count, margins=(8, 12, 40, left))
+    panel.x_axis(unit)
+    panel.line((0, 0), rows, "zero")
+    for i, effect in enumerate(effects):
+        y = count - 1 - i
+        panel.side_text(y, effect.name, limit=24)
+        panel.across(effect.low, effect.high, y, "c0")
+        if np.isfinite(effect.value):
+            panel.mark(effect.value, y, "c0", effect.note, radius=4, shape="dot" if effect.is_sure else "ring")
+    return panel.svg(label)
+
+
+class Grid(NamedTuple):
+    """A metric over two settings.
+
+    Args:
+        rows: Values of the one setting, top to bottom.
+        columns: Values of the other, left to right.
+        row_name: What the one is.
+        column_name: What the other is.
+        values: Shape ``(rows, columns)``; NaN where no variant has both.
+    """
+
+    rows: list[str]
+    columns: list[str]
+    row_name: str
+    column_name: str
+    values: Array
+
+
+def find_grids(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) -> list[Grid]:
+    """Return the grids that variants fill: pairs of settings that vary together, every other setting being equal.
+
+    Where other settings vary too, the value of a cell is the mean over them.
+
+    Args:
+        settings: The settings of each variant that vary over the sweep, without seeds.
+        values: The metric of each variant.
+    """
+    names = list(dict.fromkeys(name for setting in settings for name in setting))
+    varying = [name for name in names if len({str(setting.get(name)) for setting in settings}) > 1]
+    grids = []
+    for i, row_name in enumerate(varying):
+        for column_name in varying[i + 1 :]:
+            grid = _grid(settings, values, row_name, column_name)
+            filled = np.isfinite(grid.values).mean()
+            if min(grid.values.shape) > 1 and filled > 0.6 and grid.values.size >= 4:
+                grids.append(grid)
+    return grids
+
+
+def _grid(settings: Sequence[Mapping[str, Any]], values: Sequence[float], row_name: str, column_name: str) -> Grid:
+    rows, columns = (_levels(setting.get(name) for setting in settings) for name in (row_name, column_name))
+    cells: dict[tuple[str, str], list[float]] = {}
+    for setting, value in zip(settings, values, strict=True):
+        cells.setdefault((str(setting.get(row_name)), str(setting.get(column_name))), []).append(value)
+    table = [[float(np.mean(cells[r, c])) if (r, c) in cells else np.nan for c in columns] for r in rows]
+    return Grid(rows, columns, row_name, column_name, np.array(table))
+
+
+def _levels(values: Iterable[Any]) -> list[str]:
+    """List different values: numbers by size, before words by name."""
+    different = set(map(str, values))
+
+    def key(value: str) -> tuple[bool, float, str]:
+        try:
+            return (False, float(value), value)
+        except ValueError:
+            return (True, 0.0, value)
+
+    return sorted(different, key=key)
+
+
+def draw_grid(grid: Grid, higher_is_better: bool, label: str) -> str:
+    """Draw a heat map: the better, the darker; the value stands in the cell."""
+    num_rows, num_columns = grid.values.shape
+    left = min(24 + 6.2 * max(map(len, grid.rows)), 130)
+    width = left + 12 + 58 * num_columns
+    panel = Panel(
+        Span(0, num_columns), Span(0, num_rows), width=max(width, 240), height=62 + 34 * num_rows,
+        margins=(8, 12, 54, left),
+    )  # fmt: skip
+    of = span(grid.values, 0.0, 1e-4)
+    for r in range(num_rows):
+        for c in range(num_columns):
+            value = float(grid.values[r, c])
+            y = num_rows - 1 - r
+            if not np.isfinite(value):
+                panel.cell(c, c + 1, y, y + 1, "none", "not tried")
+                continue
+            level = shade(value, of)
+            level = level if higher_is_better else NUM_SHADES - 1 - level
+            note = f"{grid.row_name} {grid.rows[r]}, {grid.column_name} {grid.columns[c]}: {value:.4f}"
+            panel.cell(c, c + 1, y, y + 1, f"q{level}", note)
+            panel.text(c + 0.5, y + 0.5, f"{value:.3f}", f"mid in q{level}")
+    for r, name in enumerate(grid.rows):
+        panel.side_text(num_rows - 0.5 - r, name)
+    bottom = panel.height - panel.bottom
+    for c, name in enumerate(grid.columns):
+        panel.text(c + 0.5, 0, name, "tick mid", dy=15)
+    middle = panel.left + (panel.width - panel.left - panel.right) / 2
+    panel.parts.append(f'<text class="label mid" x="{middle}" y="{bottom + 34}">{_short(grid.column_name)}</text>')
+    turned = f'transform="translate(11 {panel.top + (bottom - panel.top) / 2}) rotate(-90)"'
+    panel.parts.append(f'<text class="label mid" {turned}>{_short(grid.row_name)}</text>')
+    return panel.svg(label)
+
+
+def _short(name: str) -> str:
+    """Last two words of a dotted name.
+
+    Example:
+        >>> _short("objectives.qamro.margin_scale")
+        'qamro.margin_scale'
+    """
+    from html import escape
+
+    return escape(".".join(name.split(".")[-2:]))
+
+
+class Curve(NamedTuple):
+    """What one run logged over its epochs."""
+
+    variant: int
+    note: str
+    epochs: list[float]
+    values: list[float]
+
+
+def curves_of(histories: Sequence[tuple[int, str, list[dict[str, float]]]], name: str) -> list[Curve]:
+    """Pick what was logged under a name from the histories of runs: number of the variant, note, rows."""
+    curves = []
+    for variant, note, rows in histories:
+        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row and "epoch" in row]
+        if points:
+            curves.append(Curve(variant, note, [x for x, _ in points], [y for _, y in points]))
+    return curves
+
+
+def draw_curves(curves: Sequence[Curve], label: str) -> str:
+    """Plot curves over the epochs; the first eight variants have colours, the rest are grey."""
+    x = span([value for curve in curves for value in curve.epochs], 0.0, 1.0)
+    y = span([value for curve in curves for value in curve.values], 0.05)
+    panel = Panel(x, y, width=320, height=220, margins=(8, 10, 40, 50))
+    panel.x_axis("epoch")
+    panel.y_axis("")
+    for curve in reversed(curves):
+        css = colour(curve.variant) if curve.variant < MAX_COLOURED else "rest"
+        if len(curve.epochs) == 1:
+            panel.mark(curve.epochs[0], curve.values[0], css, curve.note)
+        else:
+            last = number(round(curve.values[-1], 4))
+            panel.line(curve.epochs, curve.values, css, f"{curve.note}: {last} at the end")
+    return panel.svg(label)
+
+
+def panels_of(names: Iterable[str]) -> list[str]:
+    """Return which of the logged names get a panel, losses first, then the mean rank correlations on validation."""
+    logged = list(dict.fromkeys(names))
+    losses = [name for name in logged if name.count("/") == 1 and name.split("/")[0] in ("train", "val")]
+    losses.sort(key=lambda name: (name.split("/")[1] != "loss", name.split("/")[1], name))
+    means = [f"val/{level}/SRCC/mean" for level in ("utterance", "system")]
+    return [*losses, *(name for name in means if name in logged)]

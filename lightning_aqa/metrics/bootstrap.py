@@ -1,0 +1,307 @@
+"""How far a metric could have come out otherwise: values of resampled clips or systems, and intervals from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_aqa.metrics.levels import METRICS
+from lightning_aqa.metrics.resampling import Counts, Unit, Units, draw, everything, leave_out, units_of
+from lightning_aqa.metrics.weighted import STATISTICS, means_of_systems, metrics_of_columns
+
+Array = NDArray[np.float64]
+Level = Literal["utterance", "system"]
+Method = Literal["bca", "percentile"]
+
+
+class Interval(NamedTuple):
+    """The two ends of an interval; NaN where it is undefined."""
+
+    low: float
+    high: float
+
+
+class Replicates(NamedTuple):
+    """A metric and what resampling made of it, for C columns of predictions (axes, or seeds of a variant).
+
+    Args:
+        estimate: On the clips as they are, shape ``(C,)``.
+        draws: On R resamples, shape ``(C, R)``.
+        left_out: Without each of J units, shape ``(C, J)``.
+    """
+
+    estimate: Array
+    draws: Array
+    left_out: Array
+
+    def mean(self) -> Replicates:
+        """Average over the columns, resample by resample: the mean over axes, or over seeds."""
+        return Replicates(*(values.mean(0, keepdims=True) for values in self))
+
+    def minus(self, other: Replicates) -> Replicates:
+        """Subtract what the same resamples made of another prediction."""
+        return Replicates(*(mine - its for mine, its in zip(self, other, strict=True)))
+
+
+def replicate(
+    predictions: Array,
+    targets: Array,
+    systems: Sequence[str],
+    prompts: Sequence[str] | None = None,
+    *,
+    level: Level = "utterance",
+    unit: Unit | None = None,
+    metrics: Sequence[str] = METRICS,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Replicates]:
+    """Compute metrics on resamples of the clips, the same resamples for every column.
+
+    Two calls with the same clips in the same order, unit, number and seed draw the same resamples, so what they give
+    can be compared resample by resample (``Replicates.minus``). Pass clips sorted by id and the order of a file cannot
+    matter.
+
+    Args:
+        predictions: Shape ``(N, C)``, in score points.
+        targets: Mean opinion scores, shape ``(N, C)``, or ``(N, 1)`` for all columns; NaN where not rated.
+        systems: System of each clip; empty where unknown.
+        prompts: Prompt of each clip; empty where unknown.
+        level: ``utterance``, over clips, or ``system``, over the means of each system's rated clips.
+        unit: What is drawn as one piece: clip, system, prompt or system+prompt; None is ``clip`` at utterance level and
+            ``system`` at system level.
+        metrics: Which of MSE, LCC, SRCC and KTAU.
+        num_resamples: R.
+        seed: Of the draws.
+
+    Returns:
+        ``{metric: Replicates}``.
+
+    Example:
+        >>> y = np.arange(10.0)[:, None]
+        >>> found = replicate(y + 1, y, [""] * 10, metrics=["MSE"], num_resamples=5)["MSE"]
+        >>> found.estimate, found.draws
+        (array([1.]), array([[1., 1., 1., 1., 1.]]))
+    """
+    unit = unit or ("clip" if level == "utterance" else "system")
+    units = units_of(unit, systems, prompts)
+    p_NC, y_NC = np.broadcast_arrays(np.asarray(predictions, np.float64), np.asarray(targets, np.float64))
+    samples = (iter([everything(units)]), draw(units, num_resamples, seed), leave_out(units, seed))
+    computed = [_computed(p_NC, y_NC, units, of, level, metrics) for of in samples]
+    return {
+        metric: Replicates(computed[0][metric][:, 0], *(part[metric] for part in computed[1:])) for metric in metrics
+    }
+
+
+def _computed(
+    predictions_NC: Array,
+    targets_NC: Array,
+    units: Units,
+    samples: Iterable[Counts],
+    level: Level,
+    metrics: Sequence[str],
+) -> dict[str, Array]:
+    num_columns = predictions_NC.shape[1]
+    parts: dict[str, list[Array]] = {metric: [np.zeros((num_columns, 0))] for metric in metrics}
+    for counts in samples:
+        columns = [
+            _of_column(predictions_NC[:, c], targets_NC[:, c], units, counts, level, metrics)
+            for c in range(num_columns)
+        ]
+        for metric in metrics:
+            rows = [column[metric] for column in columns] or [np.zeros(counts.clips.shape[1])][:0]
+            parts[metric].append(np.array(rows).reshape(num_columns, counts.clips.shape[1]))
+    return {metric: np.concatenate(chunks, axis=1) for metric, chunks in parts.items()}
+
+
+def _of_column(
+    p_N: Array, y_N: Array, units: Units, counts: Counts, level: Level, metrics: Sequence[str]
+) -> dict[str, Array]:
+    rated_N = ~np.isnan(y_N)
+    if level == "system":
+        rated_N &= units.systems >= 0
+    p_N, y_N, w_NR = p_N[rated_N], y_N[rated_N], counts.clips[rated_N]
+    if not np.isfinite(p_N).all():
+        return {metric: np.full(w_NR.shape[1], math.nan) for metric in metrics}
+    if level == "utterance":
+        return {metric: STATISTICS[metric](p_N, y_N, w_NR) for metric in metrics}
+    systems_N = units.systems[rated_N]
+    if len(units.ways) == 1 and units.drawn_system is not None:
+        return _of_fixed_means(p_N, y_N, systems_N, counts, metrics)
+    p_SR, y_SR = (means_of_systems(values, systems_N, w_NR) for values in (p_N, y_N))
+    return metrics_of_columns(p_SR, y_SR, counts.systems[: int(systems_N.max(initial=-1)) + 1], metrics)
+
+
+def _of_fixed_means(
+    p_N: Array, y_N: Array, systems_N: NDArray[np.intp], counts: Counts, metrics: Sequence[str]
+) -> dict[str, Array]:
+    once_N1 = np.ones((len(p_N), 1))
+    p_S, y_S = (means_of_systems(values, systems_N, once_N1)[:, 0] for values in (p_N, y_N))
+    there_S = np.isfinite(p_S)
+    w_SR = counts.systems[: len(p_S)][there_S]
+    return {metric: STATISTICS[metric](p_S[there_S], y_S[there_S], w_SR) for metric in metrics}
+
+
+def interval(replicates: Replicates, method: Method = "bca", confidence: float = 0.95) -> Interval:
+    r"""Return the interval of one column.
+
+    ``percentile`` takes the quantiles of the draws. ``bca`` (bias-corrected and accelerated, Efron 1987) shifts the
+    quantiles by how far the draws lie to one side of the estimate and by how the spread changes with it; it is what to
+    use where draws are biased, as those of a rank correlation near 1 are.
+
+    Args:
+        replicates: Of one column.
+        method: ``bca`` or ``percentile``.
+        confidence: Share of intervals that are to hold the true value.
+
+    Returns:
+        NaN where the estimate, or half of the draws, is undefined.
+
+    Reference:
+        B. Efron, "Better bootstrap confidence intervals", JASA 82, 1987; as ``scipy.stats.bootstrap`` computes it.
+        Differs: with more than 200 units the acceleration comes from leaving out 200 groups of them.
+    """
+    estimate, draws = float(replicates.estimate[0]), replicates.draws[0]
+    defined = draws[np.isfinite(draws)]
+    if not math.isfinite(estimate) or not len(draws) or 2 * len(defined) < len(draws):
+        return Interval(math.nan, math.nan)
+    levels = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    shape = _shape(replicates, method)
+    if shape is not None:
+        from scipy.special import ndtr, ndtri
+
+        bias, acceleration = shape
+        shifted = bias + ndtri(levels)
+        levels = ndtr(bias + shifted / (1 - acceleration * shifted))
+    low, high = np.quantile(defined, levels)
+    return Interval(float(low), float(high))
+
+
+def p_value(replicates: Replicates, method: Method = "bca") -> float:
+    """Return the two-sided p-value of zero: one minus the confidence of the interval that just touches it.
+
+    Args:
+        replicates: Of one column, such as a difference.
+        method: How the interval is made.
+
+    Returns:
+        Between 2 / (R + 1) and 1; NaN where the interval is.
+    """
+    if math.isnan(interval(replicates, method).low):
+        return math.nan
+    draws = replicates.draws[0][np.isfinite(replicates.draws[0])]
+    share = (np.count_nonzero(draws < 0) + np.count_nonzero(draws <= 0)) / 2
+    least = 1 / (len(draws) + 1)
+    level = min(max(share / len(draws), least), 1 - least)
+    shape = _shape(replicates, method)
+    if shape is not None:
+        from scipy.special import ndtr, ndtri
+
+        bias, acceleration = shape
+        away = ndtri(level) - bias
+        level = float(ndtr(away / (1 + acceleration * away) - bias))
+    return min(1.0, 2 * max(min(level, 1 - level), least))
+
+
+def _shape(replicates: Replicates, method: Method) -> tuple[float, float] | None:
+    """Return bias and acceleration; None for plain quantiles, also where all draws are on one side of the estimate."""
+    draws = replicates.draws[0][np.isfinite(replicates.draws[0])]
+    below = (np.mean(draws < replicates.estimate[0]) + np.mean(draws <= replicates.estimate[0])) / 2
+    if method == "percentile" or not 0 < below < 1:
+        return None
+    from scipy.special import ndtri
+
+    left_out = replicates.left_out[0][np.isfinite(replicates.left_out[0])]
+    change = left_out.mean() - left_out if len(left_out) else left_out
+    spread = float((change**2).sum())
+    return float(ndtri(below)), float((change**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+
+
+def sorted_rows(ids: Sequence[str]) -> NDArray[np.intp]:
+    """Return the rows in the order of their ids."""
+    return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp)
+
+
+def intervals(
+    ids: Sequence[str],
+    systems: Sequence[str],
+    domains: Sequence[str],
+    predictions: Array,
+    targets: Array,
+    axes: Sequence[str],
+    prompts: Sequence[str] | None = None,
+    *,
+    unit: Unit | None = None,
+    method: Method = "bca",
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    metrics: Sequence[str] = METRICS,
+) -> dict[str, dict[str, dict[str, dict[str, Interval]]]]:
+    """Compute the interval of every metric, per axis and for their mean, at both levels, overall and per domain.
+
+    Args:
+        ids: Name of each of N clips.
+        systems: System of each clip; empty where unknown.
+        domains: Domain of each clip; empty where unknown.
+        predictions: Shape ``(N, A)``, in score points.
+        targets: Shape ``(N, A)``, in score points; NaN where not rated.
+        axes: Names of the axes.
+        prompts: Prompt of each clip; empty where unknown.
+        unit: What is drawn as one piece; None is ``clip`` at utterance level and ``system`` at system level.
+        method: ``bca`` or ``percentile``.
+        confidence: Share of intervals that are to hold the true value.
+        num_resamples: How many resamples.
+        seed: Of the draws.
+        metrics: Which of MSE, LCC, SRCC and KTAU.
+
+    Returns:
+        ``{domain: {level: {axis: {metric: Interval}}}}``; the domain of all clips is ``""``, and each axis table also
+        holds ``mean``, over the axes.
+
+    Example:
+        >>> y = np.arange(20.0)[:, None]
+        >>> ids = [f"{i:02}" for i in range(20)]
+        >>> intervals(ids, [""] * 20, [""] * 20, y + 1, y, ["PQ"], metrics=["MSE"])[""]["utterance"]["PQ"]
+        {'MSE': Interval(low=1.0, high=1.0)}
+    """
+    order = sorted_rows(ids)
+    p_NA, y_NA = np.asarray(predictions, np.float64)[order], np.asarray(targets, np.float64)[order]
+    columns = [[names[i] for i in order] for names in (systems, domains, prompts or [""] * len(ids))]
+    found: dict[str, dict[str, dict[str, dict[str, Interval]]]] = {}
+    for domain in ["", *sorted(set(domains) - {""})]:
+        rows = np.array([i for i, name in enumerate(columns[1]) if domain in ("", name)], dtype=np.intp)
+        named, _, texts = ([column[i] for i in rows] for column in columns)
+        found[domain] = {}
+        for level in _levels(named):
+            drawn = replicate(
+                p_NA[rows], y_NA[rows], named, texts,
+                level=level, unit=unit, metrics=metrics, num_resamples=num_resamples, seed=seed,
+            )  # fmt: skip
+            found[domain][level] = _per_axis(drawn, y_NA[rows], axes, method, confidence)
+    return found
+
+
+def _levels(systems: Sequence[str]) -> Iterator[Level]:
+    yield "utterance"
+    if any(systems):
+        yield "system"
+
+
+def _per_axis(
+    drawn: dict[str, Replicates], y_NA: Array, axes: Sequence[str], method: Method, confidence: float
+) -> dict[str, dict[str, Interval]]:
+    rated = np.flatnonzero(np.isfinite(y_NA).any(0)) if len(y_NA) else np.arange(0)
+
+    def column(chosen: NDArray[np.intp]) -> dict[str, Interval]:
+        picked = {m: Replicates(*(values[chosen] for values in of)) for m, of in drawn.items()}
+        return {m: interval(of.mean() if len(chosen) else _nothing(), method, confidence) for m, of in picked.items()}
+
+    return {axis: column(np.array([a])) for a, axis in enumerate(axes)} | {"mean": column(rated)}
+
+
+def _nothing() -> Replicates:
+    return Replicates(np.array([math.nan]), np.zeros((1, 0)), np.zeros((1, 0)))

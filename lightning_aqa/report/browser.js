@@ -87,7 +87,7 @@
     }));
   }
 
-  const SOUND = ["–", "file", "inside"];
+  const SOUND = ["–", "file", "in page"];
   const SHOW = { error: signed, rated: number, predicted: number, size: number, gap: number, slip: number, ratedOther: number,
                  predictedOther: number, sound: (value) => SOUND[value], prompt: (value) => make("span", { title: value }, value) };
 
@@ -130,14 +130,14 @@
 
   function detail(row) {
     const width = COLUMNS[state.mode].filter(isShown).length;
-    const inside = make("div", { class: "pair" }, ...row.clips.map(card));
+    const inside = make("div", { class: row.clips.length > 1 ? "pair" : "single" }, ...row.clips.map(card));
     return make("tr", { class: "chosen" }, make("td", { class: "inside", colspan: width }, make("div", { class: "detail" }, inside)));
   }
 
   function card(clip) {
     const tags = [systemOf(clip), domainOf(clip)].filter(Boolean).flatMap((text) => [" ", make("span", { class: "tag" }, text)]);
     const prompt = data.prompts[clip] ? make("blockquote", {}, data.prompts[clip]) : null;
-    return make("div", { class: "card" }, make("h4", {}, data.ids[clip], ...tags), ...sound(clip), prompt, scores(clip));
+    return make("div", { class: "card" }, make("h4", {}, data.ids[clip], ...tags), make("div", {}, ...sound(clip)), make("div", {}, prompt, scores(clip)));
   }
 
   function sound(clip) {

@@ -211,7 +211,11 @@ def _facts(evidence: Evidence) -> str:
     parts = [f"Split {evidence.split}", many(len(evidence.ids), "clip")]
     parts += [many(len(set(evidence.systems) - {""}), "system")] if evidence.has_systems else []
     parts += [", ".join(evidence.named_domains)] if evidence.named_domains else []
-    return " · ".join([*parts, many(len(evidence.variants), "variant"), many(runs, "run")])
+    counts = {len(variant.runs) for variant in evidence.variants}
+    parts += [many(len(evidence.variants), "variant"), many(runs, "run")]
+    return " · ".join(
+        [*parts, f"{counts.pop()} seeds each"] if len(counts) == 1 and runs > len(evidence.variants) else parts
+    )
 
 
 def _asset(name: str) -> str:

@@ -13,6 +13,7 @@ from lightning_aqa.report.svg import NUM_SHADES, Panel, Span, number, shade, spa
 
 Array = NDArray[np.float64]
 MAX_COLOURED = 8
+LEAST_FILLED = 0.6
 
 
 class Effect(NamedTuple):
@@ -75,36 +76,40 @@ class Grid(NamedTuple):
 def find_grids(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) -> list[Grid]:
     """Return the grids that variants fill: pairs of settings that vary together, every other setting being equal.
 
-    Where other settings vary too, the value of a cell is the mean over them.
+    Where other settings vary too, the value of a cell is the mean over them. A variant that lacks one of the two, as one
+    without QAMRO lacks its margin, is in none of their cells.
 
     Args:
         settings: The settings of each variant that vary over the sweep, without seeds.
         values: The metric of each variant.
     """
     names = list(dict.fromkeys(name for setting in settings for name in setting))
-    varying = [name for name in names if len({str(setting.get(name)) for setting in settings}) > 1]
     grids = []
-    for i, row_name in enumerate(varying):
-        for column_name in varying[i + 1 :]:
-            grid = _grid(settings, values, row_name, column_name)
-            filled = np.isfinite(grid.values).mean()
-            if min(grid.values.shape) > 1 and filled > 0.6 and grid.values.size >= 4:
+    for i, row_name in enumerate(names):
+        for column_name in names[i + 1 :]:
+            both = [k for k, setting in enumerate(settings) if row_name in setting and column_name in setting]
+            grid = _grid([settings[k] for k in both], [values[k] for k in both], row_name, column_name)
+            if min(grid.values.shape) > 1 and np.isfinite(grid.values).mean() > LEAST_FILLED:
                 grids.append(grid)
     return grids
 
 
 def _grid(settings: Sequence[Mapping[str, Any]], values: Sequence[float], row_name: str, column_name: str) -> Grid:
-    rows, columns = (_levels(setting.get(name) for setting in settings) for name in (row_name, column_name))
+    rows, columns = (_levels(setting[name] for setting in settings) for name in (row_name, column_name))
     cells: dict[tuple[str, str], list[float]] = {}
     for setting, value in zip(settings, values, strict=True):
-        cells.setdefault((str(setting.get(row_name)), str(setting.get(column_name))), []).append(value)
+        cells.setdefault((_word(setting[row_name]), _word(setting[column_name])), []).append(value)
     table = [[float(np.mean(cells[r, c])) if (r, c) in cells else np.nan for c in columns] for r in rows]
     return Grid(rows, columns, row_name, column_name, np.array(table))
 
 
+def _word(value: Any) -> str:
+    return "null" if value is None or value == "None" else str(value)
+
+
 def _levels(values: Iterable[Any]) -> list[str]:
     """List different values: numbers by size, before words by name."""
-    different = set(map(str, values))
+    different = {_word(value) for value in values}
 
     def key(value: str) -> tuple[bool, float, str]:
         try:
@@ -118,7 +123,7 @@ def _levels(values: Iterable[Any]) -> list[str]:
 def draw_grid(grid: Grid, higher_is_better: bool, label: str) -> str:
     """Draw a heat map: the better, the darker; the value stands in the cell."""
     num_rows, num_columns = grid.values.shape
-    left = min(24 + 6.2 * max(map(len, grid.rows)), 130)
+    left = min(36 + 6.2 * max(map(len, grid.rows)), 150)
     width = left + 12 + 58 * num_columns
     panel = Panel(
         Span(0, num_columns), Span(0, num_rows), width=max(width, 240), height=62 + 34 * num_rows,
@@ -187,14 +192,30 @@ def draw_curves(curves: Sequence[Curve], label: str) -> str:
     panel = Panel(x, y, width=320, height=220, margins=(8, 10, 40, 50))
     panel.x_axis("epoch")
     panel.y_axis("")
-    for curve in reversed(curves):
+    means = mean_curves(curves)
+    for curve in reversed([*means, *(curve for curve in curves if curve not in means)]):
         css = colour(curve.variant) if curve.variant < MAX_COLOURED else "rest"
+        last = f"{curve.note}: {number(round(curve.values[-1], 4))} at the end"
         if len(curve.epochs) == 1:
             panel.mark(curve.epochs[0], curve.values[0], css, curve.note)
         else:
-            last = number(round(curve.values[-1], 4))
-            panel.line(curve.epochs, curve.values, css, f"{curve.note}: {last} at the end")
+            panel.line(curve.epochs, curve.values, css if curve in means else f"{css} thin", last)
     return panel.svg(label)
+
+
+def mean_curves(curves: Sequence[Curve]) -> list[Curve]:
+    """Average the curves of each variant, as far as all of its seeds went."""
+    means = []
+    for variant in dict.fromkeys(curve.variant for curve in curves):
+        mine = [dict(zip(curve.epochs, curve.values, strict=True)) for curve in curves if curve.variant == variant]
+        epochs = sorted(set(mine[0]).intersection(*mine[1:]))
+        first = next(curve for curve in curves if curve.variant == variant)
+        if len(mine) == 1:
+            means.append(first)
+        elif epochs:
+            values = [float(np.mean([points[epoch] for points in mine])) for epoch in epochs]
+            means.append(Curve(variant, f"mean of {len(mine)} seeds", epochs, values))
+    return means
 
 
 def panels_of(names: Iterable[str]) -> list[str]:

@@ -104,7 +104,7 @@ def write_markdown(path: Path, evidence: Evidence, blocks: Iterable[Block]) -> N
     with replacing(path) as file:
         for block in blocks:
             names = [f"{axis} {metric}" for axis, metric in block.columns]
-            lines = [f"**{_capital(title_of(block))}**, split {evidence.split} ({_sizes(block)})", ""]
+            lines = [f"**{capital(title_of(block))}**, split {evidence.split} ({_sizes(block)})", ""]
             lines += ["| | " + " | ".join(map(_markdown, names)) + " |", "|---" + "|--:" * len(names) + "|"]
             for variant, row in zip(evidence.variants, block.rows, strict=True):
                 link = config_link(variant, path.parent)
@@ -131,7 +131,8 @@ def _markdown(text: str) -> str:
     return text
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """Begin a text with a capital letter."""
     return text[:1].upper() + text[1:]
 
 
@@ -153,7 +154,7 @@ def write_latex(path: Path, evidence: Evidence, blocks: Iterable[Block]) -> None
 
 def _latex_lines(evidence: Evidence, block: Block) -> Iterator[str]:
     metrics, axes = metrics_of(block), axes_of(block)
-    yield f"% {_capital(title_of(block))}, split {evidence.split}, {_sizes(block)}"
+    yield f"% {capital(title_of(block))}, split {evidence.split}, {_sizes(block)}"
     yield f"\\begin{{tabular}}{{l{'r' * len(block.columns)}}}"
     yield "\\toprule"
     yield "".join(f" & \\multicolumn{{{len(metrics)}}}{{c}}{{{_latex(axis)}}}" for axis in axes) + " \\\\"

@@ -22,7 +22,7 @@ from lightning_aqa.report.comparisons import (
 )
 from lightning_aqa.report.formats import LEVELS, axes_of, shown
 from lightning_aqa.report.html import chooser, escape, figure, legend, shown_for
-from lightning_aqa.report.maps import agreement, draw_map, read_map
+from lightning_aqa.report.maps import Map, agreement, draw_map, read_map
 from lightning_aqa.report.plots import (
     SystemMeans,
     colour,
@@ -122,7 +122,8 @@ def learning_curves(evidence: Evidence) -> str:
             drawn.append(figure(_logged(name), "", draw_curves(curves, f"Learning curve of {name}")))
     if not drawn:
         return ""
-    told = '<p class="note">A line per run: seeds of a variant share a colour.</p>' if len(histories) > 1 else ""
+    has_seeds = len(histories) > len(evidence.variants)
+    told = '<p class="note">Mean over seeds; the seeds are the thin lines.</p>' if has_seeds else ""
     return f'{told}{_variant_legend(evidence, "line")}<div class="grid">{"".join(drawn)}</div>'
 
 
@@ -186,7 +187,9 @@ def _details(evidence: Evidence, v: int, blocks: Sequence[Block], titles: Mappin
         "Error by rating": "Six bins of equal count: mean error with its 95 % interval (thick) and the middle 80 % of the "
         "errors (thin). Any predictor that is not perfect over-rates the worst and under-rates the best.",
     }
-    keys = legend([("ink", "rated"), ("c0", "predicted (diamond); ▲▼ places gained or lost in the prediction")])
+    keys = legend(
+        [("ink", "rated"), ("c0 diamond", "predicted"), ("none", "▲▼ places gained or lost in the prediction")]
+    )
     for heading, figures in rows.items():
         if figures:
             more = keys if heading == "Ranking of systems" else ""
@@ -231,14 +234,14 @@ def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[
     parts = []
     for way, words in ways:
         figures = []
-        for v, of in found:
+        for names, of in _different(evidence, found):
             rows = [place[id_] for id_ in of.ids]
             a = list(evidence.axes).index(way) if way else 0
             targets = evidence.targets[rows, a]
             domains = None if way else [evidence.domains[row] for row in rows]
             note = f"distance against rating: {shown(agreement(of.embeddings, targets), 'SRCC')}" if way else ""
-            label = f"Embedding of {evidence.variants[v].name}, coloured by {words}"
-            figures.append(figure(evidence.variants[v].name, note, draw_map(of, targets, domains, label)))
+            label = f"Embedding of {names}, coloured by {words}"
+            figures.append(figure(names, note, draw_map(of, targets, domains, label)))
         keys = [(colour(i), domain) for i, domain in enumerate(sorted(set(evidence.domains)))]
         key = legend(keys) if not way else '<ul class="legend"><li>low <span class="key ramp"></span>high</li></ul>'
         parts.append(shown_for("maps", way, f'{key}<div class="grid">{"".join(figures)}</div>'))
@@ -249,3 +252,17 @@ def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[
         "</p>"
     )
     return f'{told}<div class="controls">{chooser("Colour", "maps", ways)}</div>{"".join(parts)}'
+
+
+def _different(evidence: Evidence, maps: Sequence[tuple[int, Map]]) -> list[tuple[str, Map]]:
+    """Join the names of variants whose embeddings are the same, as those of a frozen encoder under a linear head are."""
+    joined: list[tuple[str, Map]] = []
+    for v, of in maps:
+        name = evidence.variants[v].name
+        for i, (names, other) in enumerate(joined):
+            if np.array_equal(of.embeddings, other.embeddings):
+                joined[i] = f"{names}, {name}", other
+                break
+        else:
+            joined.append((name, of))
+    return joined

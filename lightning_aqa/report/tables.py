@@ -12,6 +12,7 @@ from lightning_aqa.report.formats import (
     LEVELS,
     MARKS,
     axes_of,
+    capital,
     headline,
     metrics_of,
     names_of,
@@ -72,7 +73,8 @@ def _table(evidence: Evidence, block: Block, titles: Mapping[str, str]) -> str:
     )
     name = '<th scope="col" data-column="0" rowspan="2"><button type="button" class="sort">Variant</button></th>'
     body = "".join(
-        _row(variant, row, block.columns) for variant, row in zip(evidence.variants, block.rows, strict=True)
+        _row(variant, row, block.columns, _tags(evidence, v))
+        for v, (variant, row) in enumerate(zip(evidence.variants, block.rows, strict=True))
     )
     beside = "".join(_beside(*row, block.columns) for row in block.beside)
     label = f"Results, {LEVELS[block.level]}{', ' + block.domain if block.domain else ''}"
@@ -81,6 +83,13 @@ def _table(evidence: Evidence, block: Block, titles: Mapping[str, str]) -> str:
         f"<thead><tr>{name}{groups}</tr><tr>{heads}</tr></thead><tbody>{body}</tbody>"
         f"{f'<tbody class=beside>{beside}</tbody>' if beside else ''}</table></div>"
     )
+
+
+def _tags(evidence: Evidence, v: int) -> list[str]:
+    """Say which variant is the baseline, and how many seeds it has where variants differ in that."""
+    counts = [len(variant.runs) for variant in evidence.variants]
+    seeds = [f"{counts[v]} seed{'' if counts[v] == 1 else 's'}"] if len(set(counts)) > 1 else []
+    return (["baseline"] if v == 0 and len(counts) > 1 else []) + seeds
 
 
 def _axis_title(axis: str, titles: Mapping[str, str]) -> str:
@@ -92,9 +101,9 @@ def _n(block: Block, axis: str) -> str:
     return f' <span class="sd">{block.n[axis]} {what}</span>' if axis in block.n else ""
 
 
-def _row(variant: Variant, row: Mapping[Column, Cell], columns: Sequence[Column]) -> str:
-    seeds = f' <span class="tag">{len(variant.runs)} seeds</span>' if len(variant.runs) > 1 else ""
-    name = f'<a href="#config-{variant.slug}">{escape(variant.name)}</a>{seeds}'
+def _row(variant: Variant, row: Mapping[Column, Cell], columns: Sequence[Column], tags: Sequence[str]) -> str:
+    name = f'<a href="#config-{variant.slug}">{escape(variant.name)}</a>'
+    name += "".join(f' <span class="tag">{escape(tag)}</span>' for tag in tags)
     cells = "".join(_cell(row[column], column[1], column[1] == columns[0][1]) for column in columns)
     return f'<tr><th scope="row" data-value="{escape(variant.name)}">{name}</th>{cells}</tr>'
 
@@ -102,7 +111,7 @@ def _row(variant: Variant, row: Mapping[Column, Cell], columns: Sequence[Column]
 def _cell(cell: Cell, metric: str, is_first: bool) -> str:
     value = shown(cell.value, metric)
     inside = f'<span class="best">{value}</span>' if cell.is_tied and math.isfinite(cell.value) else value
-    inside += '<span class="star">*</span>' if cell.is_sure else ""
+    inside += f'<span class="star">{"*" if cell.is_sure else ""}</span>' if cell.difference else ""
     if math.isfinite(cell.deviation):
         inside += f' <span class="sd">± {shown(cell.deviation, metric)}</span>'
     ends = shown_interval(cell.interval, metric)
@@ -148,7 +157,7 @@ def published(rows: Sequence[Mapping[str, str]], is_simulated: bool) -> str:
         told += " The scores of this report's own corpus are simulated: nothing here can be set beside them."
     blocks = list(dict.fromkeys((row["split"], row["level"]) for row in rows))
     tables = "".join(
-        f"<h3>{escape(split)}, {LEVELS[level]}</h3>"
+        f"<h3>{escape(capital(split))}, {LEVELS[level]}</h3>"
         + _published_table([row for row in rows if (row["split"], row["level"]) == (split, level)])
         for split, level in blocks
     )

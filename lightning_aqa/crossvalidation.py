@@ -8,15 +8,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jsonargparse import Namespace
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.checkpoints import read_checkpoint
+from lightning_aqa.evidence import with_evidence
 from lightning_aqa.metrics.levels import MEAN, evaluate
 from lightning_aqa.pictures import draw_run
 from lightning_aqa.predictions import Predictions, read_predictions, write_predictions, write_results
+from lightning_aqa.ratings import RatingRow, read_ratings, write_ratings
 from lightning_aqa.screen import print_results
 
 POOLED = "test"
@@ -95,15 +98,18 @@ def _shown(value: float | None) -> str:
 def pool_folds(folder: Path, num_folds: int) -> None:
     """Join the folds' test predictions, in which each clip appears once, and compute the results over all of them."""
     tables: list[Predictions] = []
+    ratings: list[RatingRow] = []
     axes: list[str] = []
     for fold in range(num_folds):
         splits, axes = read_predictions(folder / f"fold{fold}" / "predictions.csv")
         tables.append(dict(splits)[POOLED])
+        ratings += read_ratings(folder / f"fold{fold}" / "ratings.csv").get(POOLED, [])
     pooled = _join(tables)
     write_predictions(folder / "predictions.csv", [(POOLED, pooled)], axes)
-    results = {
-        POOLED: evaluate(pooled.ids, pooled.systems, pooled.domains, pooled.scores, pooled.targets, axes),
-    }
+    ratings.sort(key=lambda row: row[0])
+    write_ratings(folder / "ratings.csv", [(POOLED, ratings)])
+    found = evaluate(pooled.ids, pooled.systems, pooled.domains, pooled.scores, pooled.targets, axes)
+    results = {POOLED: with_evidence(POOLED, found, pooled, axes, ratings)}
     write_results(folder / "results.json", results)
     drawn = draw_run(folder, _axes(folder))
     print_results(results, folder, drawn, num_predicted=len(pooled.ids))
@@ -118,10 +124,14 @@ def _axes(folder: Path) -> list[Axis]:
 def _join(tables: list[Predictions]) -> Predictions:
     order = np.argsort([id_ for table in tables for id_ in table.ids])
 
-    def column(name: str) -> list[str]:
-        values = [value for table in tables for value in getattr(table, name)]
+    def joined(name: str) -> Any:
+        """Join one field; None where a fold lacks it."""
+        parts = [getattr(table, name) for table in tables]
+        if any(part is None for part in parts):
+            return None
+        if isinstance(parts[0], np.ndarray):
+            return np.concatenate(parts)[order]
+        values = [value for part in parts for value in part]
         return [values[i] for i in order]
 
-    targets = np.concatenate([table.targets for table in tables])[order]
-    scores = np.concatenate([table.scores for table in tables])[order]
-    return Predictions(column("ids"), column("systems"), column("domains"), targets, scores)
+    return Predictions(**{name: joined(name) for name in Predictions._fields})

@@ -60,11 +60,14 @@ def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], n
 
 
 def results_table(results: dict[str, Any]) -> Table:
-    """Lay out {split: {level: {axis: {metric: value}}}} as a table; undefined values are dashes."""
+    """Lay out {split: {level: {axis: {metric: value}}}} as a table; undefined values are dashes.
+
+    Beside the metrics: the interval of SRCC, and the highest LCC that the listeners allow, where these are known.
+    """
     table = Table(title="results", title_justify="left", box=None, pad_edge=False)
     for name in ("split", "level", "axis"):
         table.add_column(name)
-    for name in ("n", *METRICS):
+    for name in ("n", *METRICS, "SRCC 95 %", "highest LCC"):
         table.add_column(name, justify="right")
     for split, levels in results.items():
         for level, axes in levels.items():
@@ -73,8 +76,18 @@ def results_table(results: dict[str, Any]) -> Table:
             shown = {axis: values for axis, values in axes.items() if axis != MEAN or len(axes) > 2}
             for axis, values in shown.items():
                 numbers = [_number(values.get(metric)) for metric in METRICS]
-                table.add_row(escape(split), level, escape(axis), str(values.get("n", "")), *numbers)
+                evidence = [_interval(values.get("ci", {}).get("SRCC")), _ceiling(values.get("ceiling", {}).get("lcc"))]
+                table.add_row(escape(split), level, escape(axis), str(values.get("n", "")), *numbers, *evidence)
     return table
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "" if ends is None or math.isnan(ends[0]) else f"{ends[0]:.2f} to {ends[1]:.2f}"
+
+
+def _ceiling(value: float | None) -> str:
+    """Show a ceiling, which is rounded down so that it never reads as 1."""
+    return "" if value is None or math.isnan(value) else f"{math.floor(value * 1000) / 1000:.3f}"
 
 
 def _number(value: float | None) -> str:

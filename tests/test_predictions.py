@@ -87,9 +87,40 @@ def test_rows_of_a_batch_are_plain_numbers(dtype):
     scores = torch.tensor([[1.5, 2.5], [3.5, 4.5]], dtype=dtype, requires_grad=True)
     empty = [""] * 2
     batch = Batch(torch.zeros(2, 0), torch.zeros(2), scores, ["a", "b"], empty, empty, empty)
-    assert scored_windows(Output(scores, scores), batch) == [("a", (1.5, 2.5), 1.0), ("b", (3.5, 4.5), 1.0)]
+    rows = scored_windows(Output(scores, scores), batch)
+    assert rows == [("a", (1.5, 2.5), 1.0, None), ("b", (3.5, 4.5), 1.0, None)]
     weighted = batch._replace(weights=torch.tensor([0.25, 0.0]))
     assert [row.weight for row in scored_windows(Output(scores, scores), weighted)] == [0.25, 0.0]
+    sure = scored_windows(Output(scores, scores, deviation=scores / 2), batch)
+    assert [row.deviation for row in sure] == [(0.75, 1.25), (1.75, 2.25)]
+
+
+def test_a_clip_s_deviation_is_that_of_the_mean_of_its_windows_distributions():
+    windows = [
+        ScoredWindow("a", (1.0, 5.0), 1.0, (3.0, 0.5)),
+        ScoredWindow("a", (5.0, 5.0), 3.0, (1.0, 0.5)),
+        ScoredWindow("b", (2.0, 2.0), 0.5, (0.25, 4.0)),
+    ]
+    table = gather_predictions(windows, _manifest(), AXES)
+    # Means 4 and 5. First axis: (1 * (9 + 9) + 3 * (1 + 1)) / 4 = 6; the second has no spread between windows.
+    assert table.deviations == pytest.approx(np.array([[math.sqrt(6), 0.5], [0.25, 4.0]]))
+
+
+def test_the_deviation_of_a_mixture_is_that_of_samples_drawn_from_it():
+    generator = np.random.default_rng(0)
+    means, deviations, weights = np.array([1.0, 2.0, 4.0]), np.array([0.5, 1.0, 0.2]), np.array([0.2, 0.5, 0.3])
+    drawn = generator.choice(3, 400_000, p=weights)
+    expected = generator.normal(means[drawn], deviations[drawn]).std()
+    rows = [ScoredWindow("a", (m, m), w, (d, d)) for m, d, w in zip(means, deviations, weights, strict=True)]
+    assert gather_predictions(rows, _manifest(), AXES).deviations[0] == pytest.approx([expected] * 2, rel=0.01)
+
+
+def test_a_head_without_deviations_leaves_none_and_the_prompts_are_the_manifest_s():
+    clips = [Clip("a", "a.wav", prompt="a song, slow"), Clip("b", "b.wav")]
+    windows = [ScoredWindow("b", (1.0, 2.0), 1.0), ScoredWindow("a", (1.0, 2.0), 1.0)]
+    table = gather_predictions(windows, Manifest(clips, AXES), AXES)
+    assert table.deviations is None
+    assert table.prompts == ["a song, slow", ""]
 
 
 # The CSV
@@ -100,12 +131,14 @@ def _table(ids):
     targets = generator.uniform(0, 10, (len(ids), 2))
     targets[0, 1] = math.nan
     names = [f"{id_}{id_}" for id_ in ids]
-    return Predictions(list(ids), names, names[::-1], targets, generator.uniform(0, 10, (len(ids), 2)) / 3)
+    scores, deviations = generator.uniform(0, 10, (2, len(ids), 2)) / 3
+    return Predictions(list(ids), names, names[::-1], targets, scores, names, deviations)
 
 
 def _same(one, two):
-    numbers = np.array_equal(one.targets, two.targets, equal_nan=True) and np.array_equal(one.scores, two.scores)
-    return numbers and one[:3] == two[:3]
+    numbers = ("targets", "scores", "deviations")
+    same = (np.array_equal(getattr(one, name), getattr(two, name), equal_nan=True) for name in numbers)
+    return all(same) and one[:3] == two[:3] and one.prompts == two.prompts
 
 
 def test_the_csv_gives_back_every_bit_of_awkward_tables(tmp_path):
@@ -123,10 +156,17 @@ def test_the_csv_is_tidy_and_an_unrated_target_is_empty(tmp_path):
     with open(tmp_path / "p.csv", newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["split", "id", "system", "domain", "axis", "target", "score"],
-        ["test", "a", "S", "", "PQ", "", "1.25"],
-        ["test", "a", "S", "", "CE", "4.0", "0.3333333333333333"],
+        ["split", "id", "system", "domain", "prompt", "axis", "target", "score", "deviation"],
+        ["test", "a", "S", "", "", "PQ", "", "1.25", ""],
+        ["test", "a", "S", "", "", "CE", "4.0", "0.3333333333333333", ""],
     ]
+
+
+def test_a_file_from_before_there_were_prompts_and_deviations_is_read(tmp_path):
+    (tmp_path / "p.csv").write_text("split,id,system,domain,axis,target,score\ntest,a,S,music,PQ,4.0,3.5\n")
+    ((split, table),), axes = read_predictions(tmp_path / "p.csv")
+    assert (split, axes, table.prompts, table.deviations) == ("test", ["PQ"], None, None)
+    assert (table.targets.tolist(), table.scores.tolist()) == ([[4.0]], [[3.5]])
 
 
 def test_a_failure_while_writing_leaves_the_table_that_was_there(tmp_path):

@@ -1,4 +1,4 @@
-"""Write the run folder: config, predictions, results, skipped clips, pictures; and say it on the screen."""
+"""Write the run folder: config, predictions, ratings, results, skipped clips, pictures; and say it on the screen."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.check import write_skipped
+from lightning_aqa.evidence import with_evidence
 from lightning_aqa.module import AQAModule
 from lightning_aqa.predictions import write_predictions, write_results
+from lightning_aqa.ratings import ratings_of, write_ratings
 from lightning_aqa.screen import print_results, print_run
 
 
@@ -62,10 +65,17 @@ class RunFolder(Callback):
         assert isinstance(pl_module, AQAModule)
         if not trainer.is_global_zero:
             return
-        results = {name: pl_module.results[name] for name in self._evaluated(trainer, pl_module)}
-        splits = {name: pl_module.predictions[name] for name in results} or pl_module.predictions
-        write_predictions(self.folder / "predictions.csv", splits.items(), [axis.name for axis in pl_module.axes])
-        if results:
+        evaluated, axes = self._evaluated(trainer, pl_module), [axis.name for axis in pl_module.axes]
+        splits = {name: pl_module.predictions[name] for name in evaluated} or pl_module.predictions
+        write_predictions(self.folder / "predictions.csv", splits.items(), axes)
+        results = {}
+        if evaluated:
+            manifest = cast(AQADataModule, cast(Any, trainer).datamodule).manifest
+            ratings = {name: ratings_of(manifest, splits[name].ids, axes) for name in evaluated}
+            write_ratings(self.folder / "ratings.csv", ratings.items())
+            for name in evaluated:
+                found, rows = pl_module.results[name], ratings[name]
+                results[name] = with_evidence(name, found, splits[name], axes, rows, manifest.system_scores)
             write_results(self.folder / "results.json", results)
         drawn = self._draw(trainer, pl_module) if results else []
         print_results(results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))

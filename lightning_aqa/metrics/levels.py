@@ -198,6 +198,8 @@ def _why_undefined(p_N: Array, y_N: Array) -> str:
 def _to_json_value(value: object) -> object:
     if isinstance(value, dict):
         return {key: _to_json_value(nested) for key, nested in value.items()}
+    if isinstance(value, list):
+        return [_to_json_value(nested) for nested in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

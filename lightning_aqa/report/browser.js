@@ -22,6 +22,17 @@
 
   // Rows: plain objects with what the columns show.
 
+  const prefix = commonPrefix(data.ids);
+  const short = (id) => (prefix ? `…${id.slice(prefix.length)}` : id);
+
+  // What all ids begin with, up to a separator, is not repeated in every row.
+  function commonPrefix(ids) {
+    let [length, first] = [ids.length > 1 ? ids[0].length : 0, ids[0] ?? ""];
+    for (const id of ids) while (!id.startsWith(first.slice(0, length))) length -= 1;
+    while (length && !"-_/ ".includes(first[length - 1])) length -= 1;
+    return length > 5 ? first.slice(0, length) : "";
+  }
+
   const axisOf = () => Number(chosen("axis"));
   const variantOf = () => Number(chosen("variant"));
   const score = (clip, axis = axisOf(), variant = variantOf()) => data.scores[variant][axis][clip];
@@ -89,7 +100,7 @@
 
   const SOUND = ["–", "file", "in page"];
   const SHOW = { error: signed, rated: number, predicted: number, size: number, gap: number, slip: number, ratedOther: number,
-                 predictedOther: number, sound: (value) => SOUND[value], prompt: (value) => make("span", { title: value }, value) };
+                 predictedOther: number, id: short, other: short, sound: (value) => SOUND[value], prompt: (value) => make("span", { title: value }, value) };
 
   function line(row) {
     const isOpen = state.open === row.key;
@@ -97,7 +108,7 @@
     for (const [column, , kind] of COLUMNS[state.mode].filter(isShown)) {
       const value = (SHOW[column] ?? String)(row[column]);
       if (column !== "id") { element.append(make("td", { class: kind ?? column }, value)); continue; }
-      const button = make("button", { type: "button", class: "open", "aria-expanded": String(isOpen) }, value);
+      const button = make("button", { type: "button", class: "open", title: row.id, "aria-expanded": String(isOpen) }, value);
       button.addEventListener("click", () => {
         state.open = isOpen ? null : row.key;
         draw();

@@ -94,7 +94,7 @@ def browser_data(
     axes: Sequence[Axis],
     detailed: Sequence[int],
     sources: Sequence[Source],
-    ratings: Mapping[str, Mapping[str, Sequence[float]]],
+    ratings: Array | None,
     output: Path,
     limits: Embedding,
 ) -> tuple[dict[str, Any], list[str]]:
@@ -105,7 +105,7 @@ def browser_data(
         axes: The axes, with titles and scales.
         detailed: Variants to show.
         sources: Where each clip's audio is.
-        ratings: Ratings per clip and axis.
+        ratings: Ratings of single listeners, shape ``(N, A, L)``, NaN where fewer rated.
         output: Folder of the page; links start from there.
         limits: How much sound to embed.
     """
@@ -124,14 +124,14 @@ def browser_data(
         "system": [systems.index(name) for name in evidence.systems],
         "domains": domains,
         "domain": [domains.index(name) for name in evidence.domains],
-        "prompts": [source.prompt for source in sources],
+        "prompts": list(evidence.prompts),
         "targets": [rounded(evidence.targets[:, a]) for a in columns],
         "scores": [[rounded(evidence.variants[v].mean_scores[:, a]) for a in columns] for v in detailed],
         "pairs": [pairs[v] for v in detailed],
         "paths": [_link(source.path, output) for source in sources],
         "media": {clip: _plain(of) for clip, of in media.items()},
         "frames": {i: _frames(frames[id_]) for i, id_ in enumerate(evidence.ids) if i in media and id_ in frames},
-        "ratings": _ratings(evidence, axes, ratings),
+        "ratings": _strips(ratings),
     }
     return data, notes
 
@@ -155,14 +155,13 @@ def _frames(scores_FA: Array) -> list[list[float | None]]:
     return [rounded(scores_F) for scores_F in scores_FA.T]
 
 
-def _ratings(
-    evidence: Evidence, axes: Sequence[Axis], ratings: Mapping[str, Mapping[str, Sequence[float]]]
-) -> list[list[list[float] | None]] | None:
-    if not ratings:
+def _strips(ratings: Array | None) -> list[list[list[float] | None]] | None:
+    """Return the ratings per axis and clip, sorted; None where there are none."""
+    if ratings is None:
         return None
     return [
-        [sorted(ratings[id_][axis.name]) if axis.name in ratings.get(id_, {}) else None for id_ in evidence.ids]
-        for axis in axes
+        [sorted(values_L[np.isfinite(values_L)].tolist()) or None for values_L in ratings[:, a]]
+        for a in range(ratings.shape[1])
     ]
 
 
@@ -186,9 +185,10 @@ def browser(evidence: Evidence, axes: Sequence[Axis], detailed: Sequence[int], d
         '<button type="button" data-go="1">Next</button><span class="count" role="status"></span></div>'
     )
     told = (
-        f"A row opens to its player, spectrogram, prompt and ratings. {len(data['media'])} of the clips with the largest "
-        f"errors lie inside this page; for the others it links to the file, where that is known. Of pairs ranked wrongly "
-        f"the {NUM_PAIRS} with the largest gap of their ratings are listed, each clip in four of them at most."
+        "A row opens to its player, spectrogram, prompt and ratings. The sound of "
+        f"{len(data['media'])} of the clips with the largest errors lies inside this page; for the others it links to the file, where that is known. Of the "
+        f"pairs ranked wrongly the {NUM_PAIRS} with the largest gap of their ratings are listed, each clip in four of "
+        "them at most."
     )
     return (
         f'<p class="note">{escape(told)}</p><noscript><p class="note warn">This table needs scripts.</p></noscript>'

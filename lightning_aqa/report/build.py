@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -18,8 +19,8 @@ from lightning_aqa.data.musiceval_files import AXES as MUSICEVAL_AXES
 from lightning_aqa.files import replacing
 from lightning_aqa.metrics.levels import higher_is_better
 from lightning_aqa.metrics.resampling import Unit
-from lightning_aqa.report import about, browser, gallery, tables
-from lightning_aqa.report.clips import Source, read_ratings, read_sources
+from lightning_aqa.report import about, browser, further, gallery, tables
+from lightning_aqa.report.clips import Source, read_listeners, read_sources
 from lightning_aqa.report.formats import headline, write_csv, write_latex, write_markdown
 from lightning_aqa.report.html import escape, section
 from lightning_aqa.report.results import Block, compute_blocks
@@ -72,12 +73,12 @@ def build_report(paths: Sequence[Path], output: Path, options: Options = Options
     evidence = collect(runs, choose_split(runs, options.split), options.baseline)
     known = read_sources(runs, options.audio_root)
     sources = [known.get(id_, Source(None)) for id_ in evidence.ids]
-    ratings = read_ratings(runs, evidence.axes)
-    prompts = [source.prompt for source in sources]
+    ratings = read_listeners(runs, evidence.split, evidence.ids, evidence.axes)
+    if not any(evidence.prompts):
+        evidence = replace(evidence, prompts=[source.prompt for source in sources])
     blocks = compute_blocks(
         evidence,
-        _ratings_table(evidence, ratings),
-        prompts if any(prompts) else None,
+        ratings,
         unit=options.unit,
         num_resamples=options.num_resamples,
     )
@@ -92,16 +93,6 @@ def build_report(paths: Sequence[Path], output: Path, options: Options = Options
     return [output / PAGE, *written]
 
 
-def _ratings_table(
-    evidence: Evidence, ratings: Mapping[str, Mapping[str, Sequence[float]]]
-) -> NDArray[np.float64] | None:
-    if not ratings:
-        return None
-    rows = [[list(ratings.get(id_, {}).get(axis, [])) for axis in evidence.axes] for id_ in evidence.ids]
-    most = max(len(values) for row in rows for values in row)
-    return np.array([[values + [math.nan] * (most - len(values)) for values in row] for row in rows])
-
-
 def _axes(evidence: Evidence) -> list[Axis]:
     """Return the axes with their titles and scales; of one that is not known, the scale is what its ratings span."""
     axes = []
@@ -112,10 +103,10 @@ def _axes(evidence: Evidence) -> list[Axis]:
     return axes
 
 
-def _missing(runs: Sequence[Run], sources: Sequence[Source], ratings: Mapping[str, object]) -> list[str]:
+def _missing(runs: Sequence[Run], sources: Sequence[Source], ratings: NDArray[np.float64] | None) -> list[str]:
     """Say what would show more, where it is not there."""
     told = []
-    if not ratings:
+    if ratings is None:
         told.append(
             "No ratings.csv with the ratings of single listeners: there are no ceilings and no strips of ratings."
         )
@@ -145,7 +136,7 @@ def _write_page(
     evidence: Evidence,
     blocks: Sequence[Block],
     sources: Sequence[Source],
-    ratings: Mapping[str, Mapping[str, Sequence[float]]],
+    ratings: NDArray[np.float64] | None,
     notes: Sequence[str],
     options: Options,
 ) -> None:
@@ -170,6 +161,7 @@ def _write_page(
         ("curves", "Learning curves", gallery.learning_curves(evidence)),
         ("predictions", "Predicted and rated", gallery.predictions(evidence, detailed, blocks, titles)),
         ("pairs", "Pairs in the right order", gallery.pairs_by_gap(evidence, detailed, titles)),
+        ("further", "Further numbers", further.further(evidence, detailed, titles)),
         ("maps", "Embedding", gallery.embedding_maps(evidence, detailed, titles)),
         ("errors", "Errors, clip by clip", browser.browser(evidence, axes, detailed, data)),
         ("configs", "Configurations and commands", about.configurations(evidence, output)),
@@ -196,10 +188,10 @@ def _warning(lines: Sequence[str]) -> str:
 def _how(options: Options) -> list[str]:
     unit = {None: "clips (utterance level) or systems (system level)"}.get(options.unit, f"unit {options.unit}")
     return [
-        f"Intervals: bias-corrected and accelerated bootstrap over {unit}, {options.num_resamples} resamples, 95 %; where "
-        "there are several seeds, with what other seeds could give.",
-        "Everything is computed from predictions.csv; config.yaml, history.csv, clips.csv, ratings.csv, observations.npz "
-        "and trial.json add to it where they are there.",
+        f"Intervals: bias-corrected and accelerated bootstrap over {unit}, {options.num_resamples} resamples, 95 %; "
+        "where there are several seeds, with what other seeds could give.",
+        "Everything is computed from predictions.csv; config.yaml, history.csv, clips.csv, ratings.csv, "
+        "observations.npz and trial.json add to it where they are there.",
     ]
 
 

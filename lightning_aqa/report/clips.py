@@ -1,9 +1,8 @@
-"""What is known of each clip beside its scores: where its audio is, its prompt, its ratings; and which clips to look at."""
+"""What is known of clips beside their scores: where the audio is, prompts, ratings; and which ones to look at."""
 
 from __future__ import annotations
 
 import csv
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.callbacks.observations import CLIPS
+from lightning_aqa.metrics.ceilings import ratings_table
+from lightning_aqa.ratings import read_ratings
 from lightning_aqa.report.runs import Run
 
 Array = NDArray[np.float64]
@@ -135,20 +136,16 @@ def worst_pairs(targets: Array, scores: Array, count: int, most_per_clip: int = 
     return pairs
 
 
-def read_ratings(runs: Iterable[Run], axes: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """Read the ratings of single listeners that some run left: per clip and axis.
+def read_listeners(runs: Iterable[Run], split: str, ids: Sequence[str], axes: Sequence[str]) -> Array | None:
+    """Read the ratings of single listeners that the first run with some left.
 
-    The table has a row per rating, with the columns id, axis and rating; others are not read.
+    Returns:
+        Shape ``(N, A, L)``, NaN where fewer listeners rated; None where no run left any of these clips.
     """
-    ratings: dict[str, dict[str, list[float]]] = {}
     for run in runs:
-        for path in (run.folder / RATINGS, *sorted(run.folder.glob(f"fold*/{RATINGS}"))):
-            if path.exists():
-                with open(path, newline="", encoding="utf-8") as file:
-                    for row in csv.DictReader(file):
-                        value = float(row["rating"] or "nan")
-                        if row["axis"] in axes and not math.isnan(value):
-                            ratings.setdefault(row["id"], {}).setdefault(row["axis"], []).append(value)
-        if ratings:
-            return ratings
-    return ratings
+        rows = read_ratings(run.folder / RATINGS).get(split, [])
+        if rows:
+            table = ratings_table(ids, axes, rows)
+            if np.isfinite(table).any():
+                return table
+    return None

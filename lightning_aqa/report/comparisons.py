@@ -41,7 +41,7 @@ def draw_effects(effects: Sequence[Effect], unit: str, label: str) -> str:
     ends = [end for effect in effects for end in (effect.value, effect.low, effect.high)]
     count = len(effects)
     longest = max((len(effect.name) for effect in effects), default=0)
-    left = min(14 + 6.2 * min(longest, 24), 165)
+    left = min(16 + 6.8 * min(longest, 24), 170)
     rows = Span(-0.6, count - 0.4)
     panel = Panel(span([*ends, 0.0], 0.08), rows, width=360, height=52 + 22 * count, margins=(8, 12, 40, left))
     panel.x_axis(unit)
@@ -76,8 +76,8 @@ class Grid(NamedTuple):
 def find_grids(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) -> list[Grid]:
     """Return the grids that variants fill: pairs of settings that vary together, every other setting being equal.
 
-    Where other settings vary too, the value of a cell is the mean over them. A variant that lacks one of the two, as one
-    without QAMRO lacks its margin, is in none of their cells.
+    Where other settings vary too, the value of a cell is the mean over them. A variant that lacks one of the two
+    settings, as one without QAMRO lacks its margin, is in none of their cells.
 
     Args:
         settings: The settings of each variant that vary over the sweep, without seeds.

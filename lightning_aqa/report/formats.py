@@ -12,6 +12,7 @@ from lightning_aqa.files import replacing
 from lightning_aqa.metrics.bootstrap import Interval
 from lightning_aqa.metrics.levels import MEAN
 from lightning_aqa.report.results import Block, Cell, Column
+from lightning_aqa.report.svg import DASH, MINUS
 from lightning_aqa.report.variants import Evidence, Variant
 
 LEVELS = {"utterance": "utterance level", "system": "system level"}
@@ -30,13 +31,13 @@ def shown(value: float, metric: str = "") -> str:
     """Write a metric with three decimals, a correlation without the zero before the point; a dash where undefined.
 
     Example:
-        >>> shown(0.8126, "SRCC"), shown(0.5, "MSE"), shown(-0.25, "LCC"), shown(float("nan"))
-        ('.813', '0.500', '−.250', '–')
+        >>> shown(0.8126, "SRCC"), shown(0.5, "MSE"), shown(-0.25, "LCC") == MINUS + ".250"
+        ('.813', '0.500', True)
     """
     if not math.isfinite(value):
-        return "–"
-    text = f"{value:.3f}".replace("-0.000", "0.000").replace("-", "−")
-    return text if metric == "MSE" else text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
+        return DASH
+    text = f"{value:.3f}".replace("-0.000", "0.000").replace("-", MINUS)
+    return text if metric == "MSE" else text.replace("0.", ".", 1) if text.lstrip(MINUS).startswith("0.") else text
 
 
 def shown_interval(interval: Interval, metric: str, between: str = ", ") -> str:
@@ -180,7 +181,7 @@ def _latex_cell(cell: Cell, column: Column) -> str:
 
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "–": "--",
+    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", MINUS: "$-$", DASH: "--",
 }  # fmt: skip
 
 

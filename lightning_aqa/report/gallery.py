@@ -184,8 +184,8 @@ def _details(evidence: Evidence, v: int, blocks: Sequence[Block], titles: Mappin
         "Clips": "",
         "Systems": "Thin lines: 95 % intervals of a system's mean over its clips.",
         "Ranking of systems": "",
-        "Error by rating": "Six bins of equal count: mean error with its 95 % interval (thick) and the middle 80 % of the "
-        "errors (thin). Any predictor that is not perfect over-rates the worst and under-rates the best.",
+        "Error by rating": "Six bins of equal count: mean error with its 95 % interval (thick) and the middle 80 % of "
+        "the errors (thin). Any predictor that is not perfect over-rates the worst and under-rates the best.",
     }
     keys = legend(
         [("ink", "rated"), ("c0 diamond", "predicted"), ("none", "▲▼ places gained or lost in the prediction")]
@@ -246,16 +246,16 @@ def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[
         key = legend(keys) if not way else '<ul class="legend"><li>low <span class="key ramp"></span>high</li></ul>'
         parts.append(shown_for("maps", way, f'{key}<div class="grid">{"".join(figures)}</div>'))
     told = (
-        '<p class="note">Clip embeddings of the first seed, on their two directions of largest variance (PCA); what these '
-        "explain stands at the sides. A triplet loss should lay clips of similar rating side by side: the number is the "
-        "rank correlation, over all pairs of clips, of the distance of two embeddings with the distance of their ratings."
-        "</p>"
+        '<p class="note">Clip embeddings of the first seed, on their two directions of largest variance (PCA); what '
+        "these explain stands at the sides. A triplet loss should lay clips of similar rating side by side: the number "
+        "is the rank correlation, over all pairs of clips, of the distance of two embeddings with that of their "
+        "ratings.</p>"
     )
     return f'{told}<div class="controls">{chooser("Colour", "maps", ways)}</div>{"".join(parts)}'
 
 
 def _different(evidence: Evidence, maps: Sequence[tuple[int, Map]]) -> list[tuple[str, Map]]:
-    """Join the names of variants whose embeddings are the same, as those of a frozen encoder under a linear head are."""
+    """Join the names of variants whose embeddings are the same, as under a linear head on a frozen encoder."""
     joined: list[tuple[str, Map]] = []
     for v, of in maps:
         name = evidence.variants[v].name

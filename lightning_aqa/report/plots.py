@@ -1,4 +1,4 @@
-"""Pictures of one variant: predicted against rated scores, systems in their order, and how errors follow the ratings."""
+"""Pictures of one variant: predicted against rated scores, systems in their order, errors by rating."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightning_aqa.metrics.means import exact_mean, rows_of_systems
 from lightning_aqa.metrics.pairwise import PairAccuracy
-from lightning_aqa.report.svg import NUM_COLOURS, Panel, Span, number, span
+from lightning_aqa.report.svg import DASH, MINUS, NUM_COLOURS, Panel, Span, number, span
 
 Array = NDArray[np.float64]
 NUM_BINS = 6
@@ -88,7 +88,7 @@ def _half_width(values: Array) -> float:
 def draw_systems(means: SystemMeans, label: str) -> str:
     """Plot the predicted against the rated mean of each system, with the intervals of both."""
     panel = _square(np.concatenate([means.rated, means.predicted]))
-    for i, name in enumerate(means.names):
+    for i in range(len(means.names)):
         rated, predicted = float(means.rated[i]), float(means.predicted[i])
         panel.upright(rated, predicted - means.predicted_half[i], predicted + means.predicted_half[i], "c0 faint")
         panel.across(rated - means.rated_half[i], rated + means.rated_half[i], predicted, "c0 faint")
@@ -104,7 +104,7 @@ def draw_ranking(means: SystemMeans, label: str) -> str:
     ends = [means.rated - means.rated_half, means.rated + means.rated_half, means.predicted]
     ends += [means.predicted - means.predicted_half, means.predicted + means.predicted_half, means.rated]
     longest = max((len(name) for name in means.names), default=0)
-    left = min(12 + 6.2 * min(longest, 22), 150)
+    left = min(16 + 6.8 * min(longest, 22), 150)
     rows = Span(-0.6, count - 0.4)
     panel = Panel(
         span(np.concatenate(ends)), rows, width=360, height=58 + 19 * count, margins=(8, 34, 40, left)
@@ -138,7 +138,7 @@ def draw_calibration(targets: Array, scores: Array, label: str) -> str:
     shown = np.concatenate([np.quantile(error_N[bin_], (0.1, 0.9)) for bin_ in bins] + [[0.0]])
     panel = Panel(span(y_N, 0.04, 0.1), span(shown, 0.1, 0.1), width=320, height=220, margins=(8, 8, 40, 46))
     panel.x_axis("rated")
-    panel.y_axis("predicted − rated")
+    panel.y_axis("predicted " + MINUS + " rated")
     panel.line(panel.x, (0, 0), "identity")
     for bin_ in bins:
         x, error_B = float(y_N[bin_].mean()), error_N[bin_]
@@ -180,4 +180,4 @@ def draw_accuracy(lines: Sequence[tuple[int, str, Sequence[PairAccuracy]]], labe
 
 
 def _gap(row: PairAccuracy) -> str:
-    return f"over {number(row.low)}" if math.isinf(row.high) else f"{number(row.low)}–{number(row.high)}"
+    return f"over {number(row.low)}" if math.isinf(row.high) else f"{number(row.low)}{DASH}{number(row.high)}"

@@ -75,7 +75,6 @@ class Block(NamedTuple):
 def compute_blocks(
     evidence: Evidence,
     ratings: Array | None = None,
-    prompts: Sequence[str] | None = None,
     *,
     unit: Unit | None = None,
     num_resamples: int = 2000,
@@ -85,7 +84,6 @@ def compute_blocks(
     Args:
         evidence: The variants on their clips.
         ratings: Ratings of single listeners, shape ``(N, A, L)``, NaN where fewer rated; None without.
-        prompts: Prompt of each clip.
         unit: What the bootstrap draws as one piece; None is clips at utterance and systems at system level.
         num_resamples: How many resamples.
     """
@@ -96,7 +94,7 @@ def compute_blocks(
         for level in levels:
             if level == "system" and len({evidence.systems[i] for i in rows} - {""}) < 2:
                 continue
-            blocks.append(_block(evidence, rows, level, domain, ratings, prompts, unit, num_resamples))
+            blocks.append(_block(evidence, rows, level, domain, ratings, unit, num_resamples))
     return blocks
 
 
@@ -106,12 +104,11 @@ def _block(
     level: Level,
     domain: str,
     ratings: Array | None,
-    prompts: Sequence[str] | None,
     unit: Unit | None,
     num_resamples: int,
 ) -> Block:
     systems, targets_NA = [evidence.systems[i] for i in rows], evidence.targets[rows]
-    texts = None if prompts is None else [prompts[i] for i in rows]
+    texts = [evidence.prompts[i] for i in rows]
     drawn = [
         _replicates(variant.scores[:, rows], targets_NA, systems, texts, level, unit, num_resamples, evidence.axes)
         for variant in evidence.variants
@@ -137,7 +134,7 @@ def _replicates(
     scores_KNA: Array,
     targets_NA: Array,
     systems: Sequence[str],
-    prompts: Sequence[str] | None,
+    prompts: Sequence[str],
     level: Level,
     unit: Unit | None,
     num_resamples: int,
@@ -181,7 +178,7 @@ def cells_of(drawn: Sequence[Replicates], metric: str) -> list[Cell]:
             difference=against_first[v][0] if v in against_first else None,
             p_adjusted=against_first[v][1] if v in against_first else math.nan,
             is_best=v == best and math.isfinite(values[v]),
-            is_tied=v == best or against_best[v][1] >= 1 - CONFIDENCE,
+            is_tied=len(drawn) > 1 and (v == best or against_best[v][1] >= 1 - CONFIDENCE),
         )
         for v, of in enumerate(drawn)
     ]

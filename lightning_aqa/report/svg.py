@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+MINUS, DASH = "\u2212", "\u2013"
 NUM_COLOURS = 8
 NUM_SHADES = 9
 
@@ -60,10 +61,10 @@ def number(value: float) -> str:
     """Write a tick without needless digits.
 
     Example:
-        >>> number(0.25), number(3.0), number(-0.5)
-        ('0.25', '3', '−0.5')
+        >>> number(0.25), number(3.0), number(-0.5) == MINUS + "0.5"
+        ('0.25', '3', True)
     """
-    return f"{value:.6g}".replace("-", "−")
+    return f"{value:.6g}".replace("-", MINUS)
 
 
 class Panel:

@@ -21,12 +21,13 @@ from lightning_aqa.report.formats import (
 )
 from lightning_aqa.report.html import attributes, chooser, escape, shown_for
 from lightning_aqa.report.results import Block, Cell, Column
+from lightning_aqa.report.svg import DASH
 from lightning_aqa.report.variants import Evidence, Variant
 
 CORPORA = {"MusicEval": ("MI", "TA"), "AES-Natural": ("PQ", "PC", "CE", "CU")}
 PUBLISHED_NOTES = {
-    "AES-Natural": "In the paper's Table I the per-domain MSE of CE and CU lie elsewhere than in its Table II: AESA-Net's "
-    "MSE of CE and CU cannot come from the same predictions."
+    "AES-Natural": "An MSE over all systems lies between those of the domains. By Table I of the paper, AESA-Net's MSE "
+    "of CE and CU in its Table II cannot come from the same predictions."
 }
 
 
@@ -116,8 +117,9 @@ def _cell(cell: Cell, metric: str, is_first: bool) -> str:
         inside += f' <span class="sd">± {shown(cell.deviation, metric)}</span>'
     ends = shown_interval(cell.interval, metric)
     inside += f'<span class="ci">[{ends}]</span>' if ends else ""
-    value_ = f"{cell.value:.6f}" if math.isfinite(cell.value) else ""
-    return f"<td{attributes(class_='n first' if is_first else 'n', data_value=value_, title=_compared(cell, metric))}>{inside}</td>"
+    plain = f"{cell.value:.6f}" if math.isfinite(cell.value) else ""
+    css = "n first" if is_first else "n"
+    return f"<td{attributes(class_=css, data_value=plain, title=_compared(cell, metric))}>{inside}</td>"
 
 
 def _compared(cell: Cell, metric: str) -> str | None:
@@ -130,11 +132,11 @@ def _compared(cell: Cell, metric: str) -> str | None:
 
 
 def _beside(name: str, note: str, numbers: Mapping[Column, float], columns: Sequence[Column]) -> str:
-    cells = "".join(
-        f'<td class="n{" first" if column[1] == columns[0][1] else ""}">{shown(numbers[column], column[1]) if column in numbers else ""}</td>'
-        for column in columns
-    )
-    return f'<tr><th scope="row">{escape(name)}<span class="ci note">{escape(note)}</span></th>{cells}</tr>'
+    cells = []
+    for column in columns:
+        css = "n first" if column[1] == columns[0][1] else "n"
+        cells.append(f'<td class="{css}">{shown(numbers[column], column[1]) if column in numbers else ""}</td>')
+    return f'<tr><th scope="row">{escape(name)}<span class="ci">{escape(note)}</span></th>{"".join(cells)}</tr>'
 
 
 # Published numbers
@@ -172,7 +174,7 @@ def _published_table(rows: Sequence[Mapping[str, str]]) -> str:
     heads = "".join(f'<th scope="col" class="n">{escape(axis)} {metric}</th>' for axis, metric in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(system)}</th>'
-        + "".join(f'<td class="n">{values.get((system, *column), "–")}</td>' for column in columns)
+        + "".join(f'<td class="n">{values.get((system, *column), DASH)}</td>' for column in columns)
         + f"<td>{escape(source)}</td></tr>"
         for system, source in systems
     )

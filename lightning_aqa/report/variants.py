@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ class Variant:
         name: What to call it in tables.
         runs: Its runs.
         scores: Predicted scores, shape ``(K, N, A)``: seeds, clips, axes.
+        deviations: Predicted standard deviations, of the same shape; None from a head without them.
     """
 
     name: str
     runs: Sequence[Run]
     scores: Array
+    deviations: Array | None = None
 
     @property
     def slug(self) -> str:
@@ -70,6 +72,7 @@ class Evidence:
         ids: Clip ids, sorted.
         systems: System of each clip.
         domains: Domain of each clip.
+        prompts: Text each clip was made from; empty where there is none, or where no run says.
         targets: Mean opinion scores, shape ``(N, A)``.
         variants: The variants, the baseline first.
         notes: What the reader has to know of what was left out.
@@ -80,6 +83,7 @@ class Evidence:
     ids: Sequence[str]
     systems: Sequence[str]
     domains: Sequence[str]
+    prompts: Sequence[str]
     targets: Array
     variants: Sequence[Variant]
     notes: Sequence[str]
@@ -121,9 +125,11 @@ def collect(runs: Sequence[Run], split: str, baseline: str | None = None) -> Evi
             )
     most = max(len(of) for of in rows)
     notes = [f"{most - len(ids)} clips are not in every run and are left out."] if most > len(ids) else []
-    variants, more = _variants(runs, [table.scores for table in tables])
+    prompts = next((table.prompts for table in tables if table.prompts is not None), [""] * len(ids))
+    variants, more = _variants(runs, tables)
     ordered = _baseline_first(variants, baseline)
-    return Evidence(split, axes, ids, first.systems, first.domains, first.targets, ordered, [*notes, *more])
+    names = first.systems, first.domains, prompts
+    return Evidence(split, axes, ids, *names, first.targets, ordered, [*notes, *more])
 
 
 def _chosen(run: Run, split: str, rows: list[int], axes: Sequence[str]) -> Predictions:
@@ -135,10 +141,12 @@ def _chosen(run: Run, split: str, rows: list[int], axes: Sequence[str]) -> Predi
         [table.domains[row] for row in rows],
         table.targets[np.ix_(rows, columns)],
         table.scores[np.ix_(rows, columns)],
+        None if table.prompts is None else [table.prompts[row] for row in rows],
+        None if table.deviations is None else table.deviations[np.ix_(rows, columns)],
     )
 
 
-def _variants(runs: Sequence[Run], scores: Sequence[Array]) -> tuple[list[Variant], list[str]]:
+def _variants(runs: Sequence[Run], tables: Sequence[Predictions]) -> tuple[list[Variant], list[str]]:
     """Group runs by what was tried; a seed that was run twice counts once."""
     is_sweep = all(run.trial.get("variant") for run in runs)
     groups: dict[object, dict[object, int]] = {}
@@ -153,11 +161,17 @@ def _variants(runs: Sequence[Run], scores: Sequence[Array]) -> tuple[list[Varian
     members = [[runs[i] for i in seeds.values()] for seeds in groups.values()]
     names = _unique([_name(group, is_sweep) for group in members])
     variants = [
-        Variant(name, group, np.stack([scores[i] for i in seeds.values()]))
+        Variant(name, group, np.stack([tables[i].scores for i in seeds.values()]), _deviations(tables, seeds.values()))
         for name, group, seeds in zip(names, members, groups.values(), strict=True)
     ]
     told = f"Run twice with the same settings and seeds, the later one counts: {', '.join(repeated)}."
     return variants, [told] if repeated else []
+
+
+def _deviations(tables: Sequence[Predictions], chosen: Iterable[int]) -> Array | None:
+    found = [tables[i].deviations for i in chosen]
+    given = [deviations for deviations in found if deviations is not None]
+    return np.stack(given) if len(given) == len(found) else None
 
 
 def _name(runs: Sequence[Run], is_sweep: bool) -> str:

@@ -7,6 +7,8 @@ the CPU time of all threads together, so that the numbers are those of one core.
 from __future__ import annotations
 
 import csv
+import json
+import re
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -15,12 +17,41 @@ import torch
 from encoders import HTSAT_BASE, NUM_CLIPS, NUM_THREADS, SECONDS, _random_beats, median_seconds
 
 from lightning_aqa.encoder_table import SPEEDS
+from lightning_aqa.encoders.audiobox import BASE_PLUS, AudioboxAesthetics, build_wavlm
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.beats import BEATs
 from lightning_aqa.encoders.clap import CLAP
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.hub import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
+from lightning_aqa.encoders.muq import MuQ
+from lightning_aqa.encoders.muq_layers import MuQConfig
+from lightning_aqa.encoders.muq_model import Model
+
+OFFICIAL = [
+    (r"^feature_projection\.layer_norm", "layer_norm"),
+    (r"^feature_projection\.projection", "post_extract_proj"),
+    (r"(conv_layers\.\d+)\.conv\.", r"\1.0."),
+    (r"(conv_layers\.\d+)\.layer_norm\.", r"\1.2."),
+    (r"\.pos_conv_embed\.conv\.", ".pos_conv.0."),
+    (r"\.parametrizations\.weight\.original0$", ".weight_g"),
+    (r"\.parametrizations\.weight\.original1$", ".weight_v"),
+    (r"(layers\.\d+)\.layer_norm\.", r"\1.self_attn_layer_norm."),
+    (r"\.attention\.", ".self_attn."),
+    (r"\.gru_rel_pos_const$", ".grep_a"),
+    (r"\.gru_rel_pos_linear\.", ".grep_linear."),
+    (r"\.rel_attn_embed\.", ".relative_attention_bias."),
+    (r"\.feed_forward\.intermediate_dense\.", ".fc1."),
+    (r"\.feed_forward\.output_dense\.", ".fc2."),
+]
+"""What turns the names of transformers' WavLM into those of the official checkpoint."""
+
+MUQ_LARGE = {"label_rate": 25, "hop_length": 240, "n_mels": 128, "conv_dim": 512, "encoder_dim": 1024}
+MUQ_LARGE |= {"encoder_depth": 12}
+MUQ_INNER = {"num_attention_heads": 16, "intermediate_size": 4096, "hidden_act": "swish", "layer_norm_eps": 1e-5}
+MUQ_INNER |= {"conv_depthwise_kernel_size": 31, "position_embeddings_type": "rotary", "rotary_embedding_base": 10000}
+MUQ_INNER |= {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
+MUQ_INNER |= {"conformer_conv_dropout": 0.0}
 
 
 def random_beats(folder: str) -> Encoder:
@@ -47,7 +78,37 @@ def random_wavlm(folder: str) -> Encoder:
     return Hub(folder)
 
 
-BUILDS = (random_beats, random_clap, lambda folder: Descriptors(), random_wavlm, lambda folder: MelSpectrogram())
+def random_audiobox(folder: str) -> Encoder:
+    """Build the encoder of Audiobox Aesthetics."""
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in build_wavlm(BASE_PLUS).state_dict().items():
+        for pattern, replacement in OFFICIAL:
+            name = re.sub(pattern, replacement, name)
+        state[f"model.wavlm_model.{name}"] = tensor
+    path = str(Path(folder) / "checkpoint.pt")
+    torch.save({"state_dict": state, "model_cfg": {}, "target_transform": {}}, path)
+    return AudioboxAesthetics(path)
+
+
+def random_muq(folder: str) -> Encoder:
+    """Build a MuQ of the size of the published one."""
+    from safetensors.torch import save_file
+
+    settings = {**MUQ_LARGE, "stat": {"melspec_2048_mean": 6.8, "melspec_2048_std": 18.4}, "w2v2_config": MUQ_INNER}
+    (Path(folder) / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    save_file(Model(MuQConfig.of(settings)).state_dict(), Path(folder) / "model.safetensors")
+    return MuQ(folder)
+
+
+BUILDS = (
+    random_beats,
+    random_clap,
+    lambda folder: Descriptors(),
+    random_wavlm,
+    lambda folder: MelSpectrogram(),
+    random_audiobox,
+    random_muq,
+)
 
 
 def times_real_time(encoder: Encoder) -> str:

@@ -29,16 +29,16 @@ VERBS: dict[str, Verb] = {
 }
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None) -> int:
     """Run a verb.
 
     Args:
-        words: Command-line words from the verb on; None takes those of the process.
+        args: Command-line words from the verb on; None takes those of the process.
 
     Returns:
         Exit code: 2 for a mistake in the command or the data, which is told in one line; otherwise the verb's own.
     """
-    words = list(words) if words is not None else sys.argv[1:]
+    words = list(args) if args is not None else sys.argv[1:]
     try:
         return int(importlib.import_module(VERBS[words[0]].module).main(words))
     except SystemExit as stop:

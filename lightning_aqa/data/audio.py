@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -123,6 +124,36 @@ def _decode(path: str | Path, start: float, end: float | None, new_rate: int | N
             _go_to(file, first - before)
             samples = file.read(last - first + before + after, dtype="float32", always_2d=True)
             return _Part(samples, rate, before, min(last - first, len(samples) - before))
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:
+        raise AudioError(_unreadable(path, error)) from None
+
+
+def audio_blocks(path: str | Path, start: float = 0.0, end: float | None = None) -> Iterator[Waveform]:
+    """Decode a file, or a part of it, from its begin to its end in blocks, so that hours of audio take little memory.
+
+    Args:
+        path: Any file that libsndfile reads.
+        start: Where to begin, in seconds.
+        end: Where to stop, in seconds; None reads to the end.
+
+    Yields:
+        Samples at the file's own rate, shape ``(T, C)``, float32.
+
+    Raises:
+        AudioError: If the file is missing or cannot be read.
+    """
+    import soundfile
+
+    try:
+        with _quietly(path), soundfile.SoundFile(str(path)) as file:
+            first, last, _, _ = _place(file.frames, int(file.samplerate), start, end, None)
+            _go_to(file, first)
+            while first < last:
+                block = file.read(min(BLOCK_FRAMES, last - first), dtype="float32", always_2d=True)
+                if not len(block):
+                    return
+                yield block
+                first += len(block)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(_unreadable(path, error)) from None
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from rich.progress import track
 
-from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG, AudioError, audio_info, read_audio
+from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG, AudioError, audio_blocks, audio_info
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 
 NUM_SHOWN = 10
@@ -74,13 +74,15 @@ def _check_clip(clip: Clip, min_seconds: float, *, decode: bool) -> float | Prob
 def _check_samples(clip: Clip, rate: int, seconds: float) -> float | Problem:
     import numpy as np
 
-    samples = read_audio(clip.path, rate, clip.start, clip.end)
-    if not np.isfinite(samples).all():
-        return Problem("not finite", clip.path, "holds NaN or infinite samples", clip.id, clip.source)
-    if len(samples) < 0.98 * seconds * rate:
-        what = f"ends after {len(samples) / rate:.2f} s of the {seconds:.2f} s that its header promises"
+    num_samples = 0
+    for block in audio_blocks(clip.path, clip.start, clip.end):
+        if not np.isfinite(block).all():
+            return Problem("not finite", clip.path, "holds NaN or infinite samples", clip.id, clip.source)
+        num_samples += len(block)
+    if num_samples < 0.98 * seconds * rate:
+        what = f"ends after {num_samples / rate:.2f} s of the {seconds:.2f} s that its header promises"
         return Problem("unreadable audio", clip.path, what, clip.id, clip.source)
-    return len(samples) / rate  # an mp3's header may promise a little more
+    return num_samples / rate  # an mp3's header may promise a little more
 
 
 def report(problems: Sequence[Problem], where_to_get: dict[str, str]) -> str:

@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
-from lightning_aqa.encoders.speech import SpeechModel, frames_of
+from lightning_aqa.encoders.speech import SpeechModel
+from lightning_aqa.encoders.speech_convolutions import frames_of
 from lightning_aqa.weights import Weights, WeightsError, find_local, find_weights, read_weights
 
 RAGGED = {"wavlm", "hubert", "wav2vec2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,107 +12,19 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lightning_aqa.encoders.melspectrogram import prefix_mask
+from lightning_aqa.encoders.speech_convolutions import (
+    fold_group_norm,
+    frames_of,
+    rows_for,
+    strided_convolution,
+    tap_groups,
+)
 
 # Clips encoded at once times the square of their frames bounds the memory of attention: on a CPU, where more is not
 # faster, one clip of 10 s, elsewhere sixteen.
 MAX_FRAME_PAIRS = {"cpu": 250_000, "other": 4_000_000}
-
-
-def frames_of(num_samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Count the frames that unpadded convolutions make of some samples.
-
-    Example:
-        >>> frames_of(160000, [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])
-        499
-    """
-    for kernel, stride in zip(kernels, strides, strict=True):
-        num_samples = (num_samples - kernel) // stride + 1
-    return max(num_samples, 0)
-
-
-def rows_for(num_frames: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Count the samples from which ``strided_convolution`` makes a number of frames, layer upon layer.
-
-    Example:
-        >>> rows_for(1, [10, 3], [5, 2])
-        25
-    """
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        num_frames = (num_frames - 1 - (-kernel // stride)) * stride
-    return num_frames
-
-
-def tap_groups(weight: Tensor, stride: int) -> list[Tensor]:
-    """Lay the taps of a convolution, shape ``(O, I, K)``, out for ``strided_convolution``: ``stride`` of them a group.
-
-    Example:
-        >>> [tuple(group.shape) for group in tap_groups(torch.ones(7, 4, 3), 2)]
-        [(8, 7), (4, 7)]
-    """
-    num_outputs, num_inputs, _ = weight.shape
-    return list(torch.split(weight.permute(2, 1, 0).reshape(-1, num_outputs), stride * num_inputs))
-
-
-def strided_convolution(rows: Tensor, groups: Sequence[Tensor], bias: Tensor | None, stride: int) -> Tensor:
-    """Convolve over time by matrix products on the rows as they lie in memory.
-
-    ``stride`` rows side by side are one row of a block matrix, and each group of ``stride`` taps is one product. No
-    row is copied, unlike in a convolution that wants channels first.
-
-    Args:
-        rows: Input over time, shape ``(T, I)``, with T a multiple of ``stride``.
-        groups: The taps, from ``tap_groups``; each of shape ``(taps * I, O)``.
-        bias: Shape ``(O,)``, or None.
-        stride: Rows from one output to the next.
-
-    Returns:
-        Output over time, shape ``(T / stride + 1 - len(groups), O)``.
-
-    Example:
-        >>> strided_convolution(torch.arange(6.0)[:, None], tap_groups(torch.ones(1, 1, 3), 2), None, 2).flatten()
-        tensor([3., 9.])
-    """
-    blocks = rows.reshape(len(rows) // stride, -1)
-    size = len(blocks) + 1 - len(groups)
-    first = blocks[:size, : len(groups[0])]
-    output = first @ groups[0] if bias is None else torch.addmm(bias, first, groups[0])
-    for shift, group in enumerate(groups[1:], start=1):
-        rows = blocks[shift : shift + size, : len(group)]
-        output.addmm_(rows.to(output.dtype), group.to(output.dtype))  # in place is not known to autocast
-    return output
-
-
-def fold_group_norm(
-    samples: Tensor, window: int, weight: Tensor, norm: nn.GroupNorm, stride: int
-) -> tuple[Tensor, Tensor]:
-    r"""Fold a normalisation over time into the convolution before it, for one clip.
-
-    An output is :math:`w^\top x_t` for a piece :math:`x_t` of the audio, so that over the window its mean is
-    :math:`w^\top \mu` and its variance :math:`w^\top \Sigma w`, with the mean and covariance of the pieces. Where the
-    window goes on after the clip the pieces are zero, so that only their number counts. A bias before the
-    normalisation would cancel.
-
-    Args:
-        samples: The clip, shape ``(T,)``.
-        window: Samples that the statistics run over, at least T.
-        weight: Taps of the convolution, shape ``(O, 1, K)``.
-        norm: Normalisation of each channel over time.
-        stride: Samples from one piece to the next.
-
-    Returns:
-        Weight and bias of the one convolution that does both, float32.
-    """
-    size = weight.shape[2]
-    count = (window - size) // stride + 1
-    exact = torch.float32 if samples.device.type == "mps" else torch.float64
-    pieces_TK = F.pad(samples.to(exact), (0, size)).unfold(0, size, stride)[: min(count, -(-len(samples) // stride))]
-    mean_K = pieces_TK.sum(dim=0) / count
-    covariance_KK = pieces_TK.T @ pieces_TK / count - mean_K.outer(mean_K)
-    taps_OK = weight.squeeze(1).to(exact)
-    variance_O = ((taps_OK @ covariance_KK) * taps_OK).sum(dim=1).clamp(min=0.0)
-    scale_O = norm.weight.to(exact) * (variance_O + norm.eps).rsqrt()
-    bias_O = norm.bias.to(exact) - scale_O * (taps_OK @ mean_K)
-    return (scale_O[:, None, None] * weight.to(exact)).float(), bias_O.float()
+# Frames that the convolutions make at once: on a CPU few enough for what lies between the layers to stay in its cache.
+FRAMES_AT_ONCE = {"cpu": 64, "other": 100_000}
 
 
 def attend(attention: Any, hidden: Tensor, position_bias: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -158,6 +71,10 @@ def groups_of_like_length(num_frames: Sequence[int], limit: int) -> Iterator[lis
             group = []
         group.append(row)
     yield group
+
+
+def _kind(tensor: Tensor) -> str:
+    return "cpu" if tensor.device.type == "cpu" else "other"
 
 
 class SpeechModel(nn.Module):
@@ -218,7 +135,7 @@ class SpeechModel(nn.Module):
         """
         longest = max(num_frames)
         layers_BLFD = clips[0].new_zeros(len(clips), self.num_layers, longest, self.width)
-        limit = MAX_FRAME_PAIRS["cpu" if layers_BLFD.device.type == "cpu" else "other"]
+        limit = MAX_FRAME_PAIRS[_kind(layers_BLFD)]
         taps = self._taps()
         for rows in groups_of_like_length(num_frames, limit):
             parts = [self._convolve(clips[row], num_frames[row], windows[row], taps) for row in rows]
@@ -235,20 +152,36 @@ class SpeechModel(nn.Module):
         return [tap_groups(conv.weight, stride) for conv, stride in zip(convs, self.strides, strict=True)]
 
     def _convolve(self, samples: Tensor, num_frames: int, window: int, taps: Sequence[Sequence[Tensor]]) -> Tensor:
-        """Return the frames of one clip before the transformer, shape ``(F, C)``."""
-        needed = rows_for(num_frames, self.kernels, self.strides)
-        hidden = F.pad(samples, (0, max(0, needed - len(samples))))[:needed, None]
+        """Return the frames of one clip before the transformer, shape ``(F, C)``, made some at a time."""
+        layers = self._folded_layers(samples, window, taps)
+        hop, at_once = math.prod(self.strides), FRAMES_AT_ONCE[_kind(samples)]
+        pieces: list[Tensor] = []
+        for first in range(0, num_frames, at_once):
+            size = min(at_once, num_frames - first)
+            needed = rows_for(size, self.kernels, self.strides)
+            piece = samples[first * hop : first * hop + needed]
+            hidden = F.pad(piece, (0, needed - len(piece)))[:, None]
+            for layer, stride, groups, bias in layers:
+                hidden = strided_convolution(hidden.to(groups[0].dtype), groups, bias, stride)
+                if isinstance(norm := getattr(layer, "layer_norm", None), nn.LayerNorm):
+                    hidden = norm(hidden)
+                hidden = layer.activation(hidden)
+            pieces.append(hidden[:size])
+        return torch.cat(pieces)
+
+    def _folded_layers(
+        self, samples: Tensor, window: int, taps: Sequence[Sequence[Tensor]]
+    ) -> list[tuple[Any, int, Sequence[Tensor], Tensor | None]]:
+        """Return layer, stride, taps and bias of each convolution; the group normalisation of a clip is in them."""
+        layers: list[tuple[Any, int, Sequence[Tensor], Tensor | None]] = []
         for layer, groups, stride in zip(self.model.feature_extractor.conv_layers, taps, self.strides, strict=True):
-            weight, bias, norm = layer.conv.weight, layer.conv.bias, getattr(layer, "layer_norm", None)
-            if isinstance(norm, nn.GroupNorm):
+            bias = layer.conv.bias
+            if isinstance(norm := getattr(layer, "layer_norm", None), nn.GroupNorm):
                 with torch.autocast(samples.device.type, enabled=False):
-                    folded, bias = fold_group_norm(samples, window, weight, norm, stride)
-                groups, bias = tap_groups(folded.to(weight), stride), bias.to(weight)
-            hidden = strided_convolution(hidden.to(weight.dtype), groups, bias, stride)
-            if isinstance(norm, nn.LayerNorm):
-                hidden = norm(hidden)
-            hidden = layer.activation(hidden)
-        return hidden
+                    folded, bias = fold_group_norm(samples, window, layer.conv.weight, norm, stride)
+                groups, bias = tap_groups(folded.to(layer.conv.weight), stride), bias.to(layer.conv.weight)
+            layers.append((layer, stride, groups, bias))
+        return layers
 
     def _transform(self, parts: Sequence[Tensor]) -> Tensor:
         """Run the transformer on the frames of some clips; return all hidden states, ``(B, L, F, D)``."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lightning_aqa.data.audio import AudioError, audio_info, read_audio
+from lightning_aqa.data.audio import BLOCK_FRAMES, AudioError, audio_blocks, audio_info, read_audio
 
 # Name, format, subtype, rate, and the deviation that the codec may add.
 FORMATS = [
@@ -58,6 +58,17 @@ def test_a_part_is_the_slice_of_the_whole(tmp_path, name, format_, subtype, rate
         wanted_T = whole_T[round(start * rate) : None if end is None else round(end * rate)]
         assert part_T.shape == wanted_T.shape
         assert np.abs(part_T - wanted_T).max() < 1e-6
+
+
+@pytest.mark.parametrize(("name", "format_", "subtype"), [("a.wav", "WAV", "PCM_16"), ("a.ogg", "OGG", "VORBIS")])
+def test_blocks_side_by_side_are_the_part_and_none_is_large(tmp_path, name, format_, subtype):
+    soundfile.write(tmp_path / name, _tones(5, 44100), 44100, subtype, format=format_)
+    whole, _ = soundfile.read(tmp_path / name, dtype="float32")
+    blocks = list(audio_blocks(tmp_path / name, 0.5, 4.5))
+    assert len(blocks) == 3
+    assert max(map(len, blocks)) == BLOCK_FRAMES
+    np.testing.assert_array_equal(np.concatenate(blocks), whole[22050 : 9 * 22050])
+    assert sum(map(len, audio_blocks(tmp_path / name))) == len(whole)
 
 
 @pytest.mark.parametrize("num_channels", [1, 2, 3])

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lightning_aqa.encoders import speech
-from lightning_aqa.encoders.speech import (
-    SpeechModel,
+from lightning_aqa.encoders.speech import SpeechModel
+from lightning_aqa.encoders.speech_convolutions import (
     fold_group_norm,
     frames_of,
     rows_for,
@@ -123,6 +123,18 @@ def test_how_clips_are_grouped_does_not_matter(monkeypatch):
         monkeypatch.setattr(speech, "MAX_FRAME_PAIRS", {"cpu": 1})
         alone, _ = model(_noise(*sizes), _frames(sizes), sizes)
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["group", "layer"])
+def test_how_many_frames_are_convolved_at_once_does_not_matter(monkeypatch, kind):
+    model, (clip,) = SpeechModel(_model(feat_extract_norm=kind)).eval(), _noise(6000)
+    (num_frames,) = _frames([6000])
+    with torch.no_grad():
+        at_once = model._convolve(clip, num_frames, 6000, model._taps())
+        monkeypatch.setattr(speech, "FRAMES_AT_ONCE", {"cpu": 7})
+        pieces = model._convolve(clip, num_frames, 6000, model._taps())
+    assert len(at_once) == num_frames > 14
+    torch.testing.assert_close(pieces, at_once, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["q_proj", "k_proj", "v_proj", "out_proj"])

@@ -186,7 +186,7 @@ def _warning(lines: Sequence[str]) -> str:
 
 
 def _how(options: Options) -> list[str]:
-    unit = {None: "clips (utterance level) or systems (system level)"}.get(options.unit, f"unit {options.unit}")
+    unit = "clips (utterance level) or systems (system level)" if options.unit is None else f"unit {options.unit}"
     return [
         f"Intervals: bias-corrected and accelerated bootstrap over {unit}, {options.num_resamples} resamples, 95 %; "
         "where there are several seeds, with what other seeds could give.",

@@ -61,7 +61,7 @@ def numbers_of(evidence: Evidence, v: int, a: int) -> dict[str, float]:
 
 def _top(evidence: Evidence, scores: Array, targets: Array) -> float:
     rated = np.flatnonzero(np.isfinite(targets))
-    rows = [rated[of] for of in rows_of_systems([evidence.systems[i] for i in rated]).values()]
+    rows = [rated[of] for of in rows_of_systems([evidence.systems[i] for i in rated.tolist()]).values()]
     if len(rows) <= TOP:
         return math.nan
     means = [np.array([exact_mean(values[of]) for of in rows]) for values in (scores, targets)]

@@ -94,7 +94,7 @@ def encode(samples: NDArray[np.float32], sample_rate: int, max_bytes: int) -> tu
 def spectrogram(samples: NDArray[np.float32], sample_rate: int) -> tuple[bytes, float]:
     """Draw a mel spectrogram in grey, the loudest black, 70 dB below white; return a file and its highest frequency."""
     import librosa
-    from PIL import Image
+    from PIL import Image, features
 
     hop = max(len(samples) // PICTURE[0], 64)
     size = 2 ** int(np.ceil(np.log2(max(2 * hop, sample_rate // 24))))
@@ -111,14 +111,9 @@ def spectrogram(samples: NDArray[np.float32], sample_rate: int) -> tuple[bytes, 
     level_MF = 10 * np.log10(power_MF.clip(min=1e-10) / max(float(power_MF.max()), 1e-10))
     grey_MF = (255 * (-level_MF / DECIBELS).clip(0, 1)).astype(np.uint8)[::-1]
     buffer = io.BytesIO()
-    Image.fromarray(grey_MF).resize(PICTURE, Image.Resampling.BILINEAR).save(buffer, **_picture_format())
+    kind = "WEBP" if features.check("webp") else "PNG"
+    Image.fromarray(grey_MF).resize(PICTURE, Image.Resampling.BILINEAR).save(buffer, kind, quality=45)
     return buffer.getvalue(), top_hz
-
-
-def _picture_format() -> dict[str, object]:
-    from PIL import features
-
-    return {"format": "WEBP", "quality": 45} if features.check("webp") else {"format": "PNG"}
 
 
 def _uri(content: bytes, mime: str) -> str:

@@ -59,7 +59,7 @@ class SystemMeans:
 
     def __init__(self, targets: Array, scores: Array, systems: Sequence[str]) -> None:
         rated = np.flatnonzero(np.isfinite(targets))
-        rows = {name: rated[of] for name, of in rows_of_systems([systems[i] for i in rated]).items()}
+        rows = {name: rated[of] for name, of in rows_of_systems([systems[i] for i in rated.tolist()]).items()}
         self.names = sorted(rows, key=lambda name: (-exact_mean(targets[rows[name]]), name))
         self.sizes = [len(rows[name]) for name in self.names]
         self.rated, self.predicted = (
@@ -87,7 +87,8 @@ def _half_width(values: Array) -> float:
 
 def draw_systems(means: SystemMeans, label: str) -> str:
     """Plot the predicted against the rated mean of each system, with the intervals of both."""
-    panel = _square(np.concatenate([means.rated, means.predicted]))
+    halves = (means.rated, means.rated_half), (means.predicted, means.predicted_half)
+    panel = _square(np.concatenate([end for mean, half in halves for end in (mean, mean - half, mean + half)]))
     for i in range(len(means.names)):
         rated, predicted = float(means.rated[i]), float(means.predicted[i])
         panel.upright(rated, predicted - means.predicted_half[i], predicted + means.predicted_half[i], "c0 faint")

@@ -126,7 +126,7 @@ def _block(
 
 
 def _count(targets: Array, systems: Sequence[str], level: Level) -> int:
-    rated = np.flatnonzero(np.isfinite(targets))
+    rated = np.flatnonzero(np.isfinite(targets)).tolist()
     return len(rated) if level == "utterance" else len({systems[i] for i in rated} - {""})
 
 

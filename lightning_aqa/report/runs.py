@@ -71,7 +71,8 @@ class Run:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        return self.config or self.parameters or {"name": self.name, "folder": PARTS_OF_A_NAME.sub("", self.name)}
+        plain = PARTS_OF_A_NAME.sub("", self.name)
+        return self.config or self.parameters or {"folder": plain, "seed": self.name.removeprefix(plain)}
 
     @property
     def history(self) -> list[dict[str, float]]:

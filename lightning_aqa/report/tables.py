@@ -145,8 +145,8 @@ def _beside(name: str, note: str, numbers: Mapping[Column, float], columns: Sequ
 def published_rows(axes: Sequence[str]) -> list[dict[str, str]]:
     """Return the published numbers of the corpus that has these axes; none for another corpus."""
     corpus = next((name for name, its in CORPORA.items() if set(axes) & set(its)), "")
-    with files("lightning_aqa.report").joinpath("published.csv").open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row["corpus"] == corpus and row["axis"] in axes]
+    lines = files("lightning_aqa.report").joinpath("published.csv").read_text(encoding="utf-8").splitlines()
+    return [row for row in csv.DictReader(lines) if row["corpus"] == corpus and row["axis"] in axes]
 
 
 def published(rows: Sequence[Mapping[str, str]], is_simulated: bool) -> str:

@@ -185,10 +185,10 @@ def browser(evidence: Evidence, axes: Sequence[Axis], detailed: Sequence[int], d
         '<button type="button" data-go="1">Next</button><span class="count" role="status"></span></div>'
     )
     told = (
-        "A row opens to its player, spectrogram, prompt and ratings. The sound of "
-        f"{len(data['media'])} of the clips with the largest errors lies inside this page; for the others it links to the file, where that is known. Of the "
-        f"pairs ranked wrongly the {NUM_PAIRS} with the largest gap of their ratings are listed, each clip in four of "
-        "them at most."
+        f"A row opens to its player, spectrogram, prompt and ratings. The sound of {len(data['media'])} of the clips "
+        "with the largest errors lies inside this page; for the others it links to the file, where that is known. Of "
+        f"the pairs ranked wrongly the {NUM_PAIRS} with the largest gap of their ratings are listed, each clip in four "
+        "of them at most."
     )
     return (
         f'<p class="note">{escape(told)}</p><noscript><p class="note warn">This table needs scripts.</p></noscript>'

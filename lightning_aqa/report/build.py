@@ -28,6 +28,8 @@ from lightning_aqa.report.runs import Run, choose_split, find_runs
 from lightning_aqa.report.variants import Evidence, collect
 
 KNOWN_AXES = {axis.name: axis for axis in (*MUSICEVAL_AXES, *AES_AXES)}
+MIN_SYSTEMS = 10
+"""With fewer, a correlation over systems takes few values, and the text speaks of clips instead."""
 PAGE, TABLES = "report.html", "tables"
 
 
@@ -82,7 +84,8 @@ def build_report(paths: Sequence[Path], output: Path, options: Options = Options
         unit=options.unit,
         num_resamples=options.num_resamples,
     )
-    blocks.sort(key=lambda block: (block.domain != "", block.level != "system"))
+    first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
+    blocks.sort(key=lambda block: (block.domain != "", block.level != first))
     output.mkdir(parents=True, exist_ok=True)
     written = [output / f"{TABLES}.{suffix}" for suffix in ("csv", "md", "tex")]
     for write, path in zip((write_csv, write_markdown, write_latex), written, strict=True):

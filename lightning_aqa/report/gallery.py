@@ -47,7 +47,7 @@ def effects(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, st
     controls = chooser("Level", "effects", [(block.level, LEVELS[block.level]) for block in plain])
     controls += chooser("Metric", "effects", [(metric, metric) for metric in metrics])
     panels = "".join(
-        shown_for("effects", f"{block.level}|{metric}", _effects(evidence, block, metric, titles), css="grid")
+        shown_for("effects", f"{block.level}|{metric}", _effects(evidence, block, metric, titles), css="grid wide")
         for block in plain
         for metric in metrics
     )
@@ -187,15 +187,24 @@ def _details(evidence: Evidence, v: int, blocks: Sequence[Block], titles: Mappin
         "Error by rating": "Six bins of equal count: mean error with its 95 % interval (thick) and the middle 80 % of "
         "the errors (thin). Any predictor that is not perfect over-rates the worst and under-rates the best.",
     }
-    keys = legend(
-        [("ink", "rated"), ("c0 diamond", "predicted"), ("none", "▲▼ places gained or lost in the prediction")]
-    )
+    if len(evidence.axes) == 1:
+        beside = "".join(
+            f"<div><h3>{heading}</h3>{_KEYS if heading == 'Ranking of systems' else ''}{figures[0]}</div>"
+            for heading, figures in rows.items()
+            if figures
+        )
+        told = "".join(f'<p class="note">{heading}: {escape(note)}</p>' for heading, note in notes.items() if note)
+        return "".join([*parts, f'<div class="grid">{beside}</div>', told])
     for heading, figures in rows.items():
         if figures:
-            more = keys if heading == "Ranking of systems" else ""
+            is_ranking = heading == "Ranking of systems"
             told = f'<p class="note">{escape(notes[heading])}</p>' if notes[heading] else ""
-            parts.append(f'<h3>{heading}</h3>{told}{more}<div class="grid">{"".join(figures)}</div>')
+            css = "grid wide" if is_ranking else "grid"
+            parts.append(f'<h3>{heading}</h3>{told}{_KEYS * is_ranking}<div class="{css}">{"".join(figures)}</div>')
     return "".join(parts)
+
+
+_KEYS = legend([("ink", "rated"), ("c0 diamond", "predicted"), ("none", "▲▼ places gained or lost in the prediction")])
 
 
 def _numbers(row: Mapping[tuple[str, str], Cell], axis: str) -> str:

@@ -1,4 +1,4 @@
-"""A sweep as it lies on disk, written by hand: 2 margins x 2 weightings x 2 seeds, on 40 clips of 5 systems with audio."""
+"""A sweep as it lies on disk, written by hand: 2 margins x 2 weightings x 2 seeds, on 40 clips with audio."""
 
 import json
 
@@ -64,8 +64,8 @@ def sweep(tmp_path_factory):
                 parameters = {"objectives.qamro.margin_scale": margin, "objectives.qamro.preference_factor": factor}
                 noise = 0.2 + margin + 0.02 * factor
                 of, variant = table(noise=noise, seed=number), f"margin_scale={margin}, preference_factor={factor}"
-                trial = {"sweep": "strength", "number": number, "variant": variant, "state": "finished",
-                         "parameters": {**parameters, "seed_everything": seed}, "command": ["python", "-m", "x"]}  # fmt: skip
+                trial = {"sweep": "strength", "number": number, "variant": variant, "state": "finished"}
+                trial |= {"parameters": {**parameters, "seed_everything": seed}, "command": ["python", "-m", "x"]}
                 folder = write_run(root / "strength" / f"t{number}", of, {"seed_everything": seed}, trial)
                 write_clips(folder / "clips.csv", clips)
                 write_history(

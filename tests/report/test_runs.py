@@ -73,7 +73,7 @@ def test_the_baseline_comes_first(sweep):
     runs, _ = find_runs([sweep])
     name = "margin_scale=0.4, preference_factor=7"
     assert collect(runs, "test", baseline=name).variants[0].name == name
-    with pytest.raises(ValueError, match="no such variant; there are: margin_scale=0.1, preference_factor=1, "):
+    with pytest.raises(ValueError, match=r"no such variant; there are: margin_scale=0\.1, preference_factor=1, "):
         collect(runs, "test", baseline="nothing")
 
 

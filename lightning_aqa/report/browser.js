@@ -165,7 +165,7 @@
       head.style.left = `${100 * Math.min(1, player.currentTime / media.seconds)}%`;
     });
     const told = `0–${(media.top / 1000).toFixed(0)} kHz (mel), ${media.seconds.toFixed(1)} s${media.cut ? ", the beginning of a longer clip" : ""}; `
-      + (media.lossless ? "lossless, mono" : "MP3, mono: a lossy copy")
+      + (media.lossless ? "as in the file, mono" : "MP3, mono: a lossy copy")
       + (data.frames[clip] ? `; line: ${data.axes[axisOf()].name} of each frame, bottom to top of its scale` : "");
     return [picture, player, make("p", { class: "note" }, told), link];
   }
@@ -190,14 +190,16 @@
     const ratings = data.ratings?.[axis]?.[clip];
     if (!ratings) return "";
     const [low, high] = data.axes[axis].scale;
-    const x = (value) => 4 + (136 * (value - low)) / (high - low);
-    const svg = drawn("svg", { viewBox: "0 0 144 22", class: "strip c0", role: "img", "aria-label": `${ratings.length} ratings: ${ratings.join(", ")}` });
-    svg.append(drawn("path", { d: "M4 21.5H140", class: "grid" }));
-    const heights = new Map();
-    for (const value of ratings) {
-      const level = heights.get(value) ?? 0;
-      heights.set(value, level + 1);
-      svg.append(drawn("circle", { cx: x(value), cy: 18.5 - Math.min(level * 4, 16), r: 2, fill: "currentColor" }));
+    const counts = new Map();
+    for (const value of ratings) counts.set(value, (counts.get(value) ?? 0) + 1);
+    const [most, told] = [Math.max(...counts.values()), [...counts].map(([value, count]) => `${count} times ${value}`).join(", ")];
+    const svg = drawn("svg", { viewBox: "0 0 112 24", class: "strip c0", role: "img", "aria-label": `Ratings: ${told}` });
+    const title = drawn("title", {});
+    title.textContent = told;
+    svg.append(title, drawn("path", { d: "M0 23.5H112", class: "grid" }));
+    for (const [value, count] of counts) {
+      const [x, height] = [4 + (104 * (value - low)) / (high - low), (22 * count) / most];
+      svg.append(drawn("rect", { x: x - 3, y: 23 - height, width: 6, height, fill: "currentColor" }));
     }
     return svg;
   }
@@ -212,7 +214,7 @@
         make("td", { class: "n" }, signed(error)), hasRatings ? make("td", {}, strip(clip, a)) : null);
     });
     const top = make("thead", {}, make("tr", {}, ...head.map((text, i) => make("th", { scope: "col", class: i && i < 4 ? "n" : null }, text))));
-    return make("table", {}, top, make("tbody", {}, ...lines));
+    return make("div", { class: "scroll" }, make("table", {}, top, make("tbody", {}, ...lines)));
   }
 
   // What the reader does

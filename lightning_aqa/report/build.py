@@ -96,12 +96,22 @@ def build_report(paths: Sequence[Path], output: Path, options: Options = Options
     return [output / PAGE, *written]
 
 
-def _axes(evidence: Evidence) -> list[Axis]:
-    """Return the axes with their titles and scales; of one that is not known, the scale is what its ratings span."""
+def axes_of(evidence: Evidence, ratings: NDArray[np.float64] | None) -> list[Axis]:
+    """Return the axes with their titles and scales.
+
+    The scale of an axis that is not a known corpus's is what a config says, or else what its ratings span.
+    """
+    config = evidence.variants[0].runs[0].config
     axes = []
     for a, name in enumerate(evidence.axes):
-        values = evidence.targets[np.isfinite(evidence.targets[:, a]), a]
-        low, high = (math.floor(values.min()), math.ceil(values.max())) if len(values) else (0.0, 1.0)
+        parts = [evidence.targets[:, a], *([] if ratings is None else [ratings[:, a].ravel()])]
+        values = np.concatenate(parts)
+        values = values[np.isfinite(values)]
+        told = config.get(f"data.axes.{name}")
+        scale = (
+            told if isinstance(told, list) and len(told) == 2 else [values.min(), values.max()] if len(values) else [0]
+        )
+        low, high = math.floor(scale[0]), math.ceil(scale[-1])
         axes.append(KNOWN_AXES.get(name, Axis(name, name, low, max(high, low + 1))))
     return axes
 
@@ -143,7 +153,7 @@ def _write_page(
     notes: Sequence[str],
     options: Options,
 ) -> None:
-    axes = _axes(evidence)
+    axes = axes_of(evidence, ratings)
     titles = {axis.name: axis.title if axis.title == axis.name else f"{axis.title} ({axis.name})" for axis in axes}
     detailed = choose_detailed(evidence, blocks[0], options.detailed)
     data, more = browser.browser_data(evidence, axes, detailed, sources, ratings, output, options.embedding)

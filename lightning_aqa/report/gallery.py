@@ -194,7 +194,7 @@ def _details(evidence: Evidence, v: int, blocks: Sequence[Block], titles: Mappin
             if figures
         )
         told = "".join(f'<p class="note">{heading}: {escape(note)}</p>' for heading, note in notes.items() if note)
-        return "".join([*parts, f'<div class="grid">{beside}</div>', told])
+        return "".join([*parts, f'<div class="grid wide">{beside}</div>', told])
     for heading, figures in rows.items():
         if figures:
             is_ranking = heading == "Ranking of systems"

@@ -200,14 +200,21 @@ def answer(evidence: Evidence, block: Block) -> str:
     cell = cells[best]
     value = f"{shown(cell.value, column[1])} [{shown_interval(cell.interval, column[1])}]"
     if len(cells) == 1:
-        return f"<p>{escape(name)}: <b>{value}</b>.</p>"
+        return f"<p>{escape(name)}: <b>{value}</b>. {_ceiling(block, column)}</p>"
     tied = [v for v in defined if cells[v].is_tied and v != best]
     text = f"{escape(name)}: <b>{escape(evidence.variants[best].name)}</b> is highest with {value}. "
     if tied:
         text += f"Not told apart from it: {escape(names_of(evidence, tied))}. "
     else:
         text += "It is told apart from every other variant. "
-    return f"<p>{text}</p><p>{_against_baseline(evidence, cells, column[1])}</p>"
+    return f"<p>{text}{_ceiling(block, column)}</p><p>{_against_baseline(evidence, cells, column[1])}</p>"
+
+
+def _ceiling(block: Block, column: Column) -> str:
+    """Say how far any predictor can get, where single listeners' ratings tell."""
+    values = [numbers.get(column, math.nan) for name, _, numbers in block.beside if name == "Ceiling"]
+    known = values and math.isfinite(values[0])
+    return f"These ratings let no predictor come further than {shown(values[0], column[1])}." if known else ""
 
 
 def _against_baseline(evidence: Evidence, cells: Sequence[Cell], metric: str) -> str:

@@ -8,9 +8,32 @@ import torch.distributed as dist
 
 from lightning_aqa.batch import Batch, Output
 from lightning_aqa.distributed import gather_training, shut_down
+from lightning_aqa.objectives.concordance import CCC
+from lightning_aqa.objectives.contrastive import Contrastive
+from lightning_aqa.objectives.gaussian_nll import GaussianNLL
+from lightning_aqa.objectives.listwise import ListMLE, ListNet
 from lightning_aqa.objectives.margin_ranking import MarginRanking
 from lightning_aqa.objectives.qamro import QAMRO
 from lightning_aqa.objectives.regression import Regression
+from lightning_aqa.objectives.soft_spearman import SoftSpearman
+
+OBJECTIVES = (
+    QAMRO(),
+    MarginRanking(),
+    Regression(kind="mse+mae"),
+    ListNet(),
+    ListMLE(position_weights=True),
+    SoftSpearman(),
+    CCC(),
+    Contrastive(),
+    GaussianNLL(beta=0.5),
+)
+
+
+def output_of(inputs, weight):
+    """Score clips by one matrix; how far a score is from 0 stands in for its deviation."""
+    scores = inputs @ weight
+    return Output(scores, scores, deviation=(scores.square() + 0.1).sqrt())
 
 
 def main(folder):
@@ -20,10 +43,9 @@ def main(folder):
     inputs, targets = (case[name].split(case["sizes"])[rank] for name in ("inputs", "targets"))
     names = [f"{rank}-{i}" for i in range(len(inputs))]
     batch = Batch(torch.zeros(len(names), 0), torch.zeros(len(names)).long(), targets, names, names, names, names)
-    for objective in (QAMRO(), MarginRanking(), Regression(kind="mse+mae")):
+    for objective in OBJECTIVES:
         weight = case["weight"].clone().requires_grad_()
-        scores = inputs @ weight
-        loss = objective.loss(*gather_training(Output(scores, scores), batch))
+        loss = objective.loss(*gather_training(output_of(inputs, weight), batch))
         loss.backward()
         gradient = weight.grad.clone()
         dist.all_reduce(gradient)

@@ -32,6 +32,7 @@ def test_fit_leaves_a_run_folder_with_all_its_files(corpora, fit, capsys):
     assert "MLP" in screen
     assert "utterance" in screen
     expected = {"config.yaml", "checkpoints", "predictions.csv", "results.json", "skipped.csv", "history.csv"}
+    expected |= {"ratings.csv"}
     pictures = {
         "scatter_train.png",
         "scatter_dev.png",
@@ -48,7 +49,7 @@ def test_fit_leaves_a_run_folder_with_all_its_files(corpora, fit, capsys):
 
 def test_predictions_are_tidy_and_hold_every_clip_once(corpora, fit):
     rows = _rows(fit(*_words(corpora)))
-    assert list(rows[0]) == ["split", "id", "system", "domain", "axis", "target", "score"]
+    assert list(rows[0]) == ["split", "id", "system", "domain", "prompt", "axis", "target", "score", "deviation"]
     assert len(rows) == 30 * 2
     assert len({(row["id"], row["axis"]) for row in rows}) == 30 * 2
     with open(corpora["musiceval"] / "MusicEval-full" / "sets" / "test_mos_list.txt") as file:

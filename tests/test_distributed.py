@@ -10,19 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_aqa.batch import Output
-from lightning_aqa.objectives.margin_ranking import MarginRanking
-from lightning_aqa.objectives.qamro import QAMRO
-from lightning_aqa.objectives.regression import Regression
+from tests.distributed_worker import OBJECTIVES, output_of
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
 
 
 def _single(objective, case):
     weight = case["weight"].clone().requires_grad_()
-    scores = case["inputs"] @ weight
-    batch = _batch(case["targets"])
-    loss = objective.loss(Output(scores, scores), batch)
+    loss = objective.loss(output_of(case["inputs"], weight), _batch(case["targets"]))
     loss.backward()
     return loss.detach(), weight.grad
 
@@ -45,8 +40,9 @@ def test_the_loss_of_a_split_batch_is_that_of_the_whole(tmp_path, sizes):
     case["targets"][0, 1] = torch.nan
     torch.save({**case, "sizes": list(sizes)}, tmp_path / "case.pt")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER)]
-    subprocess.run([*command, str(tmp_path)], check=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    for objective in (QAMRO(), MarginRanking(), Regression(kind="mse+mae")):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[1])}
+    subprocess.run([*command, str(tmp_path)], check=True, timeout=240, env=environment)
+    for objective in OBJECTIVES:
         found = torch.load(tmp_path / f"{objective.name}.pt", weights_only=True)
         loss, gradient = _single(objective, case)
         assert abs(found["loss"] - loss) < 1e-12

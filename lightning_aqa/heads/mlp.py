@@ -14,6 +14,28 @@ from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.pooling import AttentionPool, LayerMix, Standardise, masked_mean, masked_mean_std
 
 Pooling = Literal["mean", "mean_std", "attention"]
+SMALLEST_DEVIATION = 0.01
+"""Least predicted deviation, in standard deviations of the training scores."""
+LARGEST_LOG_VARIANCE = 10.0
+"""Where the predicted logarithm of the variance is cut, so that no odd clip makes it overflow."""
+
+
+def deviation_of(log_variance: Tensor) -> Tensor:
+    r"""Turn a free number into a standard deviation.
+
+    .. math:: \sigma = \sqrt{e^{\min(v, 10)} + 0.01^2}
+
+    Args:
+        log_variance: v, of any shape.
+
+    Returns:
+        sigma, at least 0.01, of the same shape.
+
+    Example:
+        >>> deviation_of(torch.tensor([0.0, -100.0]))
+        tensor([1.0000, 0.0100])
+    """
+    return (log_variance.clamp(max=LARGEST_LOG_VARIANCE).exp() + SMALLEST_DEVIATION**2).sqrt()
 
 
 class MLP(Head):
@@ -37,6 +59,8 @@ class MLP(Head):
         dropout: Probability of dropping each input of every linear layer, the pooled vector included.
         use_text: Whether to read the text states of an encoder that has them.
         normalise: Whether to standardise the pooled vector by constants from the training clips.
+        deviation: Whether to predict a standard deviation beside each score, for ``GaussianNLL``: at first that of the
+            training scores, never under a hundredth of it.
 
     Raises:
         ValueError: If a hidden layer has no width or ``dropout`` is not a probability under 1.
@@ -61,12 +85,15 @@ class MLP(Head):
         dropout: float = 0.3,
         use_text: bool = True,
         normalise: bool = True,
+        deviation: bool = False,
     ) -> None:
         super().__init__(width, num_layers, axes, text_width)
         self.use_text, self.normalise = use_text and text_width is not None, normalise
         text_size = (text_width or 0) if self.use_text else 0
+        self.num_each = 2 if deviation else 1
         outputs = [len(self.axes)] if trunk == "shared" else [1] * len(self.axes)
-        branches = (Branch(width, num_layers, text_size, pooling, hidden, size, dropout) for size in outputs)
+        sizes = (self.num_each * number for number in outputs)
+        branches = (Branch(width, num_layers, text_size, pooling, hidden, size, dropout) for size in sizes)
         self.branches = cast("Sequence[Branch]", nn.ModuleList(branches))
 
     @torch.no_grad()
@@ -95,9 +122,12 @@ class MLP(Head):
             raise ValueError("This head reads text but the features hold none; give prompts or set use_text=False.")
         with torch.autocast(features.layers.device.type, enabled=False):
             parts = [branch(features) for branch in self.branches]
-            standard_BA = torch.cat([scores for scores, _ in parts], dim=1)
+            outputs_BAN = torch.cat([outputs.unflatten(1, (-1, self.num_each)) for outputs, _ in parts], dim=1)
             embedding_BE = torch.cat([embedding for _, embedding in parts], dim=1)
-            return Output(self.location_A + self.scale_A * standard_BA, embedding_BE)
+            scores_BA = self.location_A + self.scale_A * outputs_BAN[..., 0]
+            if self.num_each == 1:
+                return Output(scores_BA, embedding_BE)
+            return Output(scores_BA, embedding_BE, deviation=self.scale_A * deviation_of(outputs_BAN[..., 1]))
 
 
 class Branch(nn.Module):
@@ -171,6 +201,6 @@ class Branch(nn.Module):
         self.standardise.fit(mean_E, std_E)
 
     def forward(self, features: Features) -> tuple[Tensor, Tensor]:
-        """Return standardised scores and what the last layer reads."""
+        """Return the outputs of the last layer, standardised scores for ``MLP``, and what that layer reads."""
         embedding_BE: Tensor = self.trunk(self.standardise(self.pool(features)))
         return self.last(self.dropout(embedding_BE)), embedding_BE

@@ -16,6 +16,7 @@ from lightning_aqa.metrics.weighted import STATISTICS, means_of_systems, metrics
 Array = NDArray[np.float64]
 Level = Literal["utterance", "system"]
 Method = Literal["bca", "percentile"]
+_ONE_SIDED = 0.025
 
 
 class Interval(NamedTuple):
@@ -162,21 +163,22 @@ def interval(replicates: Replicates, method: Method = "bca", confidence: float =
 
     Reference:
         B. Efron, "Better bootstrap confidence intervals", JASA 82, 1987; as ``scipy.stats.bootstrap`` computes it.
-        Differs: with more than 200 units the acceleration comes from leaving out 200 groups of them.
+        Differs: with more than 200 units the acceleration comes from leaving out 200 groups of them; where more than
+        97.5 % of the draws are on one side of the estimate, as at system level when clips are drawn (the means of a
+        resample carry the noise of their clips twice), the draws are moved to have it as their median instead.
     """
-    estimate, draws = float(replicates.estimate[0]), replicates.draws[0]
-    defined = draws[np.isfinite(draws)]
-    if not math.isfinite(estimate) or not len(draws) or 2 * len(defined) < len(draws):
+    defined = np.isfinite(replicates.draws[0])
+    if not math.isfinite(replicates.estimate[0]) or not len(defined) or 2 * defined.sum() < len(defined):
         return Interval(math.nan, math.nan)
     levels = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
-    shape = _shape(replicates, method)
+    draws, shape = _prepared(replicates, method)
     if shape is not None:
         from scipy.special import ndtr, ndtri
 
         bias, acceleration = shape
         shifted = bias + ndtri(levels)
         levels = ndtr(bias + shifted / (1 - acceleration * shifted))
-    low, high = np.quantile(defined, levels)
+    low, high = np.quantile(draws, levels)
     return Interval(float(low), float(high))
 
 
@@ -192,11 +194,10 @@ def p_value(replicates: Replicates, method: Method = "bca") -> float:
     """
     if math.isnan(interval(replicates, method).low):
         return math.nan
-    draws = replicates.draws[0][np.isfinite(replicates.draws[0])]
+    draws, shape = _prepared(replicates, method)
     share = (np.count_nonzero(draws < 0) + np.count_nonzero(draws <= 0)) / 2
     least = 1 / (len(draws) + 1)
     level = min(max(share / len(draws), least), 1 - least)
-    shape = _shape(replicates, method)
     if shape is not None:
         from scipy.special import ndtr, ndtri
 
@@ -206,18 +207,25 @@ def p_value(replicates: Replicates, method: Method = "bca") -> float:
     return min(1.0, 2 * max(min(level, 1 - level), least))
 
 
-def _shape(replicates: Replicates, method: Method) -> tuple[float, float] | None:
-    """Return bias and acceleration; None for plain quantiles, also where all draws are on one side of the estimate."""
-    draws = replicates.draws[0][np.isfinite(replicates.draws[0])]
-    below = (np.mean(draws < replicates.estimate[0]) + np.mean(draws <= replicates.estimate[0])) / 2
-    if method == "percentile" or not 0 < below < 1:
-        return None
+def _prepared(replicates: Replicates, method: Method) -> tuple[Array, tuple[float, float] | None]:
+    """Return the draws, and bias and acceleration; None for plain quantiles.
+
+    Where nearly all draws are on one side of the estimate BCa would read off its quantiles at the very end of them.
+    The draws are then moved so that their median is the estimate, and correlations stay within -1 and 1.
+    """
+    estimate, draws = float(replicates.estimate[0]), replicates.draws[0][np.isfinite(replicates.draws[0])]
+    if method == "percentile":
+        return draws, None
+    below = (np.mean(draws < estimate) + np.mean(draws <= estimate)) / 2
+    if not _ONE_SIDED <= below <= 1 - _ONE_SIDED:
+        moved = draws + estimate - np.median(draws)
+        return np.clip(moved, -1, 1) if max(abs(estimate), np.abs(draws).max()) <= 1 else moved, None
     from scipy.special import ndtri
 
     left_out = replicates.left_out[0][np.isfinite(replicates.left_out[0])]
     change = left_out.mean() - left_out if len(left_out) else left_out
     spread = float((change**2).sum())
-    return float(ndtri(below)), float((change**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    return draws, (float(ndtri(below)), float((change**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0)
 
 
 def sorted_rows(ids: Sequence[str]) -> NDArray[np.intp]:

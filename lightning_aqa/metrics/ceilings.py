@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lightning_aqa.metrics.bootstrap import sorted_rows
 from lightning_aqa.metrics.correlation import ktau, lcc, mse, srcc
-from lightning_aqa.metrics.means import rows_of_systems, system_means
+from lightning_aqa.metrics.means import rows_of_systems
 
 Array = NDArray[np.float64]
 
@@ -106,28 +106,29 @@ def ceiling(ratings: Array, systems: Sequence[str] | None = None, *, num_splits:
     if systems is not None:
         kept &= np.array([bool(name) for name in systems], dtype=bool)
     ratings_NK = ratings[kept]
-    rows = None if systems is None else rows_of_systems([n for n, keep in zip(systems, kept, strict=True) if keep])
     k_N = np.isfinite(ratings_NK).sum(1)
     if not len(k_N):
         return Ceiling(0, math.nan, *[math.nan] * 6)
-    halves = [_halves(ratings_NK, np.random.default_rng([seed, split])) for split in range(num_splits)]
-    if rows is not None:
-        everything = np.full((len(k_N), 2), True)
-        halves = [system_means(half, everything, rows) for half in halves]
-    linear, rank = (float(np.mean([of(half[:, 0], half[:, 1]) for half in halves])) for of in (lcc, srcc))
+    halves = np.stack(
+        [_halves(ratings_NK, np.random.default_rng([seed, split])) for split in range(num_splits)], axis=2
+    )
+    floor_N = np.nanvar(ratings_NK, axis=1, ddof=1) / k_N
+    if systems is not None:
+        rows = rows_of_systems([name for name, keep in zip(systems, kept, strict=True) if keep])
+        halves = np.stack([halves[of].mean(0).round(12) for of in rows.values()])
+        floor_N = np.array([floor_N[of].sum() / len(of) ** 2 for of in rows.values()])
+    linear, rank = _correlation(halves), _correlation(_ranks(halves))
     factor = float(k_N.mean() / (k_N // 2).mean())
     whole = [spearman_brown(r, factor) for r in (linear, rank)]
-    floor_N = np.nanvar(ratings_NK, axis=1, ddof=1) / k_N
-    floor = floor_N if rows is None else np.array([floor_N[of].sum() / len(of) ** 2 for of in rows.values()])
     return Ceiling(
-        n=len(halves[0]),
+        n=len(halves),
         listeners=float(k_N.mean()),
         split_half_lcc=linear,
         split_half_srcc=rank,
         reliability=whole[0],
         lcc=_root(whole[0]),
         srcc=_root(whole[1]),
-        mse=float(floor.mean()),
+        mse=float(floor_N.mean()),
     )
 
 
@@ -139,6 +140,20 @@ def _halves(ratings_NK: Array, generator: np.random.Generator) -> Array:
     column = np.arange(ratings_NK.shape[1])
     masks = column < half_N1, (column >= half_N1) & (column < 2 * half_N1)
     return np.stack([(dealt * mask).sum(1) / half_N1[:, 0] for mask in masks], axis=1)
+
+
+def _ranks(halves_N2T: Array) -> Array:
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(halves_N2T, axis=0), dtype=np.float64)
+
+
+def _correlation(halves_N2T: Array) -> float:
+    """Return Pearson's correlation of the two halves, mean over the splits; NaN where one is constant."""
+    if len(halves_N2T) < 2 or (np.ptp(halves_N2T, axis=0) == 0).any():
+        return math.nan
+    centred = halves_N2T - halves_N2T.mean(0)
+    return float(np.mean((centred[:, 0] * centred[:, 1]).sum(0) / np.sqrt((centred**2).sum(0).prod(0))))
 
 
 def _root(reliability: float) -> float:

@@ -118,7 +118,7 @@ def with_ceilings(
                     _levels_of(results, domain)[level][axis]["ceiling"] = _entry(ceiling)
         rows = np.flatnonzero((of_domain == domain) | (domain == ""))
         for a, axis in enumerate(axes):
-            reference = system_only([systems[i] for i in rows], targets[rows, a])
+            reference = system_only([systems[int(i)] for i in rows], targets[rows, a])
             if reference["n"]:
                 _levels_of(results, domain)["utterance"][axis]["system_only"] = reference
     return results

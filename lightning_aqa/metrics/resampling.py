@@ -145,6 +145,10 @@ def chunks(total: int, num_rows: int) -> Iterator[int]:
 
 
 def _multinomial(generator: np.random.Generator, size: int, width: int) -> Array:
-    picked = generator.integers(0, size, (size, width), dtype=np.int32) if size else np.zeros((0, width), np.int32)
-    flat = (picked.astype(np.intp) * width + np.arange(width)).ravel()
-    return np.bincount(flat, minlength=size * width).reshape(size, width).astype(np.float64)
+    """Count ``size`` draws from as many units for each of ``width`` samples, shape ``(size, width)``."""
+    if not size:
+        return np.zeros((0, width))
+    picked = generator.integers(0, size, (width, size), dtype=np.int32).astype(np.intp)
+    picked += size * np.arange(width)[:, None]
+    counts = np.bincount(picked.ravel(), minlength=size * width).reshape(width, size)
+    return np.ascontiguousarray(counts.T, dtype=np.float64)

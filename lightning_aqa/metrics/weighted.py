@@ -185,11 +185,15 @@ def _centred_ranks(values: Array, counts: Array) -> tuple[Array, Array]:
 
 
 def _squared_ties(codes_N: NDArray[np.float32], counts: Array) -> Array:
+    """Sum the squares of how many rows share each value, in each sample."""
+    num_values = int(codes_N.max(initial=-1)) + 1
+    if num_values <= _BLOCK:  # ratings: few values, many ties
+        member_GN = (np.arange(num_values)[:, None] == codes_N).astype(np.float64)
+        return np.asarray(((member_GN @ counts) ** 2).sum(0))
     order = np.argsort(codes_N, kind="stable")
-    if not len(order):
-        return np.zeros(counts.shape[1])
     first_G = np.flatnonzero(np.diff(codes_N[order], prepend=-1.0))
-    return np.asarray((np.add.reduceat(counts[order], first_G, axis=0) ** 2).sum(0))
+    grouped_GR = counts if len(first_G) == len(order) else np.add.reduceat(counts[order], first_G, axis=0)
+    return np.asarray(np.einsum("gr,gr->r", grouped_GR, grouped_GR))
 
 
 def _variance(mean_square: Array, mean: Array) -> Array:

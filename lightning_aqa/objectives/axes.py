@@ -4,9 +4,40 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 AxisReduction = Literal["sum", "mean"]
+
+
+def as_table(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores and targets in one dtype, zero where not rated, and where they are rated.
+
+    Args:
+        scores: Predictions, shape ``(B, A)``, in score points; what stands where not rated is never read.
+        targets: Mean opinion scores, shape ``(B, A)``, in score points; NaN where not rated.
+
+    Returns:
+        Scores, targets without a graph, both in the dtype of the scores and at least float32, and True where rated,
+        each of shape ``(B, A)``.
+
+    Raises:
+        ValueError: If the shapes differ or are not ``(B, A)``.
+
+    Example:
+        >>> as_table(torch.tensor([[2.0], [9.0]]), torch.tensor([[3.0], [torch.nan]]))[:2]
+        (tensor([[2.],
+                [0.]]), tensor([[3.],
+                [0.]]))
+    """
+    if scores.shape != targets.shape or scores.ndim != 2:
+        raise ValueError(
+            f"scores and targets must have one shape (B, A), got {tuple(scores.shape)} and {tuple(targets.shape)}."
+        )
+    dtype = torch.promote_types(scores.dtype, torch.float32)
+    rated_BA = ~targets.isnan()
+    scores_BA, targets_BA = (torch.where(rated_BA, table.to(dtype), 0.0) for table in (scores, targets.detach()))
+    return scores_BA, targets_BA, rated_BA
 
 
 def reduce_axes(losses_A: Tensor, targets_BA: Tensor, reduction: AxisReduction) -> Tensor:

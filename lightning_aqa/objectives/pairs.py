@@ -28,6 +28,13 @@ def check_at_least_zero(**values: float) -> None:
             raise ValueError(f"{name} must be a number of at least 0, got {value}.")
 
 
+def check_above_zero(**values: float) -> None:
+    """Raise a ValueError naming the first of ``values`` that is zero, negative or not a number."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be a number above 0, got {value}.")
+
+
 def as_columns(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return scores and targets as ``(B,)`` tensors of one dtype, that of the scores and at least float32.
 

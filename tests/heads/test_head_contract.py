@@ -26,6 +26,7 @@ VARIANTS: list[Build] = [
     partial(MLP, hidden=[], pooling="mean"),
     partial(MLP, hidden=[8, 6], pooling="attention", trunk="per_axis"),
     partial(MLP, use_text=False, normalise=False),
+    partial(MLP, trunk="per_axis", deviation=True),
     AESANet,
     partial(AESANet, adapter_width=6, lstm_width=5, shared_width=9, num_heads=3),
     Audiobox,

@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 
 from lightning_aqa.batch import Axis, Features
-from lightning_aqa.heads.mlp import MLP
+from lightning_aqa.heads.mlp import MLP, deviation_of
+from lightning_aqa.objectives.gaussian_nll import gaussian_nll_loss
 
 AXES = [Axis("MI", "Musical impression", 1, 5), Axis("TA", "Textual alignment", 1, 5)]
 
@@ -121,3 +124,68 @@ def test_options_that_cannot_be_are_refused():
         MLP(4, 2, AXES, 3)(_features())
     with pytest.raises(ValueError, match="features of the training clips, got none"):
         MLP(4, 2, AXES).fit_features([])
+
+
+@pytest.mark.parametrize("trunk", ["shared", "per_axis"])
+def test_first_deviation_is_that_of_the_training_scores(trunk):
+    head = MLP(4, 2, AXES, trunk=trunk, deviation=True)
+    head.fit_scale(torch.tensor([2.5, 3.5]), torch.tensor([0.5, 0.7]))
+    output = head(_features())
+    assert torch.equal(output.scores, torch.tensor([[2.5, 3.5]] * 6))
+    torch.testing.assert_close(output.deviation, torch.tensor([[0.5, 0.7]] * 6), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("trunk", ["shared", "per_axis"])
+def test_each_axis_has_a_score_and_a_deviation_of_its_own(trunk):
+    # Standardised scores 1 and 2, log-variances log 4 and log 9; scales .5 and .7.
+    head = MLP(4, 2, AXES, trunk=trunk, deviation=True).eval()
+    head.fit_scale(torch.tensor([2.5, 3.5]), torch.tensor([0.5, 0.7]))
+    rows = torch.tensor([[1.0, 4.0], [2.0, 9.0]])
+    rows[:, 1] = rows[:, 1].log()
+    with torch.no_grad():
+        for branch, bias in zip(head.branches, rows if trunk == "per_axis" else [rows.flatten()], strict=True):
+            branch.last.bias.copy_(bias)
+    output = head(_features(1))
+    torch.testing.assert_close(output.scores, torch.tensor([[3.0, 4.9]]))
+    torch.testing.assert_close(output.deviation, torch.tensor([[1.0, 2.1]]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("log_variance", "expected"), [(-1e4, 0.01), (1e4, math.exp(5.0))])
+def test_deviation_of_an_odd_clip_is_neither_zero_nor_infinite(log_variance, expected):
+    log_variance = torch.tensor(log_variance, requires_grad=True)
+    deviation = deviation_of(log_variance)
+    deviation.log().backward()
+    assert deviation.item() == pytest.approx(expected)
+    assert log_variance.grad.isfinite()
+
+
+def test_without_a_deviation_there_are_no_weights_for_it():
+    sizes = [{n: p.shape for n, p in MLP(4, 2, AXES, deviation=d).named_parameters()} for d in (False, True)]
+    assert sizes[0]["branches.0.last.weight"] == (2, 256)
+    assert {name for name in sizes[0] if sizes[0][name] != sizes[1][name]} == {
+        "branches.0.last.weight",
+        "branches.0.last.bias",
+    }
+    assert MLP(4, 2, AXES)(_features()).deviation is None
+
+
+def test_deviation_learns_where_the_ratings_scatter():
+    # Ratings of even clips are exact, those of odd ones a point off either way; a clip is known by its first element.
+    generator = torch.Generator().manual_seed(0)
+    odd_B = torch.arange(80) % 2
+    sign_B1 = torch.where(torch.rand(80, 1, generator=generator) < 0.5, -1.0, 1.0)
+    layers = torch.stack([odd_B.float(), torch.randn(80, generator=generator)], 1)[:, None, None]
+    features = Features(layers, torch.ones(80, 1, dtype=torch.bool))
+    targets_B1 = 3 + sign_B1 * odd_B[:, None]
+    head = MLP(2, 1, AXES[:1], hidden=[], pooling="mean", dropout=0.0, deviation=True)
+    head.fit_features([features])
+    head.fit_scale(targets_B1.mean(dim=0), targets_B1.std(dim=0))
+    optimizer = torch.optim.Adam(head.parameters(), lr=5e-2)
+    for _ in range(200):
+        output = head(features)
+        loss = gaussian_nll_loss(output.scores, output.deviation, targets_B1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert 0.8 < output.deviation[odd_B == 1].mean().item() < 1.2
+    assert output.deviation[odd_B == 0].mean().item() < 0.2

@@ -6,12 +6,12 @@ from lightning_aqa.batch import Batch, Output
 from lightning_aqa.heads.base import Head
 
 
-def step(scores, targets, embedding=None, frame_scores=None, frame_mask=None, logits=None):
+def step(scores, targets, embedding=None, frame_scores=None, frame_mask=None, logits=None, deviation=None):
     """Make what an objective reads: an output with a graph, and the batch beside it."""
     scores, targets = (torch.as_tensor(values, dtype=torch.float32) for values in (scores, targets))
     count = len(scores)
     embedding = torch.zeros(count, 2) if embedding is None else torch.as_tensor(embedding, dtype=torch.float32)
-    output = Output(scores.requires_grad_(), embedding.requires_grad_(), frame_scores, frame_mask, logits)
+    output = Output(scores.requires_grad_(), embedding.requires_grad_(), frame_scores, frame_mask, logits, deviation)
     ids, empty = [str(i) for i in range(count)], [""] * count
     return output, Batch(torch.zeros(count, 0), torch.zeros(count).long(), targets, ids, empty, empty, empty)
 

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import math
 import pkgutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,6 +33,7 @@ def concrete_objectives():
 
 
 CLASSES = list(concrete_objectives())
+ON_SCORES = [param for param in CLASSES if param.values[0].reads_scores_alone]
 
 
 @pytest.fixture
@@ -43,7 +45,8 @@ def step_of(make_step):
         logits = torch.rand(count, 2, 5, generator=generator, requires_grad=True)
         mask = torch.ones(count, 4, dtype=torch.bool)
         scores, embedding = torch.rand(count, 2, generator=generator), torch.rand(count, 3, generator=generator)
-        return make_step(scores, targets, embedding, frames, mask, logits)
+        deviation = (0.5 + torch.rand(count, 2, generator=generator)).requires_grad_()
+        return make_step(scores, targets, embedding, frames, mask, logits, deviation)
 
     return make
 
@@ -59,6 +62,13 @@ def objective(request, make_module):
 def test_the_objectives_of_the_package_are_found():
     names = {param.id for param in CLASSES}
     assert names >= {"Coral", "FrameScores", "MarginRanking", "QAMRO", "Regression", "SoftOrdinal", "Triplet"}
+    assert names >= {"CCC", "Contrastive", "GaussianNLL", "ListMLE", "ListNet", "SoftSpearman"}
+
+
+def test_every_objective_has_its_flag_in_the_docs():
+    flags = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text().replace("`", " ").split()
+    named = {flag.partition("=")[2] for flag in flags if flag.startswith("--objectives.")}
+    assert {param.id for param in CLASSES} <= named
 
 
 @pytest.mark.parametrize("targets", [pytest.param(values, id=name) for name, values in TARGETS.items()])
@@ -66,12 +76,38 @@ def test_objective_gives_a_finite_scalar_that_backpropagates(objective, step_of,
     output, batch = step_of(targets)
     loss = objective.loss(output, batch)
     loss.backward()
-    given = (output.scores, output.embedding, output.frame_scores, output.logits)
-    read = [tensor for tensor in given if tensor.grad is not None]
+    given = output._asdict()
+    read = {name for name, tensor in given.items() if tensor.grad is not None}
     assert loss.shape == ()
     assert loss.isfinite()
-    assert len(read) == 1
-    assert read[0].grad.isfinite().all()
+    assert len(read - {"scores"}) == (not objective.reads_scores_alone)
+    assert all(given[name].grad.isfinite().all() for name in read)
+
+
+@pytest.mark.parametrize("objective", ON_SCORES, indirect=True)
+def test_objective_on_scores_sees_neither_the_order_of_clips_nor_the_unrated(objective, make_step):
+    scores, targets = [[2.0, 1.0], [1.0, 3.0], [2.5, 4.0]], [[1.0, 2.0], [3.0, NAN], [4.0, 3.0]]
+    more = [[math.inf, NAN], *scores[::-1]], [[NAN, NAN], *targets[::-1]]
+    alone, (output, batch) = objective.loss(*make_step(scores, targets)), make_step(*more)
+    among = objective.loss(output, batch)
+    among.backward()
+    torch.testing.assert_close(among, alone)
+    assert (output.scores.grad[batch.scores.isnan()] == 0).all()
+
+
+def test_objective_of_half_precision_is_computed_in_float32(objective, step_of):
+    exact = objective.loss(*step_of(TARGETS["rated"]))
+    output, batch = step_of(TARGETS["rated"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(objective.loss(output, batch), exact)
+    half = output._replace(scores=output.scores.bfloat16())
+    assert objective.loss(half, batch).dtype == torch.float32
+
+
+@pytest.mark.parametrize("objective", ON_SCORES, indirect=True)
+def test_objective_shows_a_score_that_is_not_a_number(objective, make_step):
+    scores, targets = [[NAN, 1.0], [1.0, 3.0], [2.5, 4.0]], [[1.0, 2.0], [3.0, 1.0], [4.0, 3.0]]
+    assert objective.loss(*make_step(scores, targets)).isnan()
 
 
 def test_objective_is_zero_where_nobody_is_rated(objective, step_of):

@@ -25,7 +25,7 @@ def run(corpora, tmp_path_factory):
 
     root = tmp_path_factory.mktemp("observed")
     words = ["--data=AESNatural", f"--data.root={corpora['aes_natural']}", "--model.encoder=MelSpectrogram"]
-    words += ["--model.head=AESANet", "--model.head.num_heads=1", f"--trainer.default_root_dir={root}", "--name=run"]
+    words += ["--model.head=AESANet", "--model.head.lstm_width=8", f"--trainer.default_root_dir={root}", "--name=run"]
     assert main(["fit", *words, "--trainer.max_epochs=1"]) == 0
     return root / "run"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.data.manifest import Clip
+from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.distributed import gather_objects
 from lightning_aqa.files import replacing
 from lightning_aqa.module import AQAModule
 
-CLIPS, OBSERVATIONS = "clips.csv", "observations.npz"
+CLIPS, SYSTEMS, OBSERVATIONS = "clips.csv", "systems.csv", "observations.npz"
+SYSTEM_COLUMNS = ("system", "axis", "score")
 CLIP_COLUMNS = ("id", "path", "start", "end", "system", "domain", "prompt")
 MAX_EMBEDDINGS = 1000
 MAX_FRAMES = 200
@@ -41,9 +42,9 @@ class Window(NamedTuple):
 
 
 class Observations(Callback):
-    """Leave ``clips.csv`` and, after a test, ``observations.npz`` in the run folder, for the report.
+    """Leave ``clips.csv``, ``systems.csv`` and, after a test, ``observations.npz`` in the run folder, for the report.
 
-    Both are small, whatever the corpus: embeddings of at most 1000 clips in float16, and the scores of at most 200
+    All are small, whatever the corpus: embeddings of at most 1000 clips in float16, and the scores of at most 200
     frames of the 60 clips that are predicted worst. Splits trained on are left out where there are others.
 
     Args:
@@ -85,7 +86,7 @@ class Observations(Callback):
             self._windows.append(Window(splits[dataloader_idx], id_, weight, embedding_BE[row], frames))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write both files."""
+        """Write the files."""
         assert isinstance(pl_module, AQAModule)
         self._hook.remove()
         windows: list[Window] = gather_objects(self._windows)
@@ -111,7 +112,10 @@ class Observations(Callback):
             self._write_clips(trainer)
 
     def _write_clips(self, trainer: L.Trainer) -> None:
-        write_clips(self.folder / CLIPS, cast(Any, trainer).datamodule.manifest)
+        manifest: Manifest = cast(Any, trainer).datamodule.manifest
+        write_clips(self.folder / CLIPS, manifest)
+        if manifest.system_scores:
+            write_systems(self.folder / SYSTEMS, manifest.system_scores)
 
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
@@ -123,6 +127,14 @@ def write_clips(path: Path, clips: Iterable[Clip]) -> None:
             audio = Path(os.path.relpath(clip.path, path.parent)).as_posix()
             end = "" if clip.end is None else clip.end
             writer.writerow([clip.id, audio, clip.start, end, clip.system, clip.domain, clip.prompt])
+
+
+def write_systems(path: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
+    """Write the scores that a corpus publishes for its systems."""
+    with replacing(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(SYSTEM_COLUMNS)
+        writer.writerows([system, axis, score] for system, axes in scores.items() for axis, score in axes.items())
 
 
 def write_observations(

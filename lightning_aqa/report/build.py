@@ -20,7 +20,7 @@ from lightning_aqa.files import replacing
 from lightning_aqa.metrics.levels import higher_is_better
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.report import about, browser, further, gallery, tables
-from lightning_aqa.report.clips import Source, read_listeners, read_sources
+from lightning_aqa.report.clips import Source, read_listeners, read_sources, read_system_scores
 from lightning_aqa.report.formats import headline, write_csv, write_latex, write_markdown
 from lightning_aqa.report.html import escape, section
 from lightning_aqa.report.results import Block, compute_blocks
@@ -81,11 +81,12 @@ def build_report(paths: Sequence[Path], output: Path, options: Options = Options
     blocks = compute_blocks(
         evidence,
         ratings,
+        read_system_scores(runs, evidence.systems, evidence.axes),
         unit=options.unit,
         num_resamples=options.num_resamples,
     )
     first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
-    blocks.sort(key=lambda block: (block.domain != "", block.level != first))
+    blocks.sort(key=lambda block: (block.domain != "", block.level == "system_mos", block.level != first))
     output.mkdir(parents=True, exist_ok=True)
     written = [output / f"{TABLES}.{suffix}" for suffix in ("csv", "md", "tex")]
     for write, path in zip((write_csv, write_markdown, write_latex), written, strict=True):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.callbacks.observations import CLIPS
+from lightning_aqa.callbacks.observations import CLIPS, SYSTEMS
 from lightning_aqa.metrics.ceilings import ratings_table
 from lightning_aqa.ratings import read_ratings
 from lightning_aqa.report.runs import Run
@@ -61,6 +61,26 @@ def _read_clips(path: Path) -> Iterator[tuple[str, Source]]:
             audio = path.parent / row["path"]
             end = float(row["end"]) if row["end"] else None
             yield row["id"], Source(audio if audio.is_file() else None, float(row["start"]), end, row["prompt"])
+
+
+def read_system_scores(runs: Iterable[Run], systems: Sequence[str], axes: Sequence[str]) -> Array | None:
+    """Read the scores that the corpus publishes for its systems, from the first run that has them.
+
+    Args:
+        runs: The runs.
+        systems: System of each clip.
+        axes: Names of the axes.
+
+    Returns:
+        The score of each clip's system, shape ``(N, A)``, NaN where there is none; None where no run has such scores.
+    """
+    for run in runs:
+        for path in (run.folder / SYSTEMS, *sorted(run.folder.glob(f"fold*/{SYSTEMS}"))):
+            if path.exists():
+                with open(path, newline="", encoding="utf-8") as file:
+                    scores = {(row["system"], row["axis"]): float(row["score"]) for row in csv.DictReader(file)}
+                return np.array([[scores.get((name, axis), np.nan) for axis in axes] for name in systems])
+    return None
 
 
 def worst_clips(targets: Array, scores: Array, count: int) -> list[int]:

@@ -15,7 +15,11 @@ from lightning_aqa.report.results import Block, Cell, Column
 from lightning_aqa.report.svg import DASH, MINUS
 from lightning_aqa.report.variants import Evidence, Variant
 
-LEVELS = {"utterance": "utterance level", "system": "system level"}
+LEVELS = {
+    "utterance": "utterance level",
+    "system": "system level",
+    "system_mos": "system level, against published scores of systems",
+}
 COLUMNS = (
     "level", "domain", "row", "axis", "metric", "value", "sd", "seeds", "low", "high", "difference", "difference_low",
     "difference_high", "p_holm", "is_best", "is_tied", "n", "config", "command",

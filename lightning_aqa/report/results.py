@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +57,7 @@ class Block(NamedTuple):
     """The table of one level and one domain.
 
     Args:
-        level: ``utterance`` or ``system``.
+        level: ``utterance``, ``system``, or ``system_mos``: systems against the scores that the corpus publishes.
         domain: The domain; empty for all clips.
         n: Clips or systems per axis.
         columns: Axes and metrics, in their order.
@@ -64,7 +65,7 @@ class Block(NamedTuple):
         beside: Rows that are no variant: name, explanation, numbers per column.
     """
 
-    level: Level
+    level: str
     domain: str
     n: dict[str, int]
     columns: list[Column]
@@ -75,6 +76,7 @@ class Block(NamedTuple):
 def compute_blocks(
     evidence: Evidence,
     ratings: Array | None = None,
+    system_scores: Array | None = None,
     *,
     unit: Unit | None = None,
     num_resamples: int = 2000,
@@ -84,6 +86,7 @@ def compute_blocks(
     Args:
         evidence: The variants on their clips.
         ratings: Ratings of single listeners, shape ``(N, A, L)``, NaN where fewer rated; None without.
+        system_scores: Published score of each clip's system, shape ``(N, A)``; None without.
         unit: What the bootstrap draws as one piece; None is clips at utterance and systems at system level.
         num_resamples: How many resamples.
     """
@@ -95,6 +98,11 @@ def compute_blocks(
             if level == "system" and len({evidence.systems[i] for i in rows} - {""}) < 2:
                 continue
             blocks.append(_block(evidence, rows, level, domain, ratings, unit, num_resamples))
+    if system_scores is not None and np.isfinite(system_scores).any():
+        # The mean over a system's clips of what is the same for all of them is that: all clips count, rated or not.
+        published = replace(evidence, targets=system_scores)
+        block = _block(published, np.arange(len(evidence.ids)), "system", "", None, unit, num_resamples)
+        blocks.append(block._replace(level="system_mos"))
     return blocks
 
 

@@ -45,7 +45,11 @@ def results(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, st
     controls += chooser("Domain", "results", [(domain, domain or "all") for domain in domains])
     tables = [shown_for("results", f"{b.level}|{b.domain}", _table(evidence, b, titles)) for b in blocks]
     missing = [
-        shown_for("results", f"{level}|{domain}", '<p class="note">Fewer than two systems here.</p>')
+        shown_for(
+            "results",
+            f"{level}|{domain}",
+            '<p class="note">No such table: fewer than two systems, or no published scores of this domain.</p>',
+        )
         for level in levels
         for domain in domains
         if not any((block.level, block.domain) == (level, domain) for block in blocks)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lightning_aqa.callbacks.observations import write_clips
+from lightning_aqa.callbacks.observations import write_clips, write_systems
 from lightning_aqa.data.manifest import Clip
-from lightning_aqa.report.clips import read_listeners, read_sources, worst_clips, worst_pairs
+from lightning_aqa.report.clips import read_listeners, read_sources, read_system_scores, worst_clips, worst_pairs
 from lightning_aqa.report.runs import find_runs
 from tests.report.conftest import table, write_run
 
@@ -106,6 +106,14 @@ def test_a_folder_of_audio_is_searched_by_id(tmp_path):
     assert {id_: source.path.name for id_, source in sources.items()} == {
         ids[0]: f"{ids[0]}.flac", ids[1]: f"{ids[1]}.mp3",
     }  # fmt: skip
+
+
+def test_published_scores_of_systems_are_read_for_each_clip(tmp_path):
+    run = write_run(tmp_path / "run", table(6))
+    assert read_system_scores(find_runs([run])[0], ["S1"], ["MI"]) is None
+    write_systems(run / "systems.csv", {"S1": {"MI": 3.5, "TA": 2.0}, "S2": {"TA": 1.0}})
+    found = read_system_scores(find_runs([run])[0], ["S2", "S1", "S9"], ["MI", "TA"])
+    assert np.array_equal(found, [[np.nan, 1.0], [3.5, 2.0], [np.nan, np.nan]], equal_nan=True)
 
 
 def test_ratings_of_the_split_are_read_as_a_table(sweep):

@@ -53,6 +53,25 @@ def test_values_are_the_means_over_seeds_of_what_a_run_reports(evidence, blocks,
                 assert cell.deviation == pytest.approx(np.std(values, ddof=1), abs=1e-9)
 
 
+def test_systems_are_also_set_against_the_scores_that_the_corpus_publishes(evidence):
+    published = {f"S{i}": {"MI": 1.0 + i * 0.7, "TA": 4.5 - i} for i in range(4)}
+    scores = np.array(
+        [[published.get(name, {}).get(axis, np.nan) for axis in ("MI", "TA")] for name in evidence.systems]
+    )
+    (block,) = [b for b in compute_blocks(evidence, None, scores, num_resamples=100) if b.level == "system_mos"]
+    assert block.n == {"MI": 4, "TA": 4}
+    for v, variant in enumerate(evidence.variants):
+        found = [
+            evaluate(
+                evidence.ids, evidence.systems, evidence.domains, each, evidence.targets, evidence.axes, published
+            )["system_mos"]
+            for each in variant.scores
+        ]  # fmt: skip
+        for axis, metric in block.columns:
+            expected = np.mean([entry[axis][metric] for entry in found])
+            assert block.rows[v][axis, metric].value == pytest.approx(expected, abs=1e-9)
+
+
 def test_the_baseline_is_compared_with_nothing_and_the_best_is_tied_with_itself(blocks):
     for block in blocks.values():
         for column in block.columns:

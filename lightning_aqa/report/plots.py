@@ -32,7 +32,7 @@ def draw_clips(targets: Array, scores: Array, domains: Sequence[str], label: str
     """
     panel = _square(np.concatenate([targets[np.isfinite(targets)], scores[np.isfinite(targets)]]))
     names = sorted(set(domains))
-    size = 4.5 if len(targets) < 500 else 3.2
+    size = 4.5 if len(targets) < 500 else 3.2 if len(targets) < 1500 else 2.2
     for index, name in enumerate(names):
         chosen = np.array([domain == name for domain in domains]) & np.isfinite(targets)
         panel.dots(targets[chosen], scores[chosen], colour(index), size)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lightning_aqa.metrics.resampling import UNITS
 from lightning_aqa.report.browser import Embedding
-from lightning_aqa.report.build import Options, build_report
+from lightning_aqa.report.build import build_report
+from lightning_aqa.report.material import Options
 from lightning_aqa.verbs import VERBS
 
 

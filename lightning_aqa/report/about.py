@@ -12,16 +12,16 @@ from lightning_aqa.report.variants import Evidence, Variant
 
 def configurations(evidence: Evidence, output: Path) -> str:
     """Return, per variant, its runs with a link to each config and the command that makes it again."""
-    return "".join(_configuration(variant, output) for variant in evidence.variants)
+    return "".join(_configuration(v, variant, output) for v, variant in enumerate(evidence.variants))
 
 
-def _configuration(variant: Variant, output: Path) -> str:
+def _configuration(v: int, variant: Variant, output: Path) -> str:
     reason = f"<p>{escape(variant.reason)}</p>" if variant.reason else ""
     runs = "".join(_run(variant, i, output) for i in range(len(variant.runs)))
     config = variant.runs[0].config_text
     text = f"<p class=note>config.yaml of {escape(variant.runs[0].name)}:</p><pre tabindex=0>{escape(config)}</pre>"
     return (
-        f'<details class="config" id="config-{variant.slug}"><summary>{escape(variant.name)}</summary>'
+        f'<details class="config" id="config-{v}"><summary>{escape(variant.name)}</summary>'
         f"<div>{reason}{runs}{text if config else ''}</div></details>"
     )
 

@@ -23,7 +23,7 @@
   // Rows: plain objects with what the columns show.
 
   const prefix = commonPrefix(data.ids);
-  const short = (id) => (prefix ? `…${id.slice(prefix.length)}` : id);
+  const short = (id) => (prefix ? `…\u2060${id.slice(prefix.length)}` : id);
 
   // What all ids begin with, up to a separator, is not repeated in every row.
   function commonPrefix(ids) {

@@ -126,9 +126,12 @@ def draw_grid(grid: Grid, higher_is_better: bool, label: str) -> str:
     left = min(36 + 6.2 * max(map(len, grid.rows)), 150)
     width = left + 12 + 58 * num_columns
     panel = Panel(
-        Span(0, num_columns), Span(0, num_rows), width=max(width, 240), height=62 + 34 * num_rows,
+        Span(0, num_columns),
+        Span(0, num_rows),
+        width=max(width, 240),
+        height=62 + 34 * num_rows,
         margins=(8, 12, 54, left),
-    )  # fmt: skip
+    )
     of = span(grid.values, 0.0, 1e-4)
     for r in range(num_rows):
         for c in range(num_columns):

@@ -21,9 +21,26 @@ LEVELS = {
     "system_mos": "system level, against published scores of systems",
 }
 COLUMNS = (
-    "level", "domain", "row", "axis", "metric", "value", "sd", "seeds", "low", "high", "difference", "difference_low",
-    "difference_high", "p_holm", "is_best", "is_tied", "n", "config", "command",
-)  # fmt: skip
+    "level",
+    "domain",
+    "row",
+    "axis",
+    "metric",
+    "value",
+    "sd",
+    "seeds",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "p_holm",
+    "is_best",
+    "is_tied",
+    "n",
+    "config",
+    "command",
+)
 MARKS = (
     "Mean ± standard deviation over seeds; [95 % interval over clips, or systems, and seeds]. Bold: the best, and what "
     "is not told apart from it. *: differs from the baseline, the first row. Both at 5 % after Holm's correction over "

@@ -20,17 +20,11 @@ from lightning_aqa.report.comparisons import (
     find_grids,
     panels_of,
 )
-from lightning_aqa.report.formats import LEVELS, axes_of, shown
+from lightning_aqa.report.formats import LEVELS, axes_of
 from lightning_aqa.report.html import chooser, escape, figure, legend, shown_for
-from lightning_aqa.report.maps import Map, agreement, draw_map, read_map
 from lightning_aqa.report.plots import (
-    SystemMeans,
     colour,
     draw_accuracy,
-    draw_calibration,
-    draw_clips,
-    draw_ranking,
-    draw_systems,
 )
 from lightning_aqa.report.results import Block, Cell
 from lightning_aqa.report.variants import Evidence
@@ -143,74 +137,6 @@ def _variant_legend(evidence: Evidence, kind: str = "") -> str:
     return legend([*entries, *([("rest", f"{rest} more")] if rest > 0 else [])], kind)
 
 
-def predictions(evidence: Evidence, detailed: Sequence[int], blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
-    """Return the pictures of the scores of each detailed variant."""
-    names = [(str(v), evidence.variants[v].name) for v in detailed]
-    controls = f'<div class="controls">{chooser("Variant", "detail", names)}</div>' if len(names) > 1 else ""
-    keys = [(colour(i), domain) for i, domain in enumerate(sorted(set(evidence.domains)))]
-    domains = f'<p class="note">Clips by domain:</p>{legend(keys)}' if evidence.named_domains else ""
-    shown_ones = "".join(
-        shown_for("detail", str(v), _details(evidence, v, blocks, titles)) for v in detailed
-    )  # fmt: skip
-    return controls + domains + shown_ones
-
-
-def _details(evidence: Evidence, v: int, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
-    variant = evidence.variants[v]
-    plain = {block.level: block for block in blocks if not block.domain}
-    parts = []
-    if len(variant.runs) > 1:
-        told = (
-            f"Pictures show each clip's score averaged over {len(variant.runs)} seeds; numbers are those of the table."
-        )
-        parts.append(f'<p class="note">{told}</p>')
-    rows: dict[str, list[str]] = {"Clips": [], "Systems": [], "Ranking of systems": [], "Error by rating": []}
-    for a, axis in enumerate(evidence.axes):
-        targets, scores, title = evidence.targets[:, a], variant.mean_scores[:, a], titles.get(axis, axis)
-        if not (np.isfinite(targets) & np.isfinite(scores)).any():
-            continue
-        name = f"{title}, {variant.name}"
-        note = _numbers(plain["utterance"].rows[v], axis)
-        picture = draw_clips(targets, scores, evidence.domains, f"Predicted against rated clips, {name}")
-        rows["Clips"].append(figure(title, note, picture))
-        picture = draw_calibration(targets, scores, f"Error by rating, {name}")
-        rows["Error by rating"].append(figure(title, "", picture))
-        if "system" in plain:
-            means = SystemMeans(targets, scores, evidence.systems)
-            note = _numbers(plain["system"].rows[v], axis)
-            rows["Systems"].append(figure(title, note, draw_systems(means, f"Predicted against rated systems, {name}")))
-            rows["Ranking of systems"].append(figure(title, "", draw_ranking(means, f"Systems as rated, {name}")))
-    notes = {
-        "Clips": "",
-        "Systems": "Thin lines: 95 % intervals of a system's mean over its clips.",
-        "Ranking of systems": "",
-        "Error by rating": "Six bins of equal count: mean error with its 95 % interval (thick) and the middle 80 % of "
-        "the errors (thin). Any predictor that is not perfect over-rates the worst and under-rates the best.",
-    }
-    if len(evidence.axes) == 1:
-        beside = "".join(
-            f"<div><h3>{heading}</h3>{_KEYS if heading == 'Ranking of systems' else ''}{figures[0]}</div>"
-            for heading, figures in rows.items()
-            if figures
-        )
-        told = "".join(f'<p class="note">{heading}: {escape(note)}</p>' for heading, note in notes.items() if note)
-        return "".join([*parts, f'<div class="grid wide">{beside}</div>', told])
-    for heading, figures in rows.items():
-        if figures:
-            is_ranking = heading == "Ranking of systems"
-            told = f'<p class="note">{escape(notes[heading])}</p>' if notes[heading] else ""
-            css = "grid wide" if is_ranking else "grid"
-            parts.append(f'<h3>{heading}</h3>{told}{_KEYS * is_ranking}<div class="{css}">{"".join(figures)}</div>')
-    return "".join(parts)
-
-
-_KEYS = legend([("ink", "rated"), ("c0 diamond", "predicted"), ("none", "▲▼ places gained or lost in the prediction")])
-
-
-def _numbers(row: Mapping[tuple[str, str], Cell], axis: str) -> str:
-    return ", ".join(f"{metric} {shown(row[axis, metric].value, metric)}" for metric in ("MSE", "LCC", "SRCC"))
-
-
 def pairs_by_gap(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
     """Return how often the better of two clips is found, by how much better it is rated."""
     drawn = []
@@ -229,49 +155,3 @@ def pairs_by_gap(evidence: Evidence, detailed: Sequence[int], titles: Mapping[st
         "one half is chance. Small gaps are close to the noise of the ratings.</p>"
     )
     return f'{told}{_variant_legend(evidence, "line")}<div class="grid">{"".join(drawn)}</div>' if drawn else ""
-
-
-def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
-    """Return the embeddings of each detailed variant's first run, coloured by rating and by domain."""
-    place = {id_: i for i, id_ in enumerate(evidence.ids)}
-    maps = [(v, read_map(evidence.variants[v].runs[0].folder, evidence.split)) for v in detailed]
-    found = [(v, of) for v, of in maps if of is not None and all(id_ in place for id_ in of.ids)]
-    if not found:
-        return ""
-    ways = [(axis, f"rating, {titles.get(axis, axis)}") for axis in evidence.axes]
-    ways += [("", "domain")] if evidence.named_domains else []
-    parts = []
-    for way, words in ways:
-        figures = []
-        for names, of in _different(evidence, found):
-            rows = [place[id_] for id_ in of.ids]
-            a = list(evidence.axes).index(way) if way else 0
-            targets = evidence.targets[rows, a]
-            domains = None if way else [evidence.domains[row] for row in rows]
-            note = f"distance against rating: {shown(agreement(of.embeddings, targets), 'SRCC')}" if way else ""
-            label = f"Embedding of {names}, coloured by {words}"
-            figures.append(figure(names, note, draw_map(of, targets, domains, label)))
-        keys = [(colour(i), domain) for i, domain in enumerate(sorted(set(evidence.domains)))]
-        key = legend(keys) if not way else '<ul class="legend"><li>low <span class="key ramp"></span>high</li></ul>'
-        parts.append(shown_for("maps", way, f'{key}<div class="grid">{"".join(figures)}</div>'))
-    told = (
-        '<p class="note">Clip embeddings of the first seed, on their two directions of largest variance (PCA); what '
-        "these explain stands at the sides. A triplet loss should lay clips of similar rating side by side: the number "
-        "is the rank correlation, over all pairs of clips, of the distance of two embeddings with that of their "
-        "ratings.</p>"
-    )
-    return f'{told}<div class="controls">{chooser("Colour", "maps", ways)}</div>{"".join(parts)}'
-
-
-def _different(evidence: Evidence, maps: Sequence[tuple[int, Map]]) -> list[tuple[str, Map]]:
-    """Join the names of variants whose embeddings are the same, as under a linear head on a frozen encoder."""
-    joined: list[tuple[str, Map]] = []
-    for v, of in maps:
-        name = evidence.variants[v].name
-        for i, (names, other) in enumerate(joined):
-            if np.array_equal(of.embeddings, other.embeddings):
-                joined[i] = f"{names}, {name}", other
-                break
-        else:
-            joined.append((name, of))
-    return joined

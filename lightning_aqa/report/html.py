@@ -61,9 +61,7 @@ def figure(title: str, note: str, inside: str) -> str:
 
 def legend(entries: Iterable[tuple[str, str]], kind: str = "") -> str:
     """Return a legend of (class of the colour, words)."""
-    items = "".join(
-        f'<li><span class="key {kind} {css}"></span>{escape(words)}</li>' for css, words in entries
-    )  # fmt: skip
+    items = "".join(f'<li><span class="key {kind} {css}"></span>{escape(words)}</li>' for css, words in entries)
     return f'<ul class="legend">{items}</ul>'
 
 

@@ -107,9 +107,7 @@ def draw_ranking(means: SystemMeans, label: str) -> str:
     longest = max((len(name) for name in means.names), default=0)
     left = min(16 + 6.8 * min(longest, 22), 150)
     rows = Span(-0.6, count - 0.4)
-    panel = Panel(
-        span(np.concatenate(ends)), rows, width=360, height=58 + 19 * count, margins=(8, 34, 40, left)
-    )  # fmt: skip
+    panel = Panel(span(np.concatenate(ends)), rows, width=360, height=58 + 19 * count, margins=(8, 34, 40, left))
     panel.x_axis("mean score, best as rated on top")
     places, told = means.place(predicted=True), means.place(predicted=False)
     for i, name in enumerate(means.names):
@@ -164,7 +162,7 @@ def draw_accuracy(lines: Sequence[tuple[int, str, Sequence[PairAccuracy]]], labe
     shares = [rows[i].accuracy for _, _, rows in lines for i in used]
     panel = Panel(
         Span(-0.5, len(used) - 0.5), span([*shares, 0.5, 1.0], 0.02), width=320, height=220, margins=(8, 8, 40, 50)
-    )  # fmt: skip
+    )
     panel.y_axis("right order")
     panel.x_axis("gap of the ratings", at=[])
     for place, name in enumerate(names):

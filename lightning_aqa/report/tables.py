@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
 from lightning_aqa.metrics.levels import MEAN, higher_is_better
 from lightning_aqa.report.formats import (
     LEVELS,
     MARKS,
     axes_of,
-    capital,
-    headline,
     metrics_of,
-    names_of,
     shown,
     shown_interval,
 )
 from lightning_aqa.report.html import attributes, chooser, escape, shown_for
 from lightning_aqa.report.results import Block, Cell, Column
-from lightning_aqa.report.svg import DASH
 from lightning_aqa.report.variants import Evidence, Variant
-
-CORPORA = {"MusicEval": ("MI", "TA"), "AES-Natural": ("PQ", "PC", "CE", "CU")}
-PUBLISHED_NOTES = {
-    "AES-Natural": "An MSE over all systems lies between those of the domains. By Table I of the paper, AESA-Net's MSE "
-    "of CE and CU in its Table II cannot come from the same predictions."
-}
 
 
 def results(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
@@ -78,7 +66,7 @@ def _table(evidence: Evidence, block: Block, titles: Mapping[str, str]) -> str:
     )
     name = '<th scope="col" data-column="0" rowspan="2"><button type="button" class="sort">Variant</button></th>'
     body = "".join(
-        _row(variant, row, block.columns, _tags(evidence, v))
+        _row(v, variant, row, block.columns, _tags(evidence, v))
         for v, (variant, row) in enumerate(zip(evidence.variants, block.rows, strict=True))
     )
     beside = "".join(_beside(*row, block.columns) for row in block.beside)
@@ -106,8 +94,8 @@ def _n(block: Block, axis: str) -> str:
     return f' <span class="sd">{block.n[axis]} {what}</span>' if axis in block.n else ""
 
 
-def _row(variant: Variant, row: Mapping[Column, Cell], columns: Sequence[Column], tags: Sequence[str]) -> str:
-    name = f'<a href="#config-{variant.slug}">{escape(variant.name)}</a>'
+def _row(v: int, variant: Variant, row: Mapping[Column, Cell], columns: Sequence[Column], tags: Sequence[str]) -> str:
+    name = f'<a href="#config-{v}">{escape(variant.name)}</a>'
     name += "".join(f' <span class="tag">{escape(tag)}</span>' for tag in tags)
     cells = "".join(_cell(row[column], column[1], column[1] == columns[0][1]) for column in columns)
     return f'<tr><th scope="row" data-value="{escape(variant.name)}">{name}</th>{cells}</tr>'
@@ -141,108 +129,3 @@ def _beside(name: str, note: str, numbers: Mapping[Column, float], columns: Sequ
         css = "n first" if column[1] == columns[0][1] else "n"
         cells.append(f'<td class="{css}">{shown(numbers[column], column[1]) if column in numbers else ""}</td>')
     return f'<tr><th scope="row">{escape(name)}<span class="ci">{escape(note)}</span></th>{"".join(cells)}</tr>'
-
-
-# Published numbers
-
-
-def published_rows(axes: Sequence[str]) -> list[dict[str, str]]:
-    """Return the published numbers of the corpus that has these axes; none for another corpus."""
-    corpus = next((name for name, its in CORPORA.items() if set(axes) & set(its)), "")
-    lines = files("lightning_aqa.report").joinpath("published.csv").read_text(encoding="utf-8").splitlines()
-    return [row for row in csv.DictReader(lines) if row["corpus"] == corpus and row["axis"] in axes]
-
-
-def published(rows: Sequence[Mapping[str, str]], is_simulated: bool) -> str:
-    """Return the published numbers, one table per split and level, saying whose they are."""
-    if not rows:
-        return ""
-    corpus = rows[0]["corpus"]
-    told = f"Published by others, on {corpus}; none of these numbers was measured here."
-    if is_simulated:
-        told += " The scores of this report's own corpus are simulated: nothing here can be set beside them."
-    blocks = list(dict.fromkeys((row["split"], row["level"]) for row in rows))
-    tables = "".join(
-        f"<h3>{escape(capital(split))}, {LEVELS[level]}</h3>"
-        + _published_table([row for row in rows if (row["split"], row["level"]) == (split, level)])
-        for split, level in blocks
-    )
-    note = PUBLISHED_NOTES.get(corpus, "")
-    return f'<p class="note warn">{escape(told)}</p>{tables}' + (f'<p class="note">{escape(note)}</p>' if note else "")
-
-
-def _published_table(rows: Sequence[Mapping[str, str]]) -> str:
-    columns = list(dict.fromkeys((row["axis"], row["metric"]) for row in rows))
-    systems = list(dict.fromkeys((row["system"], row["source"]) for row in rows))
-    values = {(row["system"], row["axis"], row["metric"]): row["value"] for row in rows}
-    heads = "".join(f'<th scope="col" class="n">{escape(axis)} {metric}</th>' for axis, metric in columns)
-    body = "".join(
-        f'<tr><th scope="row">{escape(system)}</th>'
-        + "".join(f'<td class="n">{values.get((system, *column), DASH)}</td>' for column in columns)
-        + f"<td>{escape(source)}</td></tr>"
-        for system, source in systems
-    )
-    head = f'<thead><tr><th scope="col">Published</th>{heads}<th scope="col">Source</th></tr></thead>'
-    return (
-        '<div class="box" tabindex="0" role="region" aria-label="Published numbers"><table>'
-        f"{head}<tbody>{body}</tbody></table></div>"
-    )
-
-
-# The answer
-
-
-def answer(evidence: Evidence, block: Block) -> str:
-    """Say in words which variant is best, by how much, how sure that is, and what it shares the place with."""
-    column = headline(block)
-    cells = [row[column] for row in block.rows]
-    name = f"{column[1]} at {LEVELS[block.level]}" + (", mean over the axes" if column[0] == MEAN else "")
-    defined = [v for v, cell in enumerate(cells) if math.isfinite(cell.value)]
-    if not defined:
-        return f"<p>{escape(name)} is undefined for every variant.</p>"
-    best = next(v for v in defined if cells[v].is_best)
-    cell = cells[best]
-    value = f"{shown(cell.value, column[1])} [{shown_interval(cell.interval, column[1])}]"
-    if len(cells) == 1:
-        return f"<p>{escape(name)}: <b>{value}</b>. {_ceiling(block, column)}</p>"
-    tied = [v for v in defined if cells[v].is_tied and v != best]
-    text = f"{escape(name)}: <b>{escape(evidence.variants[best].name)}</b> is highest with {value}. "
-    if tied:
-        text += f"Not told apart from it: {escape(names_of(evidence, tied))}. "
-    else:
-        text += "It is told apart from every other variant. "
-    return f"<p>{text}{_ceiling(block, column)}</p><p>{_against_baseline(evidence, cells, column[1])}</p>"
-
-
-def _ceiling(block: Block, column: Column) -> str:
-    """Say how far any predictor can get, where single listeners' ratings tell."""
-    values = [numbers.get(column, math.nan) for name, _, numbers in block.beside if name == "Ceiling"]
-    known = values and math.isfinite(values[0])
-    return f"These ratings let no predictor come further than {shown(values[0], column[1])}." if known else ""
-
-
-def _against_baseline(evidence: Evidence, cells: Sequence[Cell], metric: str) -> str:
-    sure = [v for v, cell in enumerate(cells) if cell.is_sure]
-    baseline = escape(evidence.variants[0].name)
-    if not sure:
-        widest = max((c.difference for c in cells if c.difference), key=lambda d: abs(d.value), default=None)
-        far = ""
-        if widest is not None and math.isfinite(widest.value):
-            low, high = (shown(end, metric) for end in widest.interval)
-            far = f" The largest difference is {shown(widest.value, metric)} [{low}, {high}]."
-        return f"No variant differs from the baseline, {baseline}, after Holm's correction.{far}"
-    sign = 1 if higher_is_better(metric) else -1
-    parts = []
-    for words, chosen in (
-        ("Better", [v for v in sure if sign * _value(cells[v]) > 0]),
-        ("Worse", [v for v in sure if sign * _value(cells[v]) < 0]),
-    ):
-        if chosen:
-            parts.append(
-                f"{words} than the baseline, {baseline}, after Holm's correction: {escape(names_of(evidence, chosen))}."
-            )
-    return " ".join(parts)
-
-
-def _value(cell: Cell) -> float:
-    return cell.difference.value if cell.difference else 0.0

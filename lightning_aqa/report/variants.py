@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,11 +32,6 @@ class Variant:
     runs: Sequence[Run]
     scores: Array
     deviations: Array | None = None
-
-    @property
-    def slug(self) -> str:
-        """The name as part of an address in the page."""
-        return re.sub(r"[^a-zA-Z0-9]+", "-", self.name).strip("-").lower() or "variant"
 
     @property
     def mean_scores(self) -> Array:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.report.plots import colour
-from lightning_aqa.report.svg import NUM_SHADES, Panel, Span, number, shade, span
+from lightning_aqa.report.svg import Panel, Span, number, span
 
 Array = NDArray[np.float64]
 MAX_COLOURED = 8
-LEAST_FILLED = 0.6
 
 
 class Effect(NamedTuple):
@@ -53,120 +52,6 @@ def draw_effects(effects: Sequence[Effect], unit: str, label: str) -> str:
         if np.isfinite(effect.value):
             panel.mark(effect.value, y, "c0", effect.note, radius=4, shape="dot" if effect.is_sure else "ring")
     return panel.svg(label)
-
-
-class Grid(NamedTuple):
-    """A metric over two settings.
-
-    Args:
-        rows: Values of the one setting, top to bottom.
-        columns: Values of the other, left to right.
-        row_name: What the one is.
-        column_name: What the other is.
-        values: Shape ``(rows, columns)``; NaN where no variant has both.
-    """
-
-    rows: list[str]
-    columns: list[str]
-    row_name: str
-    column_name: str
-    values: Array
-
-
-def find_grids(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) -> list[Grid]:
-    """Return the grids that variants fill: pairs of settings that vary together, every other setting being equal.
-
-    Where other settings vary too, the value of a cell is the mean over them. A variant that lacks one of the two
-    settings, as one without QAMRO lacks its margin, is in none of their cells.
-
-    Args:
-        settings: The settings of each variant that vary over the sweep, without seeds.
-        values: The metric of each variant.
-    """
-    names = list(dict.fromkeys(name for setting in settings for name in setting))
-    grids = []
-    for i, row_name in enumerate(names):
-        for column_name in names[i + 1 :]:
-            both = [k for k, setting in enumerate(settings) if row_name in setting and column_name in setting]
-            grid = _grid([settings[k] for k in both], [values[k] for k in both], row_name, column_name)
-            if min(grid.values.shape) > 1 and np.isfinite(grid.values).mean() > LEAST_FILLED:
-                grids.append(grid)
-    return grids
-
-
-def _grid(settings: Sequence[Mapping[str, Any]], values: Sequence[float], row_name: str, column_name: str) -> Grid:
-    rows, columns = (_levels(setting[name] for setting in settings) for name in (row_name, column_name))
-    cells: dict[tuple[str, str], list[float]] = {}
-    for setting, value in zip(settings, values, strict=True):
-        cells.setdefault((_word(setting[row_name]), _word(setting[column_name])), []).append(value)
-    table = [[float(np.mean(cells[r, c])) if (r, c) in cells else np.nan for c in columns] for r in rows]
-    return Grid(rows, columns, row_name, column_name, np.array(table))
-
-
-def _word(value: Any) -> str:
-    return "null" if value is None or value == "None" else str(value)
-
-
-def _levels(values: Iterable[Any]) -> list[str]:
-    """List different values: numbers by size, before words by name."""
-    different = {_word(value) for value in values}
-
-    def key(value: str) -> tuple[bool, float, str]:
-        try:
-            return (False, float(value), value)
-        except ValueError:
-            return (True, 0.0, value)
-
-    return sorted(different, key=key)
-
-
-def draw_grid(grid: Grid, higher_is_better: bool, label: str) -> str:
-    """Draw a heat map: the better, the darker; the value stands in the cell."""
-    num_rows, num_columns = grid.values.shape
-    left = min(36 + 6.2 * max(map(len, grid.rows)), 150)
-    width = left + 12 + 58 * num_columns
-    panel = Panel(
-        Span(0, num_columns),
-        Span(0, num_rows),
-        width=max(width, 240),
-        height=62 + 34 * num_rows,
-        margins=(8, 12, 54, left),
-    )
-    of = span(grid.values, 0.0, 1e-4)
-    for r in range(num_rows):
-        for c in range(num_columns):
-            value = float(grid.values[r, c])
-            y = num_rows - 1 - r
-            if not np.isfinite(value):
-                panel.cell(c, c + 1, y, y + 1, "none", "not tried")
-                continue
-            level = shade(value, of)
-            level = level if higher_is_better else NUM_SHADES - 1 - level
-            note = f"{grid.row_name} {grid.rows[r]}, {grid.column_name} {grid.columns[c]}: {value:.4f}"
-            panel.cell(c, c + 1, y, y + 1, f"q{level}", note)
-            panel.text(c + 0.5, y + 0.5, f"{value:.3f}", f"mid in q{level}")
-    for r, name in enumerate(grid.rows):
-        panel.side_text(num_rows - 0.5 - r, name)
-    bottom = panel.height - panel.bottom
-    for c, name in enumerate(grid.columns):
-        panel.text(c + 0.5, 0, name, "tick mid", dy=15)
-    middle = panel.left + (panel.width - panel.left - panel.right) / 2
-    panel.parts.append(f'<text class="label mid" x="{middle}" y="{bottom + 34}">{_short(grid.column_name)}</text>')
-    turned = f'transform="translate(11 {panel.top + (bottom - panel.top) / 2}) rotate(-90)"'
-    panel.parts.append(f'<text class="label mid" {turned}>{_short(grid.row_name)}</text>')
-    return panel.svg(label)
-
-
-def _short(name: str) -> str:
-    """Last two words of a dotted name.
-
-    Example:
-        >>> _short("objectives.qamro.margin_scale")
-        'qamro.margin_scale'
-    """
-    from html import escape
-
-    return escape(".".join(name.split(".")[-2:]))
 
 
 class Curve(NamedTuple):

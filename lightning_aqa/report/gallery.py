@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,10 @@ from lightning_aqa.report.comparisons import (
     curves_of,
     draw_curves,
     draw_effects,
-    draw_grid,
-    find_grids,
     panels_of,
 )
 from lightning_aqa.report.formats import LEVELS, axes_of
+from lightning_aqa.report.grids import draw_grid, find_grids
 from lightning_aqa.report.html import chooser, escape, figure, legend, shown_for
 from lightning_aqa.report.plots import (
     colour,
@@ -76,9 +76,9 @@ def _effect(name: str, cell: Cell) -> Effect:
 
 def heat_maps(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
     """Return metrics over pairs of settings, where a sweep varies two together."""
-    settings = [variant.settings for variant in evidence.variants]
     plain = [block for block in blocks if not block.domain]
-    if not plain or not find_grids(settings, [0.0] * len(settings)):
+    settings = _settings(evidence)
+    if not settings:
         return ""
     metrics = ["SRCC", *(metric for metric in METRICS if metric != "SRCC")]
     controls = chooser("Level", "heat", [(block.level, LEVELS[block.level]) for block in plain])
@@ -99,6 +99,14 @@ def heat_maps(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, 
         "brighter), the better. Each panel has shades of its own, from its worst to its best cell.</p>"
     )
     return f'{told}<div class="controls">{controls}</div>{"".join(panels)}'
+
+
+def _settings(evidence: Evidence) -> list[dict[str, Any]]:
+    """Return the settings of each variant, those of the sweep or else of the configs; none where they form no grid."""
+    values = [0.0] * len(evidence.variants)
+    of_sweep = [variant.settings for variant in evidence.variants]
+    of_config = [dict(variant.runs[0].tried) for variant in evidence.variants]
+    return next((settings for settings in (of_sweep, of_config) if find_grids(settings, values)), [])
 
 
 def learning_curves(evidence: Evidence) -> str:

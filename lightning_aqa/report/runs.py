@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,8 +86,9 @@ class Run:
         """The command that makes the run again."""
         told = self.trial.get("command")
         if told:
-            return told if isinstance(told, str) else " ".join(map(str, told))
-        return f"python -m lightning_aqa fit --config {self.folder / 'config.yaml'}" if self.config_text else ""
+            return told if isinstance(told, str) else shlex.join(map(str, told))
+        config = shlex.quote(str(self.folder / "config.yaml"))
+        return f"python -m lightning_aqa fit --config {config}" if self.config_text else ""
 
 
 def flat(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,11 +11,20 @@ if TYPE_CHECKING:
     from lightning_aqa.heads.base import Head
     from lightning_aqa.module import AQAModule
     from lightning_aqa.objectives.base import Objective
+    from lightning_aqa.scoring.loading import load
+    from lightning_aqa.scoring.scorer import Scorer
 
 __version__ = "0.1.0"
-__all__ = ["AQAModule", "Axis", "Batch", "Encoder", "Features", "Head", "Objective", "Output"]
+__all__ = ["AQAModule", "Axis", "Batch", "Encoder", "Features", "Head", "Objective", "Output", "Scorer", "load"]
 
-_HOMES = {"AQAModule": "module", "Encoder": "encoders.base", "Head": "heads.base", "Objective": "objectives.base"}
+_HOMES = {
+    "AQAModule": "module",
+    "Encoder": "encoders.base",
+    "Head": "heads.base",
+    "Objective": "objectives.base",
+    "Scorer": "scoring.scorer",
+    "load": "scoring.loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -93,3 +93,9 @@ class Output(NamedTuple):
     frame_mask: Tensor | None = None
     logits: Tensor | None = None
     deviation: Tensor | None = None
+
+    def astype_at_least(self, dtype: torch.dtype) -> Output:
+        """Return the same output with fields of a lower precision raised to a dtype."""
+        given = {name: field for name, field in self._asdict().items() if field is not None}
+        lower = {name: x for name, x in given.items() if x.is_floating_point() and x.dtype.itemsize < dtype.itemsize}
+        return self._replace(**{name: field.to(dtype) for name, field in lower.items()})

@@ -15,19 +15,23 @@ import lightning as L
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins import CheckpointIO
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_aqa import verbs
 from lightning_aqa.cache import FeatureCache
+from lightning_aqa.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
 from lightning_aqa.callbacks.history import History
 from lightning_aqa.callbacks.observations import Observations
 from lightning_aqa.callbacks.run_folder import RunFolder, wandb_loggers
 from lightning_aqa.checkpoints import load_module, load_weights, read_checkpoint, warn_of_differences
 from lightning_aqa.crossvalidation import crossvalidate, is_unfinished_crossvalidation, wants_folds
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.distributed import shut_down
+from lightning_aqa.data.check import CorpusError
+from lightning_aqa.distributed import leave, let_speak, num_processes, process_number, shut_down, speaks_here
+from lightning_aqa.finite import NonFiniteError
 from lightning_aqa.module import AQAModule
 from lightning_aqa.monitor import direction_of
 from lightning_aqa.objectives.base import Objective
@@ -37,6 +41,7 @@ from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync
 from lightning_aqa.swap import with_own_defaults
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
+FOUND_BY_ALL = (CorpusError, NonFiniteError, MisconfigurationException)
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
 
 
@@ -73,6 +78,7 @@ class AQACLI(LightningCLI):
         add("--objectives", type=dict[str, Objective | None], default=DEFAULT_OBJECTIVES, help=_HELP["objectives"])
         add("--monitor", type=str | None, default="val/utterance/SRCC/mean", help=_HELP["monitor"])
         add("--patience", type=int | None, default=None, help=_HELP["patience"])
+        add("--checkpoint_every_n_steps", type=int | None, default=1000, help=_HELP["checkpoint_every_n_steps"])
         add("--name", type=str | None, default=None, help=_HELP["name"])
         add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
         add("--vars", type=dict[str, Any], default={}, help=_HELP["vars"])
@@ -137,14 +143,17 @@ class AQACLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Give the trainer the objectives and what every run has: history, run folder, checkpoints."""
-        configured = self._get(self.config_init, "trainer")["callbacks"] or []
-        callbacks = list(configured) if isinstance(configured, Sequence) else [configured]
+        configured = self._get(self.config_init, "trainer")
+        callbacks, plugins = _as_list(configured["callbacks"]), _as_list(configured["plugins"])
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(WholeFiles())
         callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text), Observations(self.folder)]
         objectives = self._objectives()
         if self.subcommand == "fit":
             callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
         callbacks += objectives
-        return super().instantiate_trainer(callbacks=callbacks, use_distributed_sampler=False, **kwargs)
+        kwargs |= {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False}
+        return super().instantiate_trainer(**kwargs)
 
     def _objectives(self) -> list[Objective]:
         """Return the terms of the loss that are not null, each with its name."""
@@ -157,14 +166,12 @@ class AQACLI(LightningCLI):
     def _checkpoints(self, objectives: Sequence[Objective]) -> list[Callback]:
         """Keep the best epoch by the monitor, if there is one, and always the last."""
         monitor, patience, folder = self.settings.monitor, self.settings.patience, self.folder / "checkpoints"
-        last = _checkpoint(folder, "last", None, "min")
+        last = LastCheckpoint(folder, self.settings.checkpoint_every_n_steps)
         if monitor is None:
             return [last]
         mode = direction_of(monitor, self.datamodule, objectives)
-        stopping = (
-            [] if patience is None else [EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False)]
-        )
-        return [_checkpoint(folder, "best", monitor, mode), last, *stopping]
+        stopping = [] if patience is None else [Patience(monitor, mode, patience)]
+        return [BestCheckpoint(folder, "best", monitor, mode), last, *stopping]
 
     def after_fit(self) -> None:
         """Evaluate the best checkpoint on every rated split."""
@@ -179,6 +186,7 @@ _HELP = {
     "objectives": "Terms of the loss by name; null drops one.",
     "monitor": "Logged metric that picks the best checkpoint and stops early; null keeps the last epoch.",
     "patience": "Epochs to wait for a better monitor; null trains to the end.",
+    "checkpoint_every_n_steps": "Optimiser steps after which last.ckpt is written within an epoch too; null: never.",
     "name": "Name of the run folder under trainer.default_root_dir; null takes the config's.",
     "init_from": "Checkpoint to start from, weights alone.",
     "vars": "Values of your own, to refer to as ${vars.name}.",
@@ -202,19 +210,32 @@ def _never(folder: Path) -> bool:
     return False
 
 
-def _checkpoint(folder: Path, name: str, monitor: str | None, mode: str) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        folder, name, monitor=monitor, mode=mode, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+def _as_list(configured: Any) -> list[Any]:
+    """Return what the config has of a trainer's callbacks or plugins: none, one or a list."""
+    if configured is None:
+        return []
+    return list(configured) if isinstance(configured, Sequence) and not isinstance(configured, str) else [configured]
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep what Lightning tells about itself off the screen; what it warns of stays, but for what is meant here."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about Lightning's own calls
     for message in _MEANT:
         warnings.filterwarnings("ignore", message=message)
+
+
+def _fail(error: Exception) -> int:
+    """Tell an error in one line; of what all processes of a machine find, the first one tells it."""
+    if speaks_here():
+        sys.stderr.write(f"error: {raised(error)}\n")
+    elif num_processes() == 1 or isinstance(error, FOUND_BY_ALL):
+        let_speak()
+    else:
+        sys.stderr.write(f"error on process {process_number()}: {raised(error)}\n")
+    leave()
+    return 2
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -226,7 +247,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 2 for a mistake in the command, the config or the data; the other verbs have their own.
     """
-    _quiet()
+    quiet()
     words = list(args) if args is not None else sys.argv[1:]
     if verbs.VERBS.keys() & set(words[:1]):
         return verbs.main(words)
@@ -237,8 +258,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if os.environ.get(DEBUG):
             raise
-        sys.stderr.write(f"error: {raised(error)}\n")
-        return 2
+        return _fail(error)
     for logger in wandb_loggers(cli.trainer.loggers):
         logger.experiment.finish()
     if cli.is_offline and cli.trainer.is_global_zero:

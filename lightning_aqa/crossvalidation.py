@@ -51,7 +51,7 @@ def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
     """
     if settings.get("ckpt_path"):
         raise ValueError("--ckpt_path resumes one training, not one per fold: add --data.fold=K, or leave it out.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
         raise ValueError("Cross-validation starts its folds itself: run it as one process, with --trainer.devices=N.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(config, encoding="utf-8")

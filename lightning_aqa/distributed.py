@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +20,11 @@ _all_gather: Callable[[Tensor], Sequence[Tensor]] = functional.all_gather
 def num_processes() -> int:
     """Count the processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def process_number() -> int:
+    """Return which of the processes this is, from 0 on."""
+    return dist.get_rank() if num_processes() > 1 else 0
 
 
 def gather_rows(rows: Tensor) -> Tensor:
@@ -73,7 +80,7 @@ def gather_training(output: Output, batch: Batch) -> tuple[Output, Batch]:
     """
     if num_processes() == 1:
         return output, batch
-    places = torch.arange(len(batch.ids), device=output.scores.device) * num_processes() + dist.get_rank()
+    places = torch.arange(len(batch.ids), device=output.scores.device) * num_processes() + process_number()
     order = gather_rows(places).argsort()
     fields = {name: gather_rows(field)[order] for name, field in output._asdict().items() if field is not None}
     everywhere = Output(**fields)
@@ -84,8 +91,29 @@ def gather_training(output: Output, batch: Batch) -> tuple[Output, Batch]:
     return everywhere, Batch(silence, num_samples, scores, ids, systems, domains, prompts)
 
 
+def speaks_here() -> bool:
+    """Tell whether this is the first process of its machine, which tells what all of them find."""
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0
+
+
+def let_speak(seconds: float = 20.0) -> None:
+    """Wait until the process that started this one is gone, or for some seconds.
+
+    What starts processes kills the others as soon as one ends with an error: maybe that which has yet to tell it.
+    """
+    parent, end = os.getppid(), time.monotonic() + seconds
+    while os.getppid() == parent and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def leave() -> None:
+    """Leave the group without waiting for the others, which then cannot wait for this process either."""
+    if num_processes() > 1:
+        dist.destroy_process_group()
+
+
 def shut_down() -> None:
     """Wait for all processes and leave the group, without which gloo may abort at exit."""
     if num_processes() > 1:
         dist.barrier()
-        dist.destroy_process_group()
+    leave()

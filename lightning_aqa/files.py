@@ -10,6 +10,29 @@ from typing import TextIO
 
 
 @contextmanager
+def complete(path: str | Path) -> Iterator[Path]:
+    """Give the path to write a file at, which takes its own name once it is complete and on the disk.
+
+    Args:
+        path: Where the file will be; one that is there stays until then, and for good where writing fails.
+    """
+    part = Path(path).with_name(f"{Path(path).name}.{os.getpid()}.part")
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path, name: str) -> None:
+    """Remove what processes that were killed left of files whose names match a pattern."""
+    for part in folder.glob(f"{name}.*.part"):
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
 def replacing(path: str | Path) -> Iterator[TextIO]:
     """Open a text file (UTF-8, line ends as written) that takes its name once it is complete.
 
@@ -26,10 +49,5 @@ def replacing(path: str | Path) -> Iterator[TextIO]:
         >>> path.read_text()
         '{}'
     """
-    part = Path(path).with_name(f"{Path(path).name}.{os.getpid()}.part")
-    try:
-        with open(part, "w", newline="", encoding="utf-8") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with complete(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        yield file

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
-import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -23,12 +20,13 @@ from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.freezing import LoRA, Policy
 from lightning_aqa.encoders.freezing import freeze as freeze_parts
+from lightning_aqa.evaluation import EvaluatedModule, named_losses
+from lightning_aqa.finite import check_gradient, check_loss
 from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.mlp import MLP
-from lightning_aqa.metrics.levels import evaluate, flatten
-from lightning_aqa.objectives.base import Objective
-from lightning_aqa.predictions import Predictions, ScoredWindow, gather_predictions, scored_windows
+from lightning_aqa.resume import EpochSums, seed_batch
 
+HALF = ("16-true", "bf16-true")
 HeadCallable = Callable[[int, int, Sequence[Axis], int | None], Head]
 
 
@@ -37,7 +35,7 @@ def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters)
 
 
-class AQAModule(L.LightningModule):
+class AQAModule(EvaluatedModule):
     """Predict the scores of clips: an encoder's features, read by a head, trained by a sum of named objectives.
 
     Args:
@@ -51,6 +49,11 @@ class AQAModule(L.LightningModule):
         freeze: What of the encoder is not trained: none, all, the first n layers and what comes before them, or lora:
             all but low-rank adapters. What is frozen stays in eval mode.
         lora: The adapters, for ``freeze: lora``.
+        layers: Layers of the encoder that the head is given, from 0 for the lowest, or from -1 for the highest; null
+            gives all.
+
+    Raises:
+        ValueError: If the encoder has no such layer.
     """
 
     def __init__(
@@ -62,20 +65,22 @@ class AQAModule(L.LightningModule):
         scheduler: LRSchedulerCallable | None = None,
         freeze: Policy = "none",
         lora: LoRA | None = None,
+        layers: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self._save_plain_hyperparameters()
         self.encoder = encoder if encoder is not None else Descriptors()
         rated = [Axis(*axis) for axis in axes]
-        self.head = head(self.encoder.width, self.encoder.num_layers, rated, self.encoder.text_width)
+        self.layers = None if layers is None else self.encoder.numbers_of(layers)
+        num_layers = self.encoder.num_layers if self.layers is None else len(self.layers)
+        self.head = head(self.encoder.width, num_layers, rated, self.encoder.text_width)
         self.axes = list(self.head.axes)
         self.optimizer, self.scheduler = optimizer, scheduler
         self._trained_parts = freeze_parts(self.encoder, freeze, lora)
         self.train()  # Lightning keeps the modes it finds: what is frozen must be in eval mode before a fit
         self.is_fresh = True
-        self.predictions: dict[str, Predictions] = {}
-        self.results: dict[str, dict[str, Any]] = {}
-        self._windows: list[list[ScoredWindow]] = []
+        self._sums, self._step_ids = EpochSums(), list[str]()
+        self._resumed: dict[str, Any] = {}
 
     def _save_plain_hyperparameters(self) -> None:
         """Keep what the command line gave (plain dicts); parts that were passed as objects cannot be kept."""
@@ -113,48 +118,90 @@ class AQAModule(L.LightningModule):
 
     def encode(self, batch: Batch) -> Features:
         """Return the features of a batch, cached or computed, in the dtype of the head."""
-        features = batch.features
-        if features is None:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
-                features = self.encoder(batch.waveform, batch.num_samples, batch.prompts)
+        features = self.encode_live(batch) if batch.features is None else batch.features
         return features.astype(self.head.location_A.dtype)
+
+    def encode_live(self, batch: Batch) -> Features:
+        """Run the encoder on the audio of a batch, and return the layers that the head is given."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
+            features: Features = self.encoder(batch.waveform, batch.num_samples, batch.prompts)
+        return features if self.layers is None else features._replace(layers=features.layers[:, list(self.layers)])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the sums of the losses of this epoch, and what was logged last."""
+        logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        checkpoint["aqa"] = {"sums": self._sums.state_dict(), "logged": logged}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the constants of scores and features that come with the weights."""
         self.is_fresh = False
+        self._resumed = checkpoint.get("aqa", {})
+        if self._trainer is not None and str(self._trainer.precision) == "64-true":
+            self.double()  # Lightning loads before it converts, and would round the weights to float32
+
+    def on_train_start(self) -> None:
+        """Go on where the checkpoint stood: with its sums, and with metrics that are not computed every epoch."""
+        if self._resumed:
+            self._sums.load_state_dict(self._resumed["sums"], self.device)
+            self.trainer.callback_metrics.update(
+                {name: torch.tensor(value) for name, value in self._resumed["logged"].items()}
+            )
+            self._resumed = {}
 
     def setup(self, stage: str) -> None:
         """Refuse data whose ratings are not of what the model predicts.
 
         Raises:
             ValueError: If training data rates other axes, evaluation data none of these, or there is no split to
-                validate on.
+                validate on, or if the precision would round the weights.
         """
+        if str(self.trainer.precision) in HALF:
+            raise ValueError(
+                f"--trainer.precision={self.trainer.precision} keeps weights and scores themselves to 2 or 3 digits; "
+                f"use {str(self.trainer.precision).removesuffix('true')}mixed, which keeps these in float32."
+            )
         if stage == "validate":
-            self._data.rated("dev")
-        mine, rated = ([axis.name for axis in axes] for axes in (self.axes, self._data.axes))
+            self.data.rated("dev")
+        mine, rated = ([axis.name for axis in axes] for axes in (self.axes, self.data.axes))
         fits = {"fit": mine == rated, "predict": True}.get(stage, not set(mine).isdisjoint(rated))
         if not fits:
             raise ValueError(f"The model predicts {', '.join(mine)}; the data rates {', '.join(rated) or 'nothing'}.")
 
     # Training
 
-    @property
-    def objectives(self) -> list[Objective]:
-        """The terms of the loss: the trainer's callbacks that are objectives."""
-        return [callback for callback in cast(Any, self.trainer).callbacks if isinstance(callback, Objective)]
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Sum the weighted objectives over the rows of all processes."""
-        output, everything = gather_training(self(batch), batch)
-        terms = {objective.name: objective.loss(output, everything) for objective in self.objectives}
-        total = torch.stack([objective.weight * terms[objective.name] for objective in self.objectives]).sum()
-        self._log_losses("train", terms, total, len(everything.ids))
-        return total
+        """Sum the weighted objectives over the rows of all processes, in float32 or float64."""
+        output = self(batch).astype_at_least(torch.float32)
+        with torch.autocast(self.device.type, enabled=False):
+            output, everything = gather_training(output, batch)
+            terms = {objective.name: objective.loss(output, everything) for objective in self.objectives}
+            total = torch.stack([objective.weight * terms[objective.name] for objective in self.objectives]).sum()
+        check_loss(total, terms, output, everything, self.trainer)
+        self._step_ids += everything.ids
+        for values, num_clips in self._sums.carried():
+            self.log_epoch(values, num_clips)
+        losses = named_losses("train", terms, total)
+        self._sums.add(losses, len(everything.ids))
+        self.log_epoch(losses, len(everything.ids))
+        return total * self._share_of_step(batch_idx)
 
-    def _log_losses(self, stage: str, terms: dict[str, Tensor], total: Tensor, num_clips: int) -> None:
-        losses = {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {f"{stage}/loss": total.detach()}
-        self.log_dict(losses, on_step=False, on_epoch=True, batch_size=num_clips)
+    def _share_of_step(self, batch_idx: int) -> float:
+        """Return what makes the last step of an epoch a mean too, where it accumulates fewer batches than the others.
+
+        Lightning divides the loss of every batch by the number of batches of a full step.
+        """
+        wanted, num_batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
+        rest = num_batches % wanted
+        return wanted / rest if batch_idx >= num_batches - rest else 1.0
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse a gradient that is not finite."""
+        ids, self._step_ids = self._step_ids, []
+        check_gradient(self.named_parameters(), ids, self.trainer)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the sums of the losses; a run that resumes within an epoch does not come here first."""
+        self._sums = EpochSums()
 
     def on_fit_start(self) -> None:
         """Refuse to train without an objective; fit a fresh head's constants to the training clips."""
@@ -164,7 +211,7 @@ class AQAModule(L.LightningModule):
         if len(set(names)) < len(names):
             raise ValueError(f"Objectives need names of their own, got {', '.join(names)}; set .name on each.")
         if self.is_fresh and self.trainer.ckpt_path is None:
-            self._fit_head(self._data)
+            self._fit_head(self.data)
 
     def _fit_head(self, data: AQADataModule) -> None:
         """Give the head the mean and deviation of the training scores and, from a frozen encoder, its features."""
@@ -192,8 +239,24 @@ class AQAModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by (seed, epoch, batch, rank), so that a resumed run goes on as the undisturbed one."""
-        place = (int(os.environ.get("PL_GLOBAL_SEED", "0")), self.trainer.current_epoch, batch_idx)
-        torch.manual_seed(int(np.random.SeedSequence([*place, self.trainer.global_rank]).generate_state(1)[0]))
+        seed_batch(self.trainer.current_epoch, batch_idx, self.trainer.global_rank)
+
+    def on_train_epoch_end(self) -> None:
+        """Step a plateau scheduler here, before the checkpoint of the epoch is written; Lightning would after it.
+
+        Raises:
+            ValueError: If the metric that it watches is not logged.
+        """
+        for config in self.trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau and config.monitor not in self.trainer.callback_metrics:
+                raise ValueError(f"{config.monitor}, which the scheduler's monitor names, is not a logged metric.")
+            if config.reduce_on_plateau:
+                cast(Any, config.scheduler).step(self.trainer.callback_metrics[str(config.monitor)])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step a scheduler; one that watches a metric has been stepped already."""
+        if metric is None:
+            scheduler.step()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimise what requires a gradient."""
@@ -205,81 +268,3 @@ class AQAModule(L.LightningModule):
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-    # Evaluation
-
-    @property
-    def _data(self) -> AQADataModule:
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, AQADataModule):
-            raise ValueError("AQAModule needs a datamodule of lightning_aqa.data, such as Table(path=...).")
-        return data
-
-    def _record(self, batch: Batch, dataloader_idx: int) -> None:
-        while len(self._windows) <= dataloader_idx:
-            self._windows.append([])
-        self._windows[dataloader_idx] += scored_windows(self(batch), batch)
-
-    def on_validation_epoch_start(self) -> None:
-        """Start with an empty table."""
-        self._windows = []
-
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score the windows of a batch."""
-        self._record(batch, dataloader_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        """Compute metrics and losses of the split ``dev`` from the gathered table."""
-        self._finish("dev", self._windows[0])
-        self.log_dict(flatten(self.results["dev"], "val"))
-        self._log_split_losses(self.predictions["dev"])
-
-    def _log_split_losses(self, table: Predictions) -> None:
-        """Log the objectives that read scores alone over a whole split, as ``val/<name>``."""
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        scores_NA, targets_NA = (torch.from_numpy(x).to(self.device, dtype) for x in (table.scores, table.targets))
-        output = Output(scores_NA, scores_NA)
-        empty = torch.zeros(len(table.ids), 0)
-        batch = Batch(
-            empty, empty.sum(1).long(), targets_NA, table.ids, table.systems, table.domains, [""] * len(table.ids)
-        )
-        objectives = [objective for objective in self.objectives if objective.reads_scores_alone]
-        terms = {objective.name: objective.loss(output, batch) for objective in objectives}
-        if terms:
-            total = torch.stack([objective.weight * terms[objective.name] for objective in objectives]).sum()
-            self._log_losses("val", terms, total, len(table.ids))
-
-    def on_test_epoch_start(self) -> None:
-        """Start with empty tables."""
-        self._windows = []
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score the windows of a batch."""
-        self._record(batch, dataloader_idx)
-
-    def on_test_epoch_end(self) -> None:
-        """Compute metrics of every split from the gathered tables."""
-        for split, windows in zip(self._data.rated_splits, self._windows, strict=True):
-            self._finish(split, windows)
-            self.log_dict(flatten(self.results[split], f"test/{split}"))
-
-    def on_predict_epoch_start(self) -> None:
-        """Start with an empty table."""
-        self._windows = []
-
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score the windows of a batch; the table is in ``predictions`` at the end."""
-        self._record(batch, dataloader_idx)
-
-    def on_predict_epoch_end(self) -> None:
-        """Gather the table of all clips."""
-        self.predictions["predict"] = gather_predictions(self._windows[0], self._data.manifest, self.axes)
-
-    def _finish(self, split: str, windows: list[ScoredWindow]) -> None:
-        manifest = self._data.manifest
-        table = gather_predictions(windows, manifest, self.axes)
-        self.predictions[split] = table
-        names = [axis.name for axis in self.axes]
-        self.results[split] = evaluate(
-            table.ids, table.systems, table.domains, table.scores, table.targets, names, manifest.system_scores
-        )

@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lightning_aqa.data.augment import Augmentation
 from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.distributed import let_speak, speaks_here
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.heads.base import Head
 from lightning_aqa.objectives.base import Objective
@@ -42,7 +44,10 @@ class Parser(LightningArgumentParser):
         if os.environ.get(DEBUG) or not self.exit_on_error:
             super().error(message, ex)
         options = [option.lstrip("-") for option in self._option_string_actions]
-        sys.stderr.write(f"error: {readable(message, options)}\n")
+        if speaks_here():
+            sys.stderr.write(f"error: {readable(message, options)}\n")
+        else:
+            let_speak()
         self.exit(2)
 
 
@@ -54,6 +59,9 @@ def readable(message: str, options: Sequence[str]) -> str:
         options: Names of the options of this parser.
     """
     text = " ".join(line.strip(" -") for line in message.splitlines() if not any(noise in line for noise in NOISE))
+    text = re.sub(
+        r"(Expected a <class '\w+'>) Given value: ([\w.+-]+)(?= Given value|$)", r"\1. Got value: \2", text.strip()
+    )
     text = re.sub(r"\s+", " ", re.sub(r"Given value:.*?(?=Parser key|Problem with|$)", "", text)).strip()
     key = next(iter(re.findall(r'Parser key "([\w.]+)"', text)), "")
     if found := re.search(r"unrecognized arguments: (.*)", text):
@@ -98,8 +106,9 @@ def _parameters(class_path: str) -> list[str]:
 
 
 def _parts() -> list[str]:
-    """List the parts that can be named: encoders, heads, objectives and corpora."""
-    found: list[type] = [part for base in (AQADataModule, Encoder, Head, Objective) for part in _subclasses(base)]
+    """List the parts that can be named: encoders, heads, objectives, corpora and augmentations."""
+    kinds = (AQADataModule, Augmentation, Encoder, Head, Objective)
+    found: list[type] = [part for base in kinds for part in _subclasses(base)]
     return [part.__name__ for part in found if not inspect.isabstract(part)]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lightning_aqa.batch import Axis, Batch, Output
@@ -88,6 +89,16 @@ def gather_predictions(windows: list[ScoredWindow], manifest: Manifest, axes: Se
         prompts=[clip.prompt for clip in clips],
         deviations=_clip_deviations([by_clip[clip.id] for clip in clips]),
     )
+
+
+def as_step(table: Predictions, device: torch.device) -> tuple[Output, Batch]:
+    """Return a whole table as what objectives on scores read, in float64 where the device has it."""
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    scores_NA, targets_NA = (torch.from_numpy(values).to(device, dtype) for values in (table.scores, table.targets))
+    empty = torch.zeros(len(table.ids), 0)
+    prompts = [""] * len(table.ids)
+    batch = Batch(empty, empty.sum(1).long(), targets_NA, table.ids, table.systems, table.domains, prompts)
+    return Output(scores_NA, scores_NA), batch
 
 
 def _clip_score(windows: Sequence[ScoredWindow]) -> list[float]:

@@ -153,7 +153,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         return dict(load_file(path))
     try:
         with torch.serialization.safe_globals(PLAIN_NUMBERS):
-            found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            is_mapped = zipfile.is_zipfile(path)  # then tensors that nobody copies take no memory
+            found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(

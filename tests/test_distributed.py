@@ -5,55 +5,97 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.distributed_worker import OBJECTIVES, output_of
+from lightning_aqa.cli import main
+from tests import distributed_worker as alone
 
-WORKER = Path(__file__).parent / "distributed_worker.py"
-
-
-def _single(objective, case):
-    weight = case["weight"].clone().requires_grad_()
-    loss = objective.loss(output_of(case["inputs"], weight), _batch(case["targets"]))
-    loss.backward()
-    return loss.detach(), weight.grad
-
-
-def _batch(targets):
-    from lightning_aqa.batch import Batch
-
-    names = [str(i) for i in range(len(targets))]
-    return Batch(torch.zeros(len(names), 0), torch.zeros(len(names)).long(), targets, names, names, names, names)
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+BAD = """
+import torch
+from lightning_aqa.objectives.regression import Regression
+class Breaks(Regression):
+    \"\"\"Not a number from the third batch on.\"\"\"
+    count = 0
+    def loss(self, output, batch):
+        Breaks.count += torch.is_grad_enabled()
+        return super().loss(output, batch) * (torch.nan if Breaks.count > 2 else 1.0)
+"""
 
 
-@pytest.mark.parametrize("sizes", [(6, 6), (7, 3), (1, 4)])
-def test_the_loss_of_a_split_batch_is_that_of_the_whole(tmp_path, sizes):
-    generator = torch.Generator().manual_seed(sum(sizes))
-    case = {
-        "inputs": torch.randn(sum(sizes), 5, generator=generator, dtype=torch.float64),
-        "weight": torch.randn(5, 2, generator=generator, dtype=torch.float64),
-        "targets": torch.randint(2, 11, (sum(sizes), 2), generator=generator).double() / 2,
-    }
-    case["targets"][0, 1] = torch.nan
-    torch.save({**case, "sizes": list(sizes)}, tmp_path / "case.pt")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[1])}
-    subprocess.run([*command, str(tmp_path)], check=True, timeout=240, env=environment)
-    for objective in OBJECTIVES:
-        found = torch.load(tmp_path / f"{objective.name}.pt", weights_only=True)
-        loss, gradient = _single(objective, case)
-        assert abs(found["loss"] - loss) < 1e-12
-        assert (found["gradient"] - gradient).abs().max() < 1e-12
+def _start(words, **environment):
+    """Run python with some words; the seconds are those after which a hang fails."""
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=500, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd()), **environment},
+    )  # fmt: skip
 
 
-def _command(words):
-    done = subprocess.run(
-        [sys.executable, "-m", "lightning_aqa", *words], capture_output=True, text=True, timeout=400, check=False
-    )
+# By every objective
+
+
+@pytest.fixture(scope="module")
+def two(corpora, tmp_path_factory):
+    """What two processes found."""
+    folder = tmp_path_factory.mktemp("every")
+    done = _start([*TORCHRUN, alone.__file__, str(corpora["musiceval"]), str(folder)])
     assert done.returncode == 0, done.stdout + done.stderr
+    return torch.load(folder / "two.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def one(corpora):
+    """What this process finds with the same global batches."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return alone.train(str(corpora["musiceval"]), 1)
+
+
+@pytest.mark.parametrize("objective", alone.every_objective(), ids=lambda objective: objective.name)
+@pytest.mark.parametrize("sizes", alone.SIZES)
+def test_the_loss_of_a_split_batch_is_that_of_the_whole(two, objective, sizes):
+    loss, gradient = alone.losses_of(objective, sizes)
+    found_loss, found_gradient = two["losses"][objective.name, sizes]
+    assert abs(found_loss - loss) < 1e-12
+    assert (found_gradient - gradient).abs().max() < 1e-12
+
+
+def test_two_processes_train_to_the_weights_of_one_by_every_objective(one, two):
+    before = alone.make_module().state_dict()
+    for name, weights in one["weights"].items():
+        assert (weights - two["trained"]["weights"][name]).abs().max() < 1e-9, name
+    assert (one["weights"]["head.last.weight"] - before["head.last.weight"]).abs().max() > 1e-4
+
+
+def test_two_processes_log_the_losses_and_metrics_of_one(one, two):
+    assert two["trained"]["logged"] == pytest.approx(one["logged"], abs=1e-9, nan_ok=True)
+    assert {f"train/{objective.name}" for objective in alone.every_objective()} <= one["logged"].keys()
+
+
+def test_two_processes_fill_the_memories_of_one(one, two):
+    memories = {name: state for name, state in one["memories"].items() if state}
+    assert {"Triplet", "remembering"} <= memories.keys()
+    for name, state in memories.items():
+        for field, value in state.items():
+            other = two["trained"]["memories"][name][field]
+            assert value.shape == other.shape, (name, field)
+            assert (value.double() - other.double()).abs().max() < 1e-9, (name, field)
+
+
+def test_two_processes_broken_off_within_an_epoch_go_on_to_the_same_bits(two):
+    one, other = two["trained"], two["resumed"]
+    assert other["logged"] == pytest.approx(one["logged"], abs=0, rel=0, nan_ok=True)
+    for part in ("weights", *(("memories", name) for name in one["memories"])):
+        whole, resumed = (found[part] if part == "weights" else found["memories"][part[1]] for found in (one, other))
+        assert whole.keys() == resumed.keys()
+        assert [name for name, value in whole.items() if not torch.equal(value, resumed[name])] == []
+
+
+# Through the command line
 
 
 def _table(folder):
@@ -68,14 +110,14 @@ def runs(corpora, tmp_path_factory):
     root = tmp_path_factory.mktemp("ddp")
     words = ["fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--trainer.max_epochs=2"]
     words += ["--trainer.precision=64-true", "--trainer.accelerator=cpu", f"--trainer.default_root_dir={root}"]
-    words += ["--objectives.qamro=QAMRO", "--objectives.triplet=Triplet", "--model.head.dropout=0"]
-    words += ["--objectives.frames=null", "--monitor=null"]
-    _command([*words, "--name=one", "--data.batch_size=8"])
-    _command([*words, "--name=two", "--data.batch_size=4", "--trainer.devices=2", "--trainer.strategy=ddp"])
+    words += ["--objectives.qamro=QAMRO", "--objectives.triplet=Triplet", "--model.head.dropout=0", "--monitor=null"]
+    assert main([*words, "--name=one", "--data.batch_size=8"]) == 0
+    done = _start(["-m", "lightning_aqa", *words, "--name=two", "--data.batch_size=4", "--trainer.devices=2"])
+    assert done.returncode == 0, done.stdout + done.stderr
     return root
 
 
-def test_two_processes_train_to_the_weights_of_one(runs):
+def test_two_processes_of_the_command_train_to_the_weights_of_one(runs):
     one, two = (torch.load(runs / n / "checkpoints" / "last.ckpt", weights_only=True) for n in ("one", "two"))
     for name, weights in one["state_dict"].items():
         assert (weights - two["state_dict"][name]).abs().max() < 1e-9, name
@@ -91,23 +133,43 @@ def test_two_processes_give_the_metrics_of_one(runs):
             assert both[0] == both[1]
 
 
-def test_the_triplet_memory_holds_the_clips_of_all_processes(runs):
-    one, two = (torch.load(runs / n / "checkpoints" / "last.ckpt", weights_only=True) for n in ("one", "two"))
-    memories = [saved["callbacks"]["Triplet[triplet]"] for saved in (one, two)]
-    assert len(memories[0]["scores"]) > 40
-    assert torch.equal(memories[0]["scores"], memories[1]["scores"])
-    assert (memories[0]["embedding"] - memories[1]["embedding"]).abs().max() < 1e-9
-
-
-@pytest.mark.parametrize("num_clips", [1, 5])
-def test_validation_is_the_same_with_more_processes_whatever_the_number_of_clips(runs, corpora, tmp_path, num_clips):
-    audio = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[:num_clips]
+def test_validation_with_fewer_clips_than_processes_is_that_of_one(runs, corpora, tmp_path):
+    audio = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[:1]
     lines = ["file,MI,TA,split", *(f"{path},{1 + i % 5},{5 - i % 4},dev" for i, path in enumerate(audio))]
     (tmp_path / "list.csv").write_text("\n".join(lines))
     words = ["validate", "--data=Table", f"--data.path={tmp_path / 'list.csv'}", "--data.axes={MI: [1, 5], TA: [1, 5]}"]
     words += [f"--ckpt_path={runs / 'one' / 'checkpoints' / 'last.ckpt'}", f"--trainer.default_root_dir={tmp_path}"]
     words += ["--trainer.precision=64-true", "--trainer.accelerator=cpu", "--data.batch_size=2"]
-    _command([*words, "--name=one"])
-    _command([*words, "--name=two", "--trainer.devices=2", "--trainer.strategy=ddp"])
+    assert main([*words, "--name=one"]) == 0
+    done = _start([*TORCHRUN, "-m", "--", "lightning_aqa", *words, "--name=two", "--trainer.devices=2"])
+    assert done.returncode == 0, done.stdout + done.stderr
     assert _table(tmp_path / "one") == _table(tmp_path / "two")
     assert (tmp_path / "one" / "results.json").read_text() == (tmp_path / "two" / "results.json").read_text()
+
+
+def _errors(done):
+    return [line for line in done.stderr.splitlines() if line.startswith("error")]
+
+
+def test_training_with_fewer_clips_than_processes_ends_in_one_line(corpora, tmp_path):
+    audio = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[:2]
+    lines = ["file,MI,split", f"{audio[0]},3,train", f"{audio[1]},4,dev"]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    words = ["fit", "--data=Table", f"--data.path={tmp_path / 'list.csv'}", "--data.axes={MI: [1, 5]}"]
+    words += ["--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.default_root_dir={tmp_path}"]
+    done = _start([*TORCHRUN, "-m", "--", "lightning_aqa", *words, "--monitor=null"])
+    assert done.returncode != 0
+    assert _errors(done) == ["error: 1 training clips are too few for 2 processes: use fewer devices."], done.stderr
+
+
+def test_a_loss_that_is_not_a_number_stops_all_processes_in_one_line(corpora, tmp_path):
+    (tmp_path / "breaks.py").write_text(BAD)
+    words = ["fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--objectives.bad=breaks.Breaks"]
+    words += ["--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.default_root_dir={tmp_path}"]
+    words += ["--data.batch_size=4", "--checkpoint_every_n_steps=1", "--name=run"]
+    path = os.pathsep.join([str(Path.cwd()), str(tmp_path)])
+    done = _start(["-m", "lightning_aqa", *words], PYTHONPATH=path)
+    assert done.returncode == 2, done.stderr
+    (said,) = _errors(done)
+    assert "The loss is not finite: objective bad (nan) at epoch 1, batch 3; its clips: " in said
+    assert f"The last good checkpoint is {tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}." in said

@@ -141,13 +141,20 @@ def test_what_an_experiment_trained_is_tested_and_scores_a_folder(path, command,
     same = [f"--data.{key}={loading[key]}" for key in ("resampler", "level") if key in loading]
     same += [f"--trainer.precision={config['trainer'].get('precision', '32-true')}"]
     assert main(["test", *model, f"--data={_last(config['data'])}", data, *same, "--name=tested", *common]) == 0
-    assert _rows(tmp_path / "tested") == _rows(tmp_path / "run")
+    _assert_same(_rows(tmp_path / "tested"), _rows(tmp_path / "run"))
     clips = corpora["musiceval"] / "MusicEval-full" / "wav"
     assert main(["predict", *model, "--data=Folder", f"--data.root={clips}", "--name=scored", *common]) == 0
     scored = _rows(tmp_path / "scored")
     assert {row["axis"] for row in scored} == {row["axis"] for row in _rows(tmp_path / "run")}
     assert len({row["id"] for row in scored}) == len(list(clips.iterdir()))
     assert all(math.isfinite(float(row["score"])) for row in scored)
+
+
+def _assert_same(rows, others):
+    """Pooled features of a cache may move a score in its last digits."""
+    for one, two in zip(rows, others, strict=True):
+        assert {**one, "score": ""} == {**two, "score": ""}
+        assert float(one["score"]) == pytest.approx(float(two["score"]), rel=1e-5, abs=1e-5)
 
 
 def test_wandb_gets_the_whole_config(command, monkeypatch):

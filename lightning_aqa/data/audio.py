@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lightning_aqa.data.stderr import without_notes
 
 Waveform = NDArray[np.float32]
+Samples = NDArray[np.float32] | NDArray[np.int16]
 Resampler = Literal["soxr", "sinc"]
 
 BLOCK_FRAMES = 2**16
@@ -103,7 +104,7 @@ def _resample_by_sinc(mono: Waveform, rate: int, sample_rate: int) -> Waveform:
 class _Part(NamedTuple):
     """Decoded samples ``(T, C)``, their rate, how many come before the part, and how many the part has."""
 
-    samples: Waveform
+    samples: Samples
     rate: int
     before: int
     size: int
@@ -122,7 +123,7 @@ def _decode(path: str | Path, start: float, end: float | None, new_rate: int | N
             rate = int(file.samplerate)
             first, last, before, after = _place(file.frames, rate, start, end, new_rate)
             _go_to(file, first - before)
-            samples = file.read(last - first + before + after, dtype="float32", always_2d=True)
+            samples = file.read(last - first + before + after, dtype=_sample_type(file), always_2d=True)
             return _Part(samples, rate, before, min(last - first, len(samples) - before))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(_unreadable(path, error)) from None
@@ -187,14 +188,20 @@ def _quietly(path: str | Path) -> AbstractContextManager[None]:
     return without_notes() if Path(path).suffix.lower() in {".mp3", ".mp2"} else nullcontext()
 
 
-def _to_mono(samples: Waveform) -> Waveform:
-    """Average the channels of ``(T, C)``; the sum of two columns is ten times faster than ``mean(1)``."""
+def _sample_type(file: Any) -> str:
+    """Return the type to decode to: 16-bit samples that lie in the file as such are read and mixed twice as fast."""
+    return "int16" if file.subtype == "PCM_16" and file.format != "FLAC" else "float32"
+
+
+def _to_mono(samples: Samples) -> Waveform:
+    """Average the channels of ``(T, C)`` at full scale 1; the sum of columns is ten times faster than ``mean(1)``."""
     num_channels = samples.shape[1]
-    mono = samples[:, 0].copy()
+    mono: Waveform = samples[:, 0].astype(np.float32)
     for channel in range(1, num_channels):
         mono += samples[:, channel]
-    if num_channels > 1:
-        mono *= np.float32(1 / num_channels)
+    full_scale = 2**15 if samples.dtype == np.int16 else 1
+    if num_channels * full_scale > 1:
+        mono *= np.float32(1 / (num_channels * full_scale))
     return mono
 
 
@@ -209,8 +216,9 @@ def _decode_by_ffmpeg(path: str | Path) -> tuple[Waveform, int]:
             "(`apt-get install ffmpeg` or `conda install ffmpeg`), or convert the file to wav or flac."
         )
     rate = 48_000
-    command = [program, "-v", "error", "-i", str(path), "-f", "f32le", "-ac", "1", "-ar", str(rate), "-"]
-    done = subprocess.run(command, capture_output=True, check=False)
+    mono = ["-rematrix_maxval", "1.0", "-ac", "1"]  # the mean of the channels; otherwise floats may add up beyond it
+    command = [program, "-v", "error", "-i", str(path), "-f", "f32le", *mono, "-ar", str(rate), "-"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         raise AudioError(f"{path}: ffmpeg cannot read it: {done.stderr.decode(errors='replace').strip()[-200:]}")
     return np.frombuffer(done.stdout, dtype=np.float32).reshape(-1, 1), rate

@@ -8,16 +8,24 @@ from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import lightning as L
+import numpy as np
 from torch.utils.data import DataLoader
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import Resampler
+from lightning_aqa.data.augment import Augmentation
+from lightning_aqa.data.augmenter import Augmenter, check_augmentations
 from lightning_aqa.data.check import CorpusError, check_audio, report, without
-from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Level, Row, collate
+from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Level, Row
+from lightning_aqa.data.loader import BATCH_SIZE, check_batch_settings, loader_options, workers_for_gpus
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
-from lightning_aqa.data.windows import EvaluationBatches, TrainingBatches, Window, cover
+from lightning_aqa.data.resumable import ResumableLoader
+from lightning_aqa.data.windows import MAX_PADDING, EvaluationBatches, TrainingBatches, Window, cover
 
 _log = logging.getLogger(__name__)
+
+CacheForm = Literal["auto", "pooled", "frames"]
+CachePrecision = Literal["keep", "float32", "float16"]
 
 
 class AQADataModule(L.LightningDataModule, ABC):
@@ -27,17 +35,25 @@ class AQADataModule(L.LightningDataModule, ABC):
     show these settings in ``--help``.
 
     Args:
-        batch_size: Clips per training batch and process.
-        eval_batch_size: Windows per evaluation batch and process; null takes ``batch_size``.
-        num_workers: Worker processes per loader.
+        batch_size: Clips per training batch and process; null takes 16, unless ``batch_seconds`` is set.
+        batch_seconds: Seconds per training batch and process, padding included, in place of ``batch_size``.
+        max_padding: Padded seconds over real seconds in training: where shuffled batches would pad more, clips of like
+            length share a batch; null shuffles freely.
+        eval_batch_size: Windows per evaluation batch and process; null is as in training.
+        num_workers: Worker processes per loader; null takes up to 8 where there is a GPU, and none without.
         seed: Seed of the training order and of the training windows.
         on_bad_clip: Stop with a report (``error``), or leave such clips out and list them in the run folder (``skip``).
         check: Decode all audio before training (``full``), or read its headers alone (``header``).
         window_seconds: Longest piece of a clip to encode at once, in seconds; null takes the encoder's own.
         cache: Folder to keep a frozen encoder's features in, so that they are computed once; null computes them anew.
+        cache_form: What of them is kept: what the head reads (``auto``), no more than a head that pools reads
+            (``pooled``), or all ``frames``.
+        cache_precision: Dtype of kept features: the encoder's (``keep``), ``float32``, or ``float16``, in half the
+            space.
         resampler: What brings files to the encoder's rate: ``soxr``, or ``sinc`` as torchaudio has it, which Audiobox
             Aesthetics was published with.
         level: Divide each window by its root mean square (``rms``), or leave its level as it is (``keep``).
+        augment: Random changes of the training audio, applied in this order; null trains on the audio as it is.
     """
 
     where_to_get: dict[str, str] = {}
@@ -45,9 +61,11 @@ class AQADataModule(L.LightningDataModule, ABC):
 
     def __init__(
         self,
-        batch_size: int = 16,
+        batch_size: int | None = None,
+        batch_seconds: float | None = None,
+        max_padding: float | None = MAX_PADDING,
         eval_batch_size: int | None = None,
-        num_workers: int = 0,
+        num_workers: int | None = None,
         seed: int = 0,
         on_bad_clip: Literal["error", "skip"] = "error",
         check: Literal["full", "header"] = "full",
@@ -55,22 +73,34 @@ class AQADataModule(L.LightningDataModule, ABC):
         cache: str | None = None,
         resampler: Resampler = "soxr",
         level: Level = "keep",
+        augment: list[Augmentation] | None = None,
+        cache_form: CacheForm = "auto",
+        cache_precision: CachePrecision = "keep",
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-        if eval_batch_size is not None and eval_batch_size < 1:
-            raise ValueError(f"eval_batch_size must be at least 1, got {eval_batch_size}.")
-        if num_workers < 0:
+        check_batch_settings(batch_size, batch_seconds, eval_batch_size, max_padding)
+        if num_workers is not None and num_workers < 0:
             raise ValueError(f"num_workers must be at least 0, got {num_workers}.")
         if window_seconds is not None and not window_seconds > 0:
             raise ValueError(f"window_seconds must be above 0, got {window_seconds:g}.")
-        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size or batch_size, num_workers
+        if augment and cache is not None:
+            raise ValueError(
+                "augment changes the audio in every epoch, and cache keeps the features of the audio as it is: "
+                "drop one of them (--data.cache=null or --data.augment=null)."
+            )
+        self.batch_size = batch_size or (BATCH_SIZE if batch_seconds is None else None)
+        self.batch_seconds, self.max_padding = batch_seconds, max_padding
+        self.eval_batch_size = eval_batch_size or self.batch_size
+        self.num_workers = workers_for_gpus() if num_workers is None else num_workers
+        self.augment = augment or []
         self.seed, self.on_bad_clip, self.check, self.cache = seed, on_bad_clip, check, cache
         self.window_seconds = window_seconds
         self.resampler: Resampler = resampler
         self.level: Level = level
+        self.cache_form: CacheForm = cache_form
+        self.cache_precision: CachePrecision = cache_precision
         self.features: FeatureReader | None = None
+        self.features_are_in_memory = False
         self.skipped: list[Problem] = []
         self._manifest: Manifest | None = None
         self._sample_rate = 0
@@ -107,7 +137,15 @@ class AQADataModule(L.LightningDataModule, ABC):
         self.prepare(encoder.sample_rate, encoder.min_seconds, self.window_seconds or encoder.window_seconds)
         shortest = min(encoder.min_tail_seconds, (self._window_seconds or math.inf) / 2)
         self._min_tail_seconds = max(encoder.min_seconds, shortest)
+        if stage == "fit" and self.augment:
+            self._check_augmentations()
         self.check_clips(wanted)
+
+    def _check_augmentations(self) -> None:
+        scores_NA = self.rated("train").scores()
+        names = [axis.name for axis in self.axes]
+        rated = [name for name, scores_N in zip(names, scores_NA.T, strict=True) if not np.isnan(scores_N).all()]
+        check_augmentations(self.augment, names, rated)
 
     def prepare(self, sample_rate: int, min_seconds: float = 0.0, window_seconds: float | None = None) -> None:
         """Serve audio at ``sample_rate`` (Hz), in windows of at most ``window_seconds``.
@@ -164,13 +202,24 @@ class AQADataModule(L.LightningDataModule, ABC):
         clips = self.rated("train")
         lengths = [self._seconds[clip.id] for clip in clips]
         covers = [self._cover(i, clip) for i, clip in enumerate(clips)] if self.features else None
-        rank, num_ranks = self._ranks()
-        batches = TrainingBatches(lengths, self.batch_size, self._window_seconds, self.seed, rank, num_ranks, covers)
-        return self._loader(clips, batches)
+        batches = TrainingBatches(
+            lengths,
+            self.batch_size,
+            self._window_seconds,
+            self.seed,
+            *self._ranks(),
+            covers,
+            self.batch_seconds,
+            self.max_padding,
+            augmented=bool(self.augment),
+        )
+        return ResumableLoader(self._windows_of(clips), batches, **self._options(stays=True))
 
     def val_dataloader(self) -> list[DataLoader[Row]]:
         """Serve the split ``dev``, where the corpus has one."""
-        return [self.split_dataloader("dev")] if "dev" in self.rated_splits else []
+        if "dev" not in self.rated_splits:
+            return []
+        return [self._evaluation_loader(self.rated("dev"), stays=True)]
 
     def test_dataloader(self) -> list[DataLoader[Row]]:
         """Serve every rated split, one loader each, in the order of ``rated_splits``."""
@@ -196,19 +245,21 @@ class AQADataModule(L.LightningDataModule, ABC):
     def _cover(self, index: int, clip: Clip) -> list[Window]:
         return cover(index, self._seconds[clip.id], self._window_seconds, self._min_tail_seconds)
 
-    def _evaluation_loader(self, clips: Manifest, *, sharded: bool = True) -> DataLoader[Row]:
+    def _evaluation_loader(self, clips: Manifest, *, sharded: bool = True, stays: bool = False) -> DataLoader[Row]:
         ranks = self._ranks() if sharded else (0, 1)
-        return self._loader(clips, EvaluationBatches(self.windows(clips), self.eval_batch_size, *ranks))
+        seconds = self.batch_seconds if self.eval_batch_size is None else None
+        batches = EvaluationBatches(self.windows(clips), self.eval_batch_size, *ranks, seconds)
+        return DataLoader(self._windows_of(clips), batch_sampler=batches, **self._options(stays=stays))
 
-    def _loader(self, clips: Manifest, batches: TrainingBatches | EvaluationBatches) -> DataLoader[Row]:
-        return DataLoader(
-            ClipWindows(clips, self._sample_rate, self.features, self.resampler, self.level),
-            batch_sampler=batches,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            pin_memory=False,
-            persistent_workers=False,
-        )
+    def _windows_of(self, clips: Manifest) -> ClipWindows:
+        names = [axis.name for axis in clips.axes]
+        shortest = math.ceil(self._min_seconds * self._sample_rate)
+        augmenter = Augmenter(self.augment, names, self._sample_rate, shortest, self.seed) if self.augment else None
+        return ClipWindows(clips, self._sample_rate, self.features, self.resampler, self.level, augmenter)
+
+    def _options(self, *, stays: bool) -> dict[str, Any]:
+        num_workers = 0 if self.features_are_in_memory else self.num_workers
+        return loader_options(num_workers, self.trainer, stays=stays)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from lightning_aqa.batch import Batch, Features
 from lightning_aqa.data.audio import AudioError, Resampler, read_audio
+from lightning_aqa.data.augmenter import Augmenter
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.windows import Window
 
@@ -37,6 +38,7 @@ class ClipWindows(Dataset[Row]):
         features: Reads a window's cached features; None reads its audio.
         resampler: What brings files of another rate to this one.
         level: ``rms`` divides each window by its root mean square; ``keep`` leaves it as it is.
+        augmenter: Changes windows that name an epoch, before their level is divided; None changes none.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class ClipWindows(Dataset[Row]):
         features: FeatureReader | None = None,
         resampler: Resampler = "soxr",
         level: Level = "keep",
+        augmenter: Augmenter | None = None,
     ) -> None:
         self.manifest, self.sample_rate, self.features = manifest, sample_rate, features
         self.resampler: Resampler = resampler
         self.level: Level = level
+        self.augmenter = augmenter
         self.scores_NA = torch.from_numpy(manifest.scores()).float()
 
     def __getitem__(self, window: Window) -> Row:
@@ -58,11 +62,11 @@ class ClipWindows(Dataset[Row]):
         scores_A = self.scores_NA[window.clip]
         if self.features is not None:
             return Row(clip, torch.zeros(0), scores_A, window.weight, self.features(clip, window))
-        return Row(clip, self._read(clip, window), scores_A, window.weight, None)
-
-    def _read(self, clip: Clip, window: Window) -> Tensor:
         samples_T = read_window(clip, window, self.sample_rate, self.resampler)
-        return unit_level(samples_T) if self.level == "rms" else samples_T
+        if self.augmenter is not None and window.epoch is not None:
+            samples_T, scores_A = self.augmenter(samples_T, scores_A, window)
+        leveled_T = unit_level(samples_T) if self.level == "rms" else samples_T
+        return Row(clip, leveled_T, scores_A, window.weight, None)
 
 
 def read_window(clip: Clip, window: Window, sample_rate: int, resampler: Resampler = "soxr") -> Tensor:

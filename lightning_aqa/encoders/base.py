@@ -68,6 +68,20 @@ class Encoder(nn.Module, ABC):
                 parameter.requires_grad_(False)
         return above
 
+    def numbers_of(self, layers: Sequence[int]) -> tuple[int, ...]:
+        """Return numbers of hidden states counted from 0, given from 0 or, negative, from the last.
+
+        Raises:
+            ValueError: If there is no such hidden state, one is named twice, or none is named.
+        """
+        numbers = tuple(layer + self.num_layers * (layer < 0) for layer in layers)
+        if not numbers or len(set(numbers)) < len(numbers) or not 0 <= min(numbers) <= max(numbers) < self.num_layers:
+            raise ValueError(
+                f"layers must name each of some of the {self.num_layers} layers of {type(self).__name__} once, by 0 to "
+                f"{self.num_layers - 1} or from -1 down, got {list(layers)}."
+            )
+        return numbers
+
     @abstractmethod
     def forward(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str] | None = None) -> Features:
         """Encode clips.

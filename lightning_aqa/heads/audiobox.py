@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_aqa.audiobox_weights import AudioboxWeights, read_audiobox
 from lightning_aqa.batch import Axis, Features, Output
-from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.base import Head, Reads
 from lightning_aqa.weights import WeightsError, load_exactly, read_config
 
 AXES = (
@@ -124,6 +124,11 @@ class Audiobox(Head):
         self.is_trained = weights is not None
         if weights is not None:
             self._start_from(weights, names)
+
+    @property
+    def reads(self) -> Reads:
+        """The mean frame."""
+        return "mean"
 
     def _start_from(self, weights: AudioboxWeights, names: list[str]) -> None:
         """Take the official heads of these axes, and the scale of their scores."""

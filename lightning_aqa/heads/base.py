@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Features, Output
+
+Reads = Literal["frames", "mean_std", "mean"]
 
 
 class Head(nn.Module, ABC):
@@ -59,6 +62,24 @@ class Head(nn.Module, ABC):
         Args:
             features: Batches of features on this head's device; every training clip once.
         """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a class that computes something of its own say anew what it reads."""
+        super().__init_subclass__(**kwargs)
+        if "reads" not in vars(cls) and {"forward", "fit_features"} & vars(cls).keys():
+            cls.reads = Head.reads  # type: ignore[method-assign]
+
+    @property
+    def reads(self) -> Reads:
+        """What this head uses of the frames; the feature cache keeps no more than that.
+
+        * ``frames``: all of them, or words one by one. A class that does not say otherwise reads them.
+        * ``mean_std``: for each dimension by itself, the mean and deviation over the frames of any mix of the layers.
+        * ``mean``: the mean over the frames.
+
+        The last two read the mean of the words, if they read text.
+        """
+        return "frames"
 
     @abstractmethod
     def forward(self, features: Features) -> Output:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Features, Output
-from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.base import Head, Reads
 from lightning_aqa.heads.bins import bins_of, expectation, standard_bins
 from lightning_aqa.heads.pooling import LayerMix, Standardise, masked_mean, masked_mean_std
 
@@ -121,6 +121,11 @@ class CrossAttention(Head):
         self.register_buffer("centres_AK", None if num_bins is None else bins_of(self.axes, num_bins))
         columns = sorted(range(len(self.axes)), key=lambda column: self.reads_text[column])
         self.order = [columns.index(column) for column in range(len(columns))]
+
+    @property
+    def reads(self) -> Reads:
+        """All frames for the attention; where no axis reads text, mean and deviation."""
+        return "mean_std" if self.text is None else "frames"
 
     @torch.no_grad()
     def fit_features(self, features: Iterable[Features]) -> None:

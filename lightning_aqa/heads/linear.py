@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Features, Output
-from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.base import Head, Reads
 from lightning_aqa.heads.pooling import LayerMix, masked_mean
 from lightning_aqa.weights import WeightsError, find_weights, load_exactly, read_weights
 
@@ -81,6 +81,11 @@ class MusicEvalBaseline(Head):
         self.is_trained = checkpoint is not None
         if checkpoint is not None:
             self._load(checkpoint)
+
+    @property
+    def reads(self) -> Reads:
+        """The mean frame and, where an axis reads text, the mean word."""
+        return "mean"
 
     def _load(self, checkpoint: str) -> None:
         path = find_weights(checkpoint, file=Path(checkpoint).name, url=URL)

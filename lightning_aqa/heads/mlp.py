@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Features, Output
-from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.base import Head, Reads
 from lightning_aqa.heads.pooling import AttentionPool, LayerMix, Standardise, masked_mean, masked_mean_std
 
 Pooling = Literal["mean", "mean_std", "attention"]
+READS: dict[Pooling, Reads] = {"mean": "mean", "mean_std": "mean_std", "attention": "frames"}
+"""What each pooling uses of the frames."""
 SMALLEST_DEVIATION = 0.01
 """Least predicted deviation, in standard deviations of the training scores."""
 LARGEST_LOG_VARIANCE = 10.0
@@ -95,6 +97,11 @@ class MLP(Head):
         sizes = (self.num_each * number for number in outputs)
         branches = (Branch(width, num_layers, text_size, pooling, hidden, size, dropout) for size in sizes)
         self.branches = cast("Sequence[Branch]", nn.ModuleList(branches))
+
+    @property
+    def reads(self) -> Reads:
+        """What the pooling uses."""
+        return READS[self.branches[0].pooling]
 
     @torch.no_grad()
     def fit_features(self, features: Iterable[Features]) -> None:

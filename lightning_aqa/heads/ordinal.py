@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Features, Output
-from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.base import Head, Reads
 from lightning_aqa.heads.bins import bins_of, expectation, standard_bins
-from lightning_aqa.heads.mlp import Branch, Pooling
+from lightning_aqa.heads.mlp import READS, Branch, Pooling
 
 Kind = Literal["gaussian", "coral"]
 SMALLEST_GAP = 1e-4
@@ -121,6 +121,11 @@ class Ordinal(Head):
         self.gaps_AJ = nn.Parameter(torch.zeros(num_axes, num_bins - 2)) if kind == "coral" else None
         self.register_buffer("centres_AK", centres_AK)
         self._start()
+
+    @property
+    def reads(self) -> Reads:
+        """What the pooling uses."""
+        return READS[self.branch.pooling]
 
     def fit_scale(self, location_A: Tensor, scale_A: Tensor) -> None:
         """Start at the normal distribution of the training scores; see ``Head.fit_scale``."""

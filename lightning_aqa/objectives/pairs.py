@@ -61,6 +61,7 @@ def pair_hinge(
     margin_scale: float = 0.0,
     margin: float = 0.0,
     tolerance: float = 0.0,
+    num_new: int | None = None,
 ) -> Tensor:
     r"""Average a weighted hinge over the pairs of a batch whose targets differ.
 
@@ -79,6 +80,7 @@ def pair_hinge(
         margin_scale: a, margin per score point of the pair's gap (dimensionless).
         margin: m, margin in score points.
         tolerance: t, the widest gap in score points at which a pair still counts as tied.
+        num_new: P has only pairs that hold one of the first so many clips; None takes all.
 
     Returns:
         Scalar; zero with a graph where P is empty.
@@ -88,7 +90,8 @@ def pair_hinge(
         tensor(2.5000)
     """
     apply: Callable[..., Tensor] = _PairHinge.apply
-    return apply(scores, targets, weights, join, margin_scale, margin, closest_gap(tolerance))
+    num_new = len(scores) if num_new is None else num_new
+    return apply(scores, targets, weights, join, margin_scale, margin, closest_gap(tolerance), num_new)
 
 
 class _PairHinge(torch.autograd.Function):
@@ -104,6 +107,7 @@ class _PairHinge(torch.autograd.Function):
         margin_scale: float,
         margin: float,
         smallest_gap: float,
+        num_new: int,
     ) -> Tensor:
         # With s = a y - p the hinge is s_i - s_j + m: one difference instead of two.
         shifted_B = torch.add(scores_B.neg(), targets_B, alpha=margin_scale)
@@ -116,6 +120,7 @@ class _PairHinge(torch.autograd.Function):
             hinge_RB = raised_B[rows].unsqueeze(1) - shifted_B
             # NaN compares false, so a clip without a target is masked whatever its score is.
             mask_RB = lowered_B[rows].unsqueeze(1) > targets_B
+            mask_RB[max(num_new - rows.start, 0) :, num_new:] = False
             count.add_(torch.count_nonzero(mask_RB))
             hinge_RB.masked_fill_(mask_RB.logical_not_(), 0.0).relu_()
             slope_RB = hinge_RB.sign()
@@ -132,4 +137,4 @@ class _PairHinge(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: BackwardCFunction, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         (gradient_B,) = ctx.saved_tensors
-        return grad_output * gradient_B, None, None, None, None, None, None
+        return grad_output * gradient_B, None, None, None, None, None, None, None

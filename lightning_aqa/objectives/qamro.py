@@ -8,11 +8,13 @@ from typing import Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from lightning_aqa.batch import Axis, Batch, Output
 from lightning_aqa.objectives.axes import AxisReduction, check_axis_reduction, reduce_axes
 from lightning_aqa.objectives.base import Objective
+from lightning_aqa.objectives.memory import EmbeddingMemory
 from lightning_aqa.objectives.pairs import Join, as_columns, check_at_least_zero, pair_hinge
 
 Quality = Literal["minmax", "interval", "none"]
@@ -37,6 +39,7 @@ def qamro_loss(
     axis: str | None = None,
     margin: float | None = None,
     tolerance: float = 0.0,
+    num_new: int | None = None,
 ) -> Tensor:
     r"""Rank every pair of clips in a batch by a margin that grows with the gap of their scores.
 
@@ -56,6 +59,7 @@ def qamro_loss(
         axis: PQ, PC, CE or CU in any case, for ``interval``.
         margin: One margin in score points for all pairs, in place of the one that grows; None keeps that.
         tolerance: Pairs at most this far apart, in score points, count as tied: neither summed nor counted.
+        num_new: Only pairs that hold one of the first so many clips; None takes all pairs.
 
     Returns:
         Scalar loss. Zero, with a graph, where no pair is left.
@@ -86,10 +90,9 @@ def qamro_loss(
         weights_B = _minmax_weights(targets_B, preference_factor)
     elif quality != "none":
         raise ValueError(f"quality must be 'minmax', 'interval' or 'none', got {quality!r}.")
-    if margin is None:
-        return pair_hinge(scores_B, targets_B, weights_B, join, margin_scale=margin_scale, tolerance=tolerance)
-    check_at_least_zero(margin=margin)
-    return pair_hinge(scores_B, targets_B, weights_B, join, margin=margin, tolerance=tolerance)
+    check_at_least_zero(margin=margin or 0.0)
+    margins = {"margin_scale": margin_scale} if margin is None else {"margin": margin}
+    return pair_hinge(scores_B, targets_B, weights_B, join, **margins, tolerance=tolerance, num_new=num_new)
 
 
 def interval_table(axis: str | None) -> tuple[float, ...]:
@@ -123,6 +126,11 @@ class QAMRO(Objective):
 
     It ignores a common shift of the scores, so it stands beside a regression loss.
 
+    With a ``memory`` a small batch has more pairs: each of its clips is also compared with the newest clips of earlier
+    batches, by the scores that these were given then, without a graph. The loss is the mean over all pairs that hold a
+    clip of the batch, and ``minmax`` places clips among both. A batch enters the memory once its training step is over,
+    and validation neither reads nor fills it. Outside of a Trainer, call ``remember()`` after each step.
+
     Args:
         weight: Factor of this term in the sum (dimensionless).
         margin_scale: Margin per score point of gap (dimensionless).
@@ -132,6 +140,7 @@ class QAMRO(Objective):
         margin: One margin in score points for all pairs; None lets it grow with the gap.
         tolerance: Pairs at most this far apart, in score points, are ignored as rating noise.
         axis_reduction: ``sum`` over the axes, as released, or ``mean`` over those that are rated.
+        memory: How many clips of earlier batches to compare with; 0 compares within the batch alone, as published.
 
     Raises:
         ValueError: If an option is negative or unknown; when a fit starts, if ``interval`` has no table for an axis.
@@ -150,6 +159,7 @@ class QAMRO(Objective):
         margin: float | None = None,
         tolerance: float = 0.0,
         axis_reduction: AxisReduction = "sum",
+        memory: int = 0,
     ) -> None:
         super().__init__(weight)
         check_at_least_zero(margin_scale=margin_scale, preference_factor=preference_factor, tolerance=tolerance)
@@ -159,6 +169,10 @@ class QAMRO(Objective):
             raise ValueError(f"quality must be 'minmax', 'interval' or 'none', got {quality!r}.")
         self.margin_scale, self.preference_factor, self.quality = margin_scale, preference_factor, quality
         self.margin, self.tolerance, self.axis_reduction = margin, tolerance, axis_reduction
+        if memory < 0:
+            raise ValueError(f"memory must be at least 0, got {memory}.")
+        self.memory, self.past = memory, EmbeddingMemory(memory) if memory else None
+        self.pending: tuple[Tensor, Tensor] | None = None
         self.axis_names: list[str] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -178,17 +192,52 @@ class QAMRO(Objective):
             raise ValueError(
                 "quality='interval' needs the names of the axes, which it learns when a fit or a validation starts."
             )
+        scores_NA, targets_NA = self._with_past(output.scores, batch.scores)
         losses = [
             qamro_loss(
-                output.scores[:, a],
-                batch.scores[:, a],
+                scores_NA[:, a],
+                targets_NA[:, a],
                 margin_scale=self.margin_scale,
                 preference_factor=self.preference_factor,
                 quality=self.quality,
                 axis=self.axis_names[a] if self.axis_names else None,
                 margin=self.margin,
                 tolerance=self.tolerance,
+                num_new=len(batch.scores),
             )
             for a in range(batch.scores.shape[1])
         ]
         return reduce_axes(torch.stack(losses), batch.scores, self.axis_reduction)
+
+    def _with_past(self, scores_BA: Tensor, targets_BA: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the memory behind the batch, in training."""
+        if self.past is None or not torch.is_grad_enabled():
+            return scores_BA, targets_BA
+        self.pending = scores_BA.detach(), targets_BA
+        if len(self.past) == 0:
+            return scores_BA, targets_BA
+        past_scores_NA, past_targets_NA = self.past.embedding.to(scores_BA), self.past.scores.to(targets_BA)
+        return torch.cat([scores_BA, past_scores_NA]), torch.cat([targets_BA, past_targets_NA])
+
+    def remember(self) -> None:
+        """Push the rated clips of the last training batch to the memory; a second call does nothing."""
+        if self.past is not None and self.pending is not None:
+            scores_BA, targets_BA = self.pending
+            rated_B = ~targets_BA.isnan().all(1)
+            self.past.push(scores_BA[rated_B], targets_BA[rated_B])
+            self.pending = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
+        """Push the batch whose step is over."""
+        self.remember()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the memory."""
+        return self.past.state_dict() if self.past is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Take over a saved memory."""
+        if self.past is not None:
+            self.past.load_state_dict(state_dict)

@@ -172,6 +172,20 @@ def test_scores_are_float32_and_close_under_bf16_autocast(head):
     assert (output.scores - exact.scores).abs().max() < 0.05
 
 
+def test_the_last_layer_runs_in_float32_under_bf16_autocast(head):
+    called = []
+
+    def look(layer, inputs):
+        called.append((inputs[0].dtype, torch.is_autocast_enabled("cpu")))
+
+    for layer in head.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.register_forward_pre_hook(look)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        head(_features())
+    assert called[-1] == (torch.float32, False)
+
+
 def test_scale_of_the_training_scores_travels_in_the_checkpoint(head):
     fresh = _bare(type(head))
     fresh.fit_scale(head.location_A, head.scale_A)

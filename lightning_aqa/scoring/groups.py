@@ -1,0 +1,166 @@
+"""From windows of many clips to batches of like length, and from their scores to the scores of the clips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lightning_aqa.data.audio import AudioError
+from lightning_aqa.scoring.ahead import ahead
+from lightning_aqa.scoring.items import Item
+from lightning_aqa.scoring.reading import Piece
+
+GROUP_BATCHES = 4
+"""Batches that a group of clips fills: among so many windows are some of like length."""
+
+Score = Callable[[Sequence[Tensor], Sequence[str]], Sequence[Sequence[float]]]
+"""Scores windows ``(T,)`` with their prompts: a row per window, a number per axis."""
+
+
+class Scored(NamedTuple):
+    """A clip with its scores, one per axis, or with the reason why there are none; and its length in seconds."""
+
+    item: Item
+    seconds: float = 0.0
+    scores: tuple[float, ...] = ()
+    error: str = ""
+
+
+class Batching(NamedTuple):
+    """How windows become batches.
+
+    Args:
+        seconds: Most seconds of a padded batch; a longer window goes alone.
+        sample_rate: Rate of the windows, in Hz.
+        num_workers: Threads that decode ahead; 0 decodes in between.
+    """
+
+    seconds: float
+    sample_rate: int
+    num_workers: int
+
+    @property
+    def samples(self) -> float:
+        """Most samples of a padded batch."""
+        return self.seconds * self.sample_rate
+
+
+class _Clip:
+    """A clip whose windows are being scored."""
+
+    def __init__(self, item: Item) -> None:
+        self.item, self.error = item, ""
+        self.windows: list[tuple[float, Sequence[float]]] = []
+
+    def fail(self, error: Exception) -> None:
+        """Keep the reason, in one line."""
+        name = "" if isinstance(error, AudioError | ValueError) else f"{type(error).__name__}: "
+        text = str(error).removeprefix(f"{self.item.path}: ")
+        self.error = self.error or f"{name}{' '.join(text.split())}" or "unknown"
+
+    def row(self) -> Scored:
+        """Average the windows by weight, in exact sums, so that their order cannot move a digit."""
+        if self.error:
+            return Scored(self.item, error=self.error)
+        total = math.fsum(weight for weight, _ in self.windows)
+        columns = zip(*([weight * score for score in scores] for weight, scores in self.windows), strict=True)
+        scores = tuple(math.fsum(column) / total for column in columns)
+        if not all(map(math.isfinite, scores)):
+            return Scored(self.item, error="the model gives no finite score")
+        return Scored(self.item, total, scores)
+
+
+class _Group:
+    """Clips that come one after the other; their windows are scored together."""
+
+    def __init__(self, shard: int, batching: Batching, score: Score) -> None:
+        self.shard, self.batching, self.score = shard, batching, score
+        self.clips: list[_Clip] = []
+        self.pending: list[tuple[_Clip, Piece]] = []
+        self.num_samples = self.num_pending = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is enough to sort and batch."""
+        return self.num_samples >= GROUP_BATCHES * self.batching.samples
+
+    def add(self, item: Item, pieces: Iterable[Piece]) -> None:
+        """Take the windows of a clip; those of a long one are scored on the way."""
+        clip = _Clip(item)
+        self.clips.append(clip)
+        try:
+            for piece in pieces:
+                self.pending.append((clip, piece))
+                self.num_samples += len(piece.samples)
+                self.num_pending += len(piece.samples)
+                if self.num_pending >= GROUP_BATCHES * self.batching.samples:
+                    self._run()
+        except Exception as error:
+            clip.fail(error)
+
+    def close(self) -> list[Scored]:
+        """Score what is left, and return the clips in their order."""
+        self._run()
+        return [clip.row() for clip in self.clips]
+
+    def _run(self) -> None:
+        wanted = [(clip, piece) for clip, piece in self.pending if not clip.error]
+        self.pending, self.num_pending = [], 0
+        wanted.sort(key=lambda window: len(window[1].samples))
+        for batch in _cut(wanted, self.batching.samples):
+            self._score(batch)
+
+    def _score(self, batch: Sequence[tuple[_Clip, Piece]]) -> None:
+        """Score a batch; where that fails, each window alone, so that one cannot take others with it."""
+        try:
+            rows = self.score([piece.samples for _, piece in batch], [clip.item.prompt for clip, _ in batch])
+        except (ValueError, RuntimeError) as error:
+            if len(batch) == 1:
+                batch[0][0].fail(error)
+                return
+            for window in batch:
+                self._score([window])
+            return
+        for (clip, piece), scores in zip(batch, rows, strict=True):
+            clip.windows.append((piece.weight, scores))
+
+
+def _cut(windows: Sequence[tuple[_Clip, Piece]], limit: float) -> Iterator[list[tuple[_Clip, Piece]]]:
+    """Cut windows in order of length into batches of at most ``limit`` padded samples, one window at least."""
+    batch: list[tuple[_Clip, Piece]] = []
+    for window in windows:
+        if batch and (len(batch) + 1) * len(window[1].samples) > limit:
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch
+
+
+def score_groups(
+    items: Iterable[tuple[int, Item]], read: Callable[[Item], Iterable[Piece]], score: Score, batching: Batching
+) -> Iterator[list[Scored]]:
+    """Yield scored clips in the order of the items, group by group.
+
+    A group ends with a shard, or with the clip that fills it. So what is computed together follows from the items
+    alone: not from the number of workers, and not from where an earlier run was stopped.
+
+    Args:
+        items: Number of the shard of each clip, and the clip.
+        read: Decodes the windows of a clip.
+        score: Scores windows.
+        batching: How windows become batches.
+    """
+    group = _Group(0, batching, score)
+    for (shard, item), pieces in ahead(items, lambda numbered: read(numbered[1]), batching.num_workers):
+        if shard != group.shard:
+            yield group.close()
+            group = _Group(shard, batching, score)
+        group.add(item, pieces)
+        if group.is_full:
+            yield group.close()
+            group = _Group(shard, batching, score)
+    yield group.close()

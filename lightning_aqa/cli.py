@@ -24,6 +24,7 @@ from lightning_aqa import verbs
 from lightning_aqa.cache import FeatureCache
 from lightning_aqa.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
 from lightning_aqa.callbacks.history import History
+from lightning_aqa.callbacks.observations import Observations
 from lightning_aqa.callbacks.run_folder import RunFolder, wandb_loggers
 from lightning_aqa.checkpoints import load_module, load_weights, read_checkpoint, warn_of_differences
 from lightning_aqa.crossvalidation import crossvalidate, is_unfinished_crossvalidation, wants_folds
@@ -147,7 +148,7 @@ class AQACLI(LightningCLI):
         callbacks, plugins = _as_list(configured["callbacks"]), _as_list(configured["plugins"])
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeFiles())
-        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text)]
+        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text), Observations(self.folder)]
         objectives = self._objectives()
         if self.subcommand == "fit":
             callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]

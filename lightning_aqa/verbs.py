@@ -24,6 +24,9 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "cache": Verb("lightning_aqa.cache_command", "Compute a frozen encoder's features, check them, or clear them up."),
     "doctor": Verb("lightning_aqa.doctor", "Show which packages, devices, audio formats, weights and data are here."),
+    "report": Verb(
+        "lightning_aqa.report_command", "Write a page and tables of runs or a sweep: what is sure and wrong."
+    ),
     "score": Verb("lightning_aqa.score", "Score any amount of audio by a trained model, into one table."),
     "sweep": Verb(
         "lightning_aqa.sweep.command", "Run an ablation: the trials of a W&B sweep file, with or without W&B."

@@ -187,7 +187,7 @@ def _show(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     if unfinished:
         again = " --retry runs the failed ones again." if failed else " The same command goes on."
         print(f"{_states(trials)}.{again}")
-    if options.report and "report" in VERBS:
+    if options.report:
         from lightning_aqa import verbs
 
         return verbs.main(["report", str(folder)]) or int(bool(failed))

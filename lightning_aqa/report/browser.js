@@ -1,0 +1,232 @@
+"use strict";
+// The browser of errors: a table over all clips, or over the pairs ranked wrongly, with one row open at a time.
+
+(() => {
+  const root = find("#browser");
+  if (!root) return;
+  const data = JSON.parse(find("#data").textContent);
+  const PAGE = 25;
+  const state = { mode: "clips", page: 0, open: null, sort: { clips: ["size", "descending"], pairs: ["gap", "descending"] } };
+  const chosen = (name) => find(`[name="${name}"]`, root)?.value ?? "";
+  const number = (value, digits = 2) => value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
+  const signed = (value) => value === null ? "–" : (value > 0 ? "+" : "") + number(value);
+
+  function make(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children.filter((child) => child !== null));
+    return element;
+  }
+
+  // Rows: plain objects with what the columns show.
+
+  const prefix = commonPrefix(data.ids);
+  const short = (id) => (prefix ? `…\u2060${id.slice(prefix.length)}` : id);
+
+  // What all ids begin with, up to a separator, is not repeated in every row.
+  function commonPrefix(ids) {
+    let [length, first] = [ids.length > 1 ? ids[0].length : 0, ids[0] ?? ""];
+    for (const id of ids) while (!id.startsWith(first.slice(0, length))) length -= 1;
+    while (length && !"-_/ ".includes(first[length - 1])) length -= 1;
+    return length > 5 ? first.slice(0, length) : "";
+  }
+
+  const axisOf = () => Number(chosen("axis"));
+  const variantOf = () => Number(chosen("variant"));
+  const score = (clip, axis = axisOf(), variant = variantOf()) => data.scores[variant][axis][clip];
+  const target = (clip, axis = axisOf()) => data.targets[axis][clip];
+  const systemOf = (clip) => data.systems[data.system[clip]];
+  const domainOf = (clip) => data.domains[data.domain[clip]];
+
+  function clipRow(clip) {
+    const [rated, predicted] = [target(clip), score(clip)];
+    const error = rated === null || predicted === null ? null : predicted - rated;
+    return { key: `c${clip}`, clips: [clip], id: data.ids[clip], system: systemOf(clip), domain: domainOf(clip), rated, predicted,
+             error, size: error === null ? null : Math.abs(error), prompt: data.prompts[clip] ?? "",
+             sound: clip in data.media ? 2 : data.paths[clip] ? 1 : 0 };
+  }
+
+  function pairRow([better, worse]) {
+    return { key: `p${better}-${worse}`, clips: [better, worse], id: data.ids[better], other: data.ids[worse],
+             gap: target(better) - target(worse), slip: score(worse) - score(better),
+             rated: target(better), ratedOther: target(worse), predicted: score(better), predictedOther: score(worse),
+             sound: [better, worse].every((clip) => clip in data.media) ? 2 : 0 };
+  }
+
+  const COLUMNS = {
+    clips: [["id", "Clip"], ["system", "System"], ["domain", "Domain"], ["rated", "Rated", "n"], ["predicted", "Predicted", "n"],
+            ["error", "Error", "n"], ["size", "|Error|", "n"], ["sound", "Sound"], ["prompt", "Prompt"]],
+    pairs: [["id", "Rated better"], ["other", "Rated worse"], ["gap", "Gap of ratings", "n"], ["slip", "Gap of scores", "n"],
+            ["rated", "Rated, better", "n"], ["ratedOther", "Rated, worse", "n"], ["predicted", "Predicted, better", "n"],
+            ["predictedOther", "Predicted, worse", "n"], ["sound", "Sound"]],
+  };
+  const isShown = ([name]) => !(name === "domain" && data.domains.length < 2) && !(name === "system" && data.systems.length < 2)
+    && !(name === "prompt" && !data.prompts.some(Boolean));
+
+  function allows(clip) {
+    const [system, domain, words] = [chosen("system"), chosen("domain"), chosen("search").trim().toLowerCase()];
+    const text = `${data.ids[clip]} ${systemOf(clip)} ${data.prompts[clip] ?? ""}`.toLowerCase();
+    return (!system || systemOf(clip) === system) && (!domain || domainOf(clip) === domain) && words.split(/\s+/).every((word) => text.includes(word));
+  }
+
+  function rows() {
+    if (state.mode === "pairs") {
+      return data.pairs[variantOf()][axisOf()].filter((pair) => pair.some(allows)).map(pairRow);
+    }
+    const side = chosen("side");
+    return data.ids.map((_, clip) => clip).filter(allows).map(clipRow)
+      .filter((row) => !side || (row.error !== null && (side === "over" ? row.error > 0 : row.error < 0)));
+  }
+
+  // The table
+
+  function header() {
+    const [name, order] = state.sort[state.mode];
+    return make("tr", {}, ...COLUMNS[state.mode].filter(isShown).map(([column, title, kind]) => {
+      const button = make("button", { type: "button", class: "sort" }, title);
+      const cell = make("th", { scope: "col", class: kind ?? null, "aria-sort": column === name ? order : null }, button);
+      button.addEventListener("click", () => {
+        const isNumber = kind === "n" || column === "sound";
+        state.sort[state.mode] = [column, nextOrder(cell, isNumber)];
+        state.page = 0;
+        draw();
+        findAll("thead button", root)[COLUMNS[state.mode].filter(isShown).findIndex(([each]) => each === column)].focus();
+      });
+      return cell;
+    }));
+  }
+
+  const SOUND = ["–", "file", "in page"];
+  const SHOW = { error: signed, rated: number, predicted: number, size: number, gap: number, slip: number, ratedOther: number,
+                 predictedOther: number, id: short, other: short, sound: (value) => SOUND[value], prompt: (value) => make("span", { title: value }, value) };
+
+  function line(row) {
+    const isOpen = state.open === row.key;
+    const element = make("tr", { class: isOpen ? "chosen" : null, "data-key": row.key });
+    for (const [column, , kind] of COLUMNS[state.mode].filter(isShown)) {
+      const value = (SHOW[column] ?? String)(row[column]);
+      if (column !== "id") { element.append(make("td", { class: kind ?? column }, value)); continue; }
+      const button = make("button", { type: "button", class: "open", title: row.id, "aria-expanded": String(isOpen) }, value);
+      button.addEventListener("click", () => {
+        state.open = isOpen ? null : row.key;
+        draw();
+        find(`tr[data-key="${row.key}"] button.open`, root)?.focus();
+      });
+      element.append(make("th", { scope: "row" }, button));
+    }
+    return element;
+  }
+
+  function draw() {
+    const [name, order] = state.sort[state.mode];
+    const kind = COLUMNS[state.mode].find(([column]) => column === name)[2];
+    const all = sortBy(rows(), (row) => row[name], kind === "n" || name === "sound", order);
+    const last = Math.max(0, Math.ceil(all.length / PAGE) - 1);
+    state.page = Math.min(state.page, last);
+    const shown = all.slice(state.page * PAGE, (state.page + 1) * PAGE);
+    const lines = shown.flatMap((row) => row.key === state.open ? [line(row), detail(row)] : [line(row)]);
+    find("thead", root).replaceChildren(header());
+    find("tbody", root).replaceChildren(...lines);
+    const range = all.length ? `${state.page * PAGE + 1}–${state.page * PAGE + shown.length} of ${all.length}` : "none";
+    find(".count", root).textContent = `${state.mode === "pairs" ? "Pairs" : "Clips"} ${range}`;
+    find('[data-go="-1"]', root).disabled = state.page === 0;
+    find('[data-go="1"]', root).disabled = state.page === last;
+    for (const label of findAll("[data-only]", root)) label.hidden = label.dataset.only !== state.mode;
+    for (const tab of findAll("[data-mode]", root)) tab.setAttribute("aria-pressed", String(tab.dataset.mode === state.mode));
+  }
+
+  // An open row: player, spectrogram with the scores of frames, prompt, ratings.
+
+  function detail(row) {
+    const width = COLUMNS[state.mode].filter(isShown).length;
+    const inside = make("div", { class: row.clips.length > 1 ? "pair" : "single" }, ...row.clips.map(card));
+    return make("tr", { class: "chosen" }, make("td", { class: "inside", colspan: width }, make("div", { class: "detail" }, inside)));
+  }
+
+  function card(clip) {
+    const tags = [systemOf(clip), domainOf(clip)].filter(Boolean).flatMap((text) => [" ", make("span", { class: "tag" }, text)]);
+    const prompt = data.prompts[clip] ? make("blockquote", {}, data.prompts[clip]) : null;
+    return make("div", { class: "card" }, make("h4", {}, data.ids[clip], ...tags), make("div", {}, ...sound(clip)), make("div", {}, prompt, scores(clip)));
+  }
+
+  function sound(clip) {
+    const [media, path] = [data.media[clip], data.paths[clip]];
+    const link = path ? make("p", { class: "note" }, make("a", { href: path }, "the file itself")) : null;
+    if (!media && !path) return [make("p", { class: "note" }, "No audio: the file of this clip is not known or not there.")];
+    const player = make("audio", { controls: true, preload: media ? "metadata" : "none", src: media ? media.sound : path,
+                                   "aria-label": `Play ${data.ids[clip]}` });
+    if (!media) return [player, link];
+    const head = make("div", { class: "playhead", hidden: true });
+    const picture = make("div", { class: "sound" }, make("img", { src: media.picture, alt: `Spectrogram of ${data.ids[clip]}` }), frames(clip), head);
+    player.addEventListener("timeupdate", () => {
+      head.hidden = false;
+      head.style.left = `${100 * Math.min(1, player.currentTime / media.seconds)}%`;
+    });
+    const told = `0–${(media.top / 1000).toFixed(0)} kHz (mel), ${media.seconds.toFixed(1)} s${media.cut ? ", the beginning of a longer clip" : ""}; `
+      + (media.lossless ? "as in the file, mono" : "MP3, mono: a lossy copy")
+      + (data.frames[clip] ? `; line: ${data.axes[axisOf()].name} of each frame, bottom to top of its scale` : "");
+    return [picture, player, make("p", { class: "note" }, told), link];
+  }
+
+  function drawn(tag, attributes) {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  }
+
+  function frames(clip) {
+    const values = data.frames[clip]?.[axisOf()];
+    if (!values) return null;
+    const [low, high] = data.axes[axisOf()].scale;
+    const points = values.map((value, i) => `${(100 * (i + 0.5)) / values.length} ${100 - (100 * (value - low)) / (high - low)}`);
+    const svg = drawn("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true", class: "frames" });
+    svg.append(drawn("polyline", { points: points.join(" "), fill: "none", stroke: "var(--c1)", "stroke-width": 2, "vector-effect": "non-scaling-stroke" }));
+    return svg;
+  }
+
+  function strip(clip, axis) {
+    const ratings = data.ratings?.[axis]?.[clip];
+    if (!ratings) return "";
+    const [low, high] = data.axes[axis].scale;
+    const counts = new Map();
+    for (const value of ratings) counts.set(value, (counts.get(value) ?? 0) + 1);
+    const [most, told] = [Math.max(...counts.values()), [...counts].map(([value, count]) => `${count} times ${value}`).join(", ")];
+    const svg = drawn("svg", { viewBox: "0 0 112 24", class: "strip c0", role: "img", "aria-label": `Ratings: ${told}` });
+    const title = drawn("title", {});
+    title.textContent = told;
+    svg.append(title, drawn("path", { d: "M0 23.5H112", class: "grid" }));
+    for (const [value, count] of counts) {
+      const [x, height] = [4 + (104 * (value - low)) / (high - low), (22 * count) / most];
+      svg.append(drawn("rect", { x: x - 3, y: 23 - height, width: 6, height, fill: "currentColor" }));
+    }
+    return svg;
+  }
+
+  function scores(clip) {
+    const hasRatings = Boolean(data.ratings);
+    const head = ["", "rated", "predicted", "error", ...(hasRatings ? ["ratings"] : [])];
+    const lines = data.axes.map((axis, a) => {
+      const [rated, predicted] = [target(clip, a), score(clip, a)];
+      const error = rated === null || predicted === null ? null : predicted - rated;
+      return make("tr", {}, make("th", { scope: "row" }, axis.title), make("td", { class: "n" }, number(rated)), make("td", { class: "n" }, number(predicted)),
+        make("td", { class: "n" }, signed(error)), hasRatings ? make("td", {}, strip(clip, a)) : null);
+    });
+    const top = make("thead", {}, make("tr", {}, ...head.map((text, i) => make("th", { scope: "col", class: i && i < 4 ? "n" : null }, text))));
+    return make("div", { class: "scroll" }, make("table", {}, top, make("tbody", {}, ...lines)));
+  }
+
+  // What the reader does
+
+  for (const field of findAll("select, input", root)) {
+    field.addEventListener(field.type === "search" ? "input" : "change", () => { state.page = 0; draw(); });
+  }
+  for (const tab of findAll("[data-mode]", root)) {
+    tab.addEventListener("click", () => { state.mode = tab.dataset.mode; state.page = 0; state.open = null; draw(); });
+  }
+  for (const button of findAll("[data-go]", root)) {
+    button.addEventListener("click", () => { state.page += Number(button.dataset.go); draw(); });
+  }
+  draw();
+})();

@@ -1,0 +1,125 @@
+"""From run folders to the report: the page and the tables, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+from lightning_aqa.files import replacing
+from lightning_aqa.report import about, answer, browser, details, embedding, further, gallery, published, tables
+from lightning_aqa.report.formats import write_csv, write_latex, write_markdown
+from lightning_aqa.report.html import escape, section
+from lightning_aqa.report.material import Material, Options, gather
+from lightning_aqa.report.variants import Evidence
+
+PAGE, TABLES = "report.html", "tables"
+SIMULATED = "The corpus is synthesised and its scores are simulated: nothing here says how people hear."
+
+
+class Section(NamedTuple):
+    """A part of the page: its id, its heading and its HTML; empty where there is nothing to show."""
+
+    id: str
+    heading: str
+    inside: str
+
+
+def build_report(paths: Sequence[Path], output: Path, options: Options | None = None) -> list[Path]:
+    """Write ``report.html`` and the tables as CSV, Markdown and LaTeX.
+
+    Args:
+        paths: Run folders, and folders of them such as sweeps.
+        output: Folder to write to; it is made.
+        options: What the user may choose; None is the defaults.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: If there is no run, or these runs cannot be set side by side.
+    """
+    material = gather(paths, options or Options())
+    output.mkdir(parents=True, exist_ok=True)
+    written = [output / f"{TABLES}.{suffix}" for suffix in ("csv", "md", "tex")]
+    for write, path in zip((write_csv, write_markdown, write_latex), written, strict=True):
+        write(path, material.evidence, material.blocks)
+    title = material.options.title or ", ".join(path.resolve().name for path in paths)
+    _write_page(output / PAGE, title, material.evidence, _sections(material, output))
+    return [output / PAGE, *written]
+
+
+def _sections(of: Material, output: Path) -> list[Section]:
+    evidence, blocks, titles = of.evidence, of.blocks, of.titles
+    data, notes = browser.browser_data(
+        evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.embedding
+    )
+    warning = f'<p class="note warn">{SIMULATED}</p>' if of.is_simulated else ""
+    others = published.published(published.published_rows(evidence.axes), of.is_simulated)
+    return [
+        Section("answer", "In short", warning + answer.answer(evidence, blocks[0])),
+        Section("results", "Results", tables.results(evidence, blocks, titles)),
+        Section("published", "Published numbers", others),
+        Section("effects", "Differences from the baseline", gallery.effects(evidence, blocks, titles)),
+        Section("heat", "Over two settings", gallery.heat_maps(evidence, blocks, titles)),
+        Section("curves", "Learning curves", gallery.learning_curves(evidence)),
+        Section("predictions", "Predicted and rated", details.predictions(evidence, of.detailed, blocks, titles)),
+        Section("pairs", "Pairs in the right order", gallery.pairs_by_gap(evidence, of.detailed, titles)),
+        Section("further", "Further numbers", further.further(evidence, of.detailed, titles)),
+        Section("maps", "Embedding", embedding.embedding_maps(evidence, of.detailed, titles)),
+        Section("errors", "Errors, clip by clip", browser.browser(evidence, of.axes, of.detailed, data)),
+        Section("configs", "Configurations and commands", about.configurations(evidence, output)),
+        Section("notes", "Notes", about.notes([*of.notes, *notes, *_left_out(of), *_how(of.options)])),
+    ]
+
+
+def _write_page(path: Path, title: str, evidence: Evidence, sections: Sequence[Section]) -> None:
+    used = [part for part in sections if part.inside]
+    with replacing(path) as file:
+        file.write(
+            Template(_asset("page.html")).substitute(
+                title=escape(title),
+                css=_asset("page.css"),
+                script=_asset("page.js") + _asset("browser.js"),
+                facts=escape(_facts(evidence)),
+                contents="".join(f'<li><a href="#{part.id}">{escape(part.heading)}</a></li>' for part in used),
+                main="\n".join(section(*part) for part in used),
+            )
+        )
+
+
+def _left_out(of: Material) -> list[str]:
+    count = len(of.evidence.variants) - len(of.detailed)
+    told = f"{count} variants are in tables and comparisons alone; --detailed shows more of them clip by clip."
+    return [told] if count else []
+
+
+def _how(options: Options) -> list[str]:
+    unit = "clips (utterance level) or systems (system level)" if options.unit is None else f"unit {options.unit}"
+    return [
+        f"Intervals: bias-corrected and accelerated bootstrap over {unit}, {options.num_resamples} resamples, 95 %; "
+        "where there are several seeds, with what other seeds could give.",
+        "Everything is computed from predictions.csv; config.yaml, history.csv, clips.csv, ratings.csv, "
+        "observations.npz and trial.json add to it where they are there.",
+    ]
+
+
+def _facts(evidence: Evidence) -> str:
+    def many(count: int, word: str) -> str:
+        return f"{count:,} {word}{'' if count == 1 else 's'}".replace(",", "\u202f")
+
+    runs = sum(len(variant.runs) for variant in evidence.variants)
+    parts = [f"Split {evidence.split}", many(len(evidence.ids), "clip")]
+    parts += [many(len(set(evidence.systems) - {""}), "system")] if evidence.has_systems else []
+    parts += [", ".join(evidence.named_domains)] if evidence.named_domains else []
+    counts = {len(variant.runs) for variant in evidence.variants}
+    parts += [many(len(evidence.variants), "variant"), many(runs, "run")]
+    return " · ".join(
+        [*parts, f"{counts.pop()} seeds each"] if len(counts) == 1 and runs > len(evidence.variants) else parts
+    )
+
+
+def _asset(name: str) -> str:
+    return files("lightning_aqa.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,131 @@
+"""Where a model puts clips: its embedding in two dimensions, and how far it follows the ratings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_aqa.callbacks.observations import OBSERVATIONS
+from lightning_aqa.metrics.correlation import srcc
+from lightning_aqa.report.plots import colour
+from lightning_aqa.report.svg import NUM_SHADES, Panel, shade, span
+
+Array = NDArray[np.float64]
+MAX_FOR_DISTANCES = 400
+
+
+class Map(NamedTuple):
+    """Embeddings of some clips.
+
+    Args:
+        ids: The clips.
+        points: Their two leading principal components, shape ``(N, 2)``.
+        explained: Share of the variance that each of the two explains.
+        embeddings: Shape ``(N, E)``.
+    """
+
+    ids: list[str]
+    points: Array
+    explained: tuple[float, float]
+    embeddings: Array
+
+
+def principal_components(embeddings: Array) -> tuple[Array, tuple[float, float]]:
+    """Project onto the two directions of largest variance.
+
+    Args:
+        embeddings: Shape ``(N, E)``.
+
+    Returns:
+        The points, shape ``(N, 2)``, and the share of the variance that each direction explains. A direction is turned
+        so that its largest weight is positive, which makes the picture the same on every machine.
+
+    Example:
+        >>> principal_components(np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]))[1]
+        (1.0, 0.0)
+    """
+    centred_NE = embeddings - embeddings.mean(0)
+    _, sizes_K, directions_KE = np.linalg.svd(centred_NE, full_matrices=False)
+    first_2E = np.zeros((2, embeddings.shape[1]))
+    first_2E[: len(directions_KE)] = directions_KE[:2]
+    largest_2 = np.take_along_axis(first_2E, np.abs(first_2E).argmax(1)[:, None], 1)
+    first_2E *= np.where(largest_2 < 0, -1.0, 1.0)
+    total = float((sizes_K**2).sum()) or 1.0
+    shares = [float(size**2) / total for size in sizes_K[:2]] + [0.0, 0.0]
+    return centred_NE @ first_2E.T, (shares[0], shares[1])
+
+
+def read_map(folder: Path, split: str) -> Map | None:
+    """Read the embeddings that a run left of the clips of a split; None where it left none."""
+    path = folder / OBSERVATIONS
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        chosen = arrays["splits"] == split
+        ids, embeddings = arrays["ids"][chosen].tolist(), arrays["embeddings"][chosen].astype(np.float64)
+    if len(ids) < 3 or not np.isfinite(embeddings).all():
+        return None
+    return Map(ids, *principal_components(embeddings), embeddings)
+
+
+def read_frames(folder: Path, split: str) -> dict[str, Array]:
+    """Read the frame scores that a run left, ``(F, A)`` per clip, and under ``""`` nothing."""
+    path = folder / OBSERVATIONS
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as arrays:
+        found = {}
+        for name, id_, scores_FA in zip(arrays["frame_splits"], arrays["frame_ids"], arrays["frames"], strict=True):
+            if name == split:
+                found[str(id_)] = scores_FA[np.isfinite(scores_FA).all(1)].astype(np.float64)
+    return found
+
+
+def agreement(embeddings: Array, targets: Array) -> float:
+    """Rank correlation of the distances of embeddings with the distances of ratings, over all pairs of clips.
+
+    1 where clips lie the further apart, the more their ratings differ. At most 400 clips are looked at.
+
+    Args:
+        embeddings: Shape ``(N, E)``.
+        targets: Shape ``(N,)``; NaN where not rated.
+    """
+    rated = np.flatnonzero(np.isfinite(targets))
+    if len(rated) > MAX_FOR_DISTANCES:
+        rated = rated[:: math.ceil(len(rated) / MAX_FOR_DISTANCES)]
+    if len(rated) < 3:
+        return math.nan
+    from scipy.spatial.distance import pdist
+
+    return srcc(pdist(embeddings[rated]), pdist(targets[rated, None]))
+
+
+def draw_map(of: Map, targets: Array, domains: Sequence[str] | None, label: str) -> str:
+    """Plot the two components, coloured by rating, or by domain where domains are given.
+
+    Args:
+        of: The map.
+        targets: Rating of each clip of it, shape ``(N,)``.
+        domains: Domain of each; None colours by rating.
+        label: What a screen reader says.
+    """
+    x, y = of.points.T
+    panel = Panel(span(x), span(y), width=320, height=290, margins=(8, 8, 30, 24))
+    panel.x_axis(f"component 1, {of.explained[0]:.0%} of the variance", at=[])
+    panel.y_axis(f"component 2, {of.explained[1]:.0%}", at=[])
+    size = 6.0 if len(x) < 300 else 4.5
+    if domains is None:
+        limits = span(targets, 0.0)
+        shades = np.array([shade(value, limits) if np.isfinite(value) else -1 for value in targets])
+        for level in range(NUM_SHADES):
+            panel.dots(x[shades == level], y[shades == level], f"q{level}", size)
+    else:
+        for index, name in enumerate(sorted(set(domains))):
+            chosen = np.array([domain == name for domain in domains])
+            panel.dots(x[chosen], y[chosen], colour(index), size)
+    return panel.svg(label)

@@ -1,0 +1,182 @@
+"""Pictures of one variant: predicted against rated scores, systems in their order, errors by rating."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_aqa.metrics.means import exact_mean, rows_of_systems
+from lightning_aqa.metrics.pairwise import PairAccuracy
+from lightning_aqa.report.svg import DASH, MINUS, NUM_COLOURS, Panel, Span, number, span
+
+Array = NDArray[np.float64]
+NUM_BINS = 6
+
+
+def colour(index: int) -> str:
+    """Return the class of the colour of a category."""
+    return f"c{index % NUM_COLOURS}"
+
+
+def draw_clips(targets: Array, scores: Array, domains: Sequence[str], label: str) -> str:
+    """Plot the predicted against the rated score of each clip, coloured by domain, with the identity line.
+
+    Args:
+        targets: Shape ``(N,)``; NaN where not rated.
+        scores: Shape ``(N,)``.
+        domains: Domain of each clip.
+        label: What a screen reader says.
+    """
+    panel = _square(np.concatenate([targets[np.isfinite(targets)], scores[np.isfinite(targets)]]))
+    names = sorted(set(domains))
+    size = 4.5 if len(targets) < 500 else 3.2 if len(targets) < 1500 else 2.2
+    for index, name in enumerate(names):
+        chosen = np.array([domain == name for domain in domains]) & np.isfinite(targets)
+        panel.dots(targets[chosen], scores[chosen], colour(index), size)
+    return panel.svg(label)
+
+
+def _square(values: Array) -> Panel:
+    both = span(values, 0.05, 0.1)
+    panel = Panel(both, both, width=320, height=308, margins=(8, 8, 40, 46))
+    panel.x_axis("rated")
+    panel.y_axis("predicted")
+    panel.line(both, both, "identity")
+    return panel
+
+
+class SystemMeans:
+    """Rated and predicted mean of each system, and half the width of their 95 % intervals over its clips.
+
+    Args:
+        targets: Shape ``(N,)``; NaN where not rated.
+        scores: Shape ``(N,)``.
+        systems: System of each clip.
+    """
+
+    def __init__(self, targets: Array, scores: Array, systems: Sequence[str]) -> None:
+        rated = np.flatnonzero(np.isfinite(targets))
+        rows = {name: rated[of] for name, of in rows_of_systems([systems[i] for i in rated.tolist()]).items()}
+        self.names = sorted(rows, key=lambda name: (-exact_mean(targets[rows[name]]), name))
+        self.sizes = [len(rows[name]) for name in self.names]
+        self.rated, self.predicted = (
+            np.array([exact_mean(values[rows[name]]) for name in self.names]) for values in (targets, scores)
+        )
+        self.rated_half, self.predicted_half = (
+            np.array([_half_width(values[rows[name]]) for name in self.names]) for values in (targets, scores)
+        )
+
+    def place(self, predicted: bool) -> NDArray[np.intp]:
+        """Return the place of each system, 1 for the best."""
+        values = self.predicted if predicted else self.rated
+        places: NDArray[np.intp] = np.argsort(np.argsort(-values, kind="stable"), kind="stable") + 1
+        return places
+
+
+def _half_width(values: Array) -> float:
+    """Half the width of Student's 95 % interval of a mean."""
+    if len(values) < 2:
+        return math.nan
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def draw_systems(means: SystemMeans, label: str) -> str:
+    """Plot the predicted against the rated mean of each system, with the intervals of both."""
+    halves = (means.rated, means.rated_half), (means.predicted, means.predicted_half)
+    panel = _square(np.concatenate([end for mean, half in halves for end in (mean, mean - half, mean + half)]))
+    for i in range(len(means.names)):
+        rated, predicted = float(means.rated[i]), float(means.predicted[i])
+        panel.upright(rated, predicted - means.predicted_half[i], predicted + means.predicted_half[i], "c0 faint")
+        panel.across(rated - means.rated_half[i], rated + means.rated_half[i], predicted, "c0 faint")
+    for i, name in enumerate(means.names):
+        note = f"{name}: rated {means.rated[i]:.2f}, predicted {means.predicted[i]:.2f}, {means.sizes[i]} clips"
+        panel.mark(float(means.rated[i]), float(means.predicted[i]), "c0", note, radius=4)
+    return panel.svg(label)
+
+
+def draw_ranking(means: SystemMeans, label: str) -> str:
+    """List the systems from best to worst as rated, each with its rated and its predicted mean and their intervals."""
+    count = len(means.names)
+    ends = [means.rated - means.rated_half, means.rated + means.rated_half, means.predicted]
+    ends += [means.predicted - means.predicted_half, means.predicted + means.predicted_half, means.rated]
+    longest = max((len(name) for name in means.names), default=0)
+    left = min(16 + 6.8 * min(longest, 22), 150)
+    rows = Span(-0.6, count - 0.4)
+    panel = Panel(span(np.concatenate(ends)), rows, width=360, height=58 + 19 * count, margins=(8, 34, 40, left))
+    panel.x_axis("mean score, best as rated on top")
+    places, told = means.place(predicted=True), means.place(predicted=False)
+    for i, name in enumerate(means.names):
+        y = count - 1 - i
+        rated, predicted = float(means.rated[i]), float(means.predicted[i])
+        panel.side_text(y, name)
+        panel.across(rated - means.rated_half[i], rated + means.rated_half[i], y + 0.17, "ink")
+        panel.across(predicted - means.predicted_half[i], predicted + means.predicted_half[i], y - 0.17, "c0")
+        note = f"{name}: rated {rated:.2f}, place {told[i]}; predicted {predicted:.2f}, place {places[i]}"
+        panel.mark(rated, y + 0.17, "ink", note, radius=3.2)
+        panel.mark(predicted, y - 0.17, "c0", note, radius=3.4, shape="diamond")
+        moved = int(told[i] - places[i])
+        if moved:
+            arrow = "▲" if moved > 0 else "▼"
+            panel.text(panel.x.high, y, f"{arrow}{abs(moved)}", "moved", dx=6)
+    return panel.svg(label)
+
+
+def draw_calibration(targets: Array, scores: Array, label: str) -> str:
+    """Plot the mean error, and its spread, by the rating: bins of equal count.
+
+    The middle line of a bin is its mean error, the thin one the middle 80 % of its errors.
+    """
+    rated = np.isfinite(targets)
+    y_N, error_N = targets[rated], (scores - targets)[rated]
+    bins = [bin_ for bin_ in np.array_split(np.argsort(y_N, kind="stable"), NUM_BINS) if len(bin_)]
+    shown = np.concatenate([np.quantile(error_N[bin_], (0.1, 0.9)) for bin_ in bins] + [[0.0]])
+    panel = Panel(span(y_N, 0.04, 0.1), span(shown, 0.1, 0.1), width=320, height=220, margins=(8, 8, 40, 46))
+    panel.x_axis("rated")
+    panel.y_axis("predicted " + MINUS + " rated")
+    panel.line(panel.x, (0, 0), "identity")
+    for bin_ in bins:
+        x, error_B = float(y_N[bin_].mean()), error_N[bin_]
+        low, high = np.quantile(error_B, (0.1, 0.9))
+        panel.upright(x, float(low), float(high), "c0 faint")
+        half = _half_width(error_B)
+        panel.upright(x, float(error_B.mean() - half), float(error_B.mean() + half), "c0 strong")
+        note = f"rated {y_N[bin_].min():.2f} to {y_N[bin_].max():.2f}, {len(bin_)} clips: "
+        panel.mark(x, float(error_B.mean()), "c0", f"{note}mean error {number(round(float(error_B.mean()), 3))}")
+    return panel.svg(label)
+
+
+def draw_accuracy(lines: Sequence[tuple[int, str, Sequence[PairAccuracy]]], label: str) -> str:
+    """Plot the share of pairs in the right order over the gap of their ratings, a line per variant.
+
+    Args:
+        lines: Number of the variant, its name, and its rows by gap.
+        label: What a screen reader says.
+    """
+    used = [i for i in range(len(lines[0][2])) if any(rows[i].pairs for _, _, rows in lines)]
+    names = [_gap(lines[0][2][i]) for i in used]
+    shares = [rows[i].accuracy for _, _, rows in lines for i in used]
+    panel = Panel(
+        Span(-0.5, len(used) - 0.5), span([*shares, 0.5, 1.0], 0.02), width=320, height=220, margins=(8, 8, 40, 50)
+    )
+    panel.y_axis("right order")
+    panel.x_axis("gap of the ratings", at=[])
+    for place, name in enumerate(names):
+        panel.text(place, panel.y.low, name, "tick mid", dy=14)
+    panel.line(panel.x, (0.5, 0.5), "identity")
+    for variant, name, rows in reversed(lines):
+        css = colour(variant) if variant < NUM_COLOURS else "rest"
+        panel.line(range(len(used)), [rows[i].accuracy for i in used], css, name)
+        for place, i in enumerate(used):
+            if rows[i].pairs:
+                note = f"{name}, gap {names[place]}: {rows[i].accuracy:.3f} of {rows[i].pairs} pairs"
+                panel.mark(place, rows[i].accuracy, css, note, radius=3)
+    return panel.svg(label)
+
+
+def _gap(row: PairAccuracy) -> str:
+    return f"over {number(row.low)}" if math.isinf(row.high) else f"{number(row.low)}{DASH}{number(row.high)}"

@@ -1,0 +1,198 @@
+"""The verb from end to end: what is on the page, what is told where something is missing, what is refused."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from lightning_aqa.cli import main
+from lightning_aqa.predictions import read_predictions, write_predictions
+from lightning_aqa.report.maps import agreement, principal_components, read_frames, read_map
+from lightning_aqa.report.material import axes_of
+from lightning_aqa.report.published import published_rows
+from lightning_aqa.report.runs import find_runs
+from lightning_aqa.report.variants import collect
+from tests.report.conftest import table, write_run
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return (report / "report.html").read_text(encoding="utf-8")
+
+
+def _data(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_the_page_has_every_part_of_a_sweep(page):
+    found = re.findall(r'<section id="(\w+)"', page)
+    assert found == [
+        "answer", "results", "published", "effects", "heat", "curves", "predictions", "pairs", "further", "maps",
+        "errors", "configs", "notes",
+    ]  # fmt: skip
+    assert page.count('<details class="config"') == 4
+    assert "1 not finished, left out: t9" in page
+    assert "2000 resamples" not in page
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(page):
+    outside = re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL)
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", outside)
+    assert "@import" not in outside
+    assert "url(" not in outside
+
+
+def test_every_cell_of_a_heat_map_is_the_mean_of_its_variant(page, sweep):
+    heat = re.search(r'data-of="heat" data-is="utterance\|MSE" class="grid">(.*?)</div>', page, re.DOTALL)[1]
+    cells = re.findall(r"margin_scale (\S+), objectives.qamro.preference_factor (\S+): (\S+)</title>", heat)
+    evidence = collect(find_runs([sweep])[0], "test")
+    expected = {
+        (margin, factor): float(np.mean((variant.scores[:, :, 0] - evidence.targets[:, 0]) ** 2))
+        for variant, (margin, factor) in zip(
+            evidence.variants, [(m, f) for m in ("0.1", "0.4") for f in ("1", "7")], strict=True
+        )
+    }
+    assert len(cells) == 4 * 3
+    assert {(m, f): float(value) for m, f, value in cells[:4]} == {
+        key: pytest.approx(value, abs=1e-4) for key, value in expected.items()
+    }  # fmt: skip
+
+
+def test_the_data_of_the_browser_is_that_of_the_table(page, sweep):
+    data = _data(page)
+    evidence = collect(find_runs([sweep])[0], "test")
+    assert data["ids"] == evidence.ids
+    assert np.allclose(np.array(data["targets"]).T, evidence.targets, atol=6e-4)
+    assert [len(data["scores"]), len(data["pairs"])] == [3, 3]
+    assert len(data["media"]) == 6
+    assert all(media["sound"].startswith("data:audio/flac;base64,") for media in data["media"].values())
+    assert set(data["frames"]) <= set(data["media"])
+    assert np.array(data["ratings"]).shape == (2, 40, 4)
+    assert data["prompts"][0] == "A <b>tune</b> & no. 0"
+
+
+def test_links_to_audio_start_from_the_page(page, report):
+    paths = _data(page)["paths"]
+    assert len(paths) == 40
+    assert all((report / path).is_file() for path in paths)
+
+
+def test_the_page_is_no_larger_than_it_may_be(sweep, tmp_path):
+    words = ["--resamples=100", "--clips=40", "--megabytes=0.05", "--detailed=1", f"--output={tmp_path}"]
+    assert main(["report", str(sweep), *words]) == 0
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    media = _data(text)["media"].values()
+    assert 0 < sum(len(of["sound"]) + len(of["picture"]) for of in media) <= 50_000
+    assert "did not fit into 0.05 MB" in text
+    assert "3 variants are in tables and comparisons alone" in text
+
+
+def test_predictions_alone_are_enough(tmp_path, capsys):
+    of = table(12)._replace(prompts=None)
+    folder = write_run(tmp_path / "run", of, axes=["x & <y>", "TA"])
+    assert main(["report", str(folder), "--resamples=100"]) == 0
+    text = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    for told in ("No ratings.csv", "No audio of any clip", "No history.csv", "No config.yaml"):
+        assert told in text
+    assert "x &amp; &lt;y&gt;" in text
+    assert "<y>" not in re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.DOTALL)
+    assert capsys.readouterr().out.count("MB\n") == 4
+
+
+WEIRD = {
+    "one clip": table(1),
+    "two clips": table(2),
+    "no systems, no domains": table(12)._replace(systems=[""] * 12, domains=[""] * 12),
+    "constant scores": table(12)._replace(scores=np.full((12, 2), 3.0)),
+    "an axis without ratings": table(12)._replace(targets=np.where([True, False], table(12).targets, np.nan)),
+    "a score that is not finite": table(12)._replace(scores=np.where(np.eye(12, 2), np.nan, table(12).scores)),
+    "names that are code": table(6)._replace(systems=["</script>", "$x", "&", "'", '"', "S"], ids=list("<>&'\"/")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEIRD)
+def test_a_weird_table_is_reported(tmp_path, name):
+    folder = write_run(tmp_path / "run", WEIRD[name])
+    assert main(["report", str(folder), "--resamples=100"]) == 0
+    text = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    assert _data(text)["ids"] == sorted(WEIRD[name].ids)
+    assert text.count("<script>") == 1
+    assert "nan" not in re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.DOTALL).lower().split(" ")
+
+
+def test_old_run_folders_are_read(tmp_path):
+    folder = write_run(tmp_path / "run", table(6))
+    splits, axes = read_predictions(folder / "predictions.csv")
+    write_predictions(folder / "predictions.csv", splits, axes)
+    lines = (folder / "predictions.csv").read_text().splitlines()
+    old = [",".join([*row[:4], *row[5:8]]) for row in (line.split(",") for line in lines)]
+    (folder / "predictions.csv").write_text("\n".join(old) + "\n")
+    assert old[0] == "split,id,system,domain,axis,target,score"
+    assert main(["report", str(folder), "--resamples=100"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--split=dev"], "--split=dev: not rated in every run"),
+        (["--baseline=x"], "--baseline=x: no such variant; there are: "),
+        (["--resamples=3"], "--resamples must be at least 100, got 3."),
+        (["--clips=-1"], "--clips must be at least 0, got -1."),
+        (["--audio_root=nowhere"], "--audio_root=nowhere: no such folder."),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(sweep, tmp_path, fails, words, told):
+    said = fails("report", str(sweep), f"--output={tmp_path / 'out'}", *words)
+    assert told in said
+    assert said.count("\n") == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_published_numbers_are_those_of_the_corpus():
+    rows = published_rows(["MI", "TA"])
+    assert {row["corpus"] for row in rows} == {"MusicEval"}
+    test = {(row["system"], row["axis"]): row["value"] for row in rows if row["split"] == "official test"}
+    assert (test["DeRA-MOS", "MI"], test["DeRA-MOS", "TA"]) == (".989", ".956")
+    assert len([row for row in published_rows(["PQ", "PC", "CE", "CU"]) if row["system"] == "AESA-Net"]) == 16
+    assert published_rows(["overall"]) == []
+
+
+def test_the_scale_of_an_own_axis_is_that_of_the_config_or_of_the_ratings(tmp_path):
+    config = {"data": {"class_path": "a.Table", "init_args": {"axes": {"x": [0, 100]}}}}
+    of = table(12)
+    told = write_run(tmp_path / "told", of, config, axes=["x", "MI"])
+    evidence = collect(find_runs([told])[0], "test")
+    axes = axes_of(evidence, None)
+    assert [axis[2:] for axis in axes] == [(0, 100), (1, 5)]
+    assert axes[1].title == "Musical impression"
+    untold = collect(find_runs([write_run(tmp_path / "untold", of, axes=["x", "MI"])])[0], "test")
+    assert axes_of(untold, np.full((12, 2, 1), 6.5))[0].high == 7
+
+
+def test_principal_components_are_the_leading_eigenvectors():
+    draw = np.random.default_rng(0)
+    points = draw.normal(size=(50, 6)) * [5, 3, 1, 0.5, 0.1, 0.1]
+    found, explained = principal_components(points)
+    values, vectors = np.linalg.eigh(np.cov(points.T))
+    assert explained == pytest.approx(values[::-1][:2] / values.sum())
+    expected = (points - points.mean(0)) @ vectors[:, ::-1][:, :2]
+    assert np.allclose(np.abs(found), np.abs(expected))
+    assert principal_components(np.ones((4, 3)))[1] == (0.0, 0.0)
+    assert principal_components(np.arange(4.0)[:, None])[0].shape == (4, 2)
+
+
+def test_embeddings_that_follow_the_ratings_agree_with_them():
+    ratings = np.random.default_rng(0).uniform(1, 5, 60)
+    assert agreement(ratings[:, None] * [2.0, 1.0], ratings) == pytest.approx(1)
+    assert abs(agreement(np.random.default_rng(1).normal(size=(60, 2)), ratings)) < 0.2
+
+
+def test_what_a_run_left_of_embeddings_and_frames_is_read(sweep):
+    found = read_map(sweep / "t0", "test")
+    assert (len(found.ids), found.embeddings.shape) == (40, (40, 6))
+    assert read_map(sweep / "t1", "test") is None
+    assert read_map(sweep / "t0", "dev") is None
+    frames = read_frames(sweep / "t0", "test")
+    assert {scores.shape for scores in frames.values()} == {(20, 2)}
+    assert read_frames(sweep / "t1", "test") == {}

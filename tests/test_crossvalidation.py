@@ -89,7 +89,7 @@ def test_every_fold_leaves_its_log_and_its_folder(finished):
     names = {path.name for path in finished.iterdir()}
     folds = {f"fold{fold}" for fold in range(3)}
     assert names == folds | {f"{fold}.log" for fold in folds} | {
-        "config.yaml", "predictions.csv", "ratings.csv", "results.json", "scatter_test.png", "error_by_domain.png",
+        "config.yaml", "predictions.csv", "results.json", "scatter_test.png", "error_by_domain.png",
     }  # fmt: skip
     for fold in folds:
         assert "train/loss" in (finished / f"{fold}.log").read_text()

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lightning_aqa.cli import main
+from lightning_aqa.verbs import VERBS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,7 +23,10 @@ def _lines(page):
 
 
 LINES = _lines("README.md")
-QUICKSTART, *OTHERS = dict.fromkeys(line for line in LINES + _lines("docs/data.md") if line.startswith(PROGRAM))
+COMMANDS = dict.fromkeys(line for line in LINES + _lines("docs/data.md") if line.startswith(PROGRAM))
+QUICKSTART, *OTHERS = [line for line in COMMANDS if line.split()[3] not in VERBS]
+# The other verbs, and what each leaves in the folder of the sandbox.
+LEAVES = {"score": "scores.csv", "report": "runs/quickstart/report/report.html", "cache": ".cache/features/index.json"}
 
 # What makes a command small, by the parts that it uses; flags that come later win.
 SMALL = {
@@ -53,6 +57,8 @@ def sandbox(corpora, tmp_path_factory):
 def _run(command):
     """Run a command for one epoch on few clips."""
     words = shlex.split(command.removeprefix(PROGRAM))
+    if words[0] in ("score", "report"):
+        return main(words)
     small = [flag for part in _parts(words) for flag in SMALL.get(part, [])]
     if words[0] == "fit":
         small += ["--trainer.max_epochs=1", "--trainer.logger=false", "--data.num_workers=0"]
@@ -87,6 +93,15 @@ def test_a_command_of_the_pages_runs(command, sandbox, monkeypatch):
     assert _run(command) == 0
     (run,) = set((sandbox / "runs").iterdir()) - before
     assert (run / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.split()[3] in VERBS])
+def test_another_verb_of_the_pages_leaves_its_file(command, sandbox, monkeypatch):
+    monkeypatch.chdir(sandbox)
+    left = sandbox / LEAVES[command.split()[3]]
+    left.unlink(missing_ok=True)
+    assert _run(command) == 0
+    assert left.stat().st_size > 0
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(line for line in LINES if line.startswith("make ")))

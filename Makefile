@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format table clean
+.PHONY: help install demo ablation test check format table clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -19,6 +19,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install ## Write a corpus, train on it, evaluate: a table and pictures in under 3 minutes
 	$(BIN)/python -m lightning_aqa fit --config experiments/quickstart.yaml
+
+SWEEP ?= experiments/ablations/qamro.yaml
+
+ablation: install ## Run an ablation, SWEEP=experiments/ablations/qamro.yaml: the table, the report; goes on where it was stopped
+	$(BIN)/python -m lightning_aqa sweep $(SWEEP) --report
 
 test: install ## Run all tests that need no network, no GPU and no weights
 	$(BIN)/python -m pytest -n auto

@@ -38,7 +38,7 @@ from lightning_aqa.objectives.base import Objective
 from lightning_aqa.parser import DEBUG, Parser, raised
 from lightning_aqa.parts import import_parts
 from lightning_aqa.run import choose_run_folder, config_stem, set_up_wandb, sync_hint
-from lightning_aqa.swap import with_own_defaults
+from lightning_aqa.swap import with_own_defaults, with_variant
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
 FOUND_BY_ALL = (CorpusError, NonFiniteError, MisconfigurationException)
@@ -54,7 +54,7 @@ class AQACLI(LightningCLI):
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         import_parts()
-        self.words = with_own_defaults(list(args) if args is not None else sys.argv[1:])
+        self.words = with_own_defaults(with_variant(args if args is not None else sys.argv[1:]))
         super().__init__(
             AQAModule,
             AQADataModule,
@@ -80,6 +80,7 @@ class AQACLI(LightningCLI):
         add("--patience", type=int | None, default=None, help=_HELP["patience"])
         add("--checkpoint_every_n_steps", type=int | None, default=1000, help=_HELP["checkpoint_every_n_steps"])
         add("--name", type=str | None, default=None, help=_HELP["name"])
+        add("--variant", type=str | None, default=None, help=_HELP["variant"])
         add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
         add("--vars", type=dict[str, Any], default={}, help=_HELP["vars"])
         parser.link_arguments("data", "model.axes", compute_fn=self._plain_axes, apply_on="instantiate")
@@ -188,6 +189,7 @@ _HELP = {
     "patience": "Epochs to wait for a better monitor; null trains to the end.",
     "checkpoint_every_n_steps": "Optimiser steps after which last.ckpt is written within an epoch too; null: never.",
     "name": "Name of the run folder under trainer.default_root_dir; null takes the config's.",
+    "variant": "Config file over those of --config, wherever it stands; what it says of objectives takes their place.",
     "init_from": "Checkpoint to start from, weights alone.",
     "vars": "Values of your own, to refer to as ${vars.name}.",
 }

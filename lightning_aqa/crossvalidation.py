@@ -20,6 +20,7 @@ from lightning_aqa.metrics.levels import MEAN, evaluate
 from lightning_aqa.pictures import draw_run
 from lightning_aqa.predictions import Predictions, read_predictions, write_predictions, write_results
 from lightning_aqa.ratings import RatingRow, read_ratings, write_ratings
+from lightning_aqa.run import SWEEP_FOLDER
 from lightning_aqa.screen import print_results
 
 POOLED = "test"
@@ -77,13 +78,20 @@ def _run_fold(folder: Path, fold: int) -> int:
         command.append(f"--ckpt_path={last}")
     else:
         shutil.rmtree(folder / f"fold{fold}", ignore_errors=True)
-    environment = {"WANDB_RUN_GROUP": folder.name, "WANDB_JOB_TYPE": "fold", **os.environ}
+    environment = _environment(folder, fold)
     log = folder / f"fold{fold}.log"
     with open(log, "a", encoding="utf-8") as file:
         code = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
     if code:
         sys.stderr.write("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-10:]))
     return code
+
+
+def _environment(folder: Path, fold: int) -> dict[str, str]:
+    """Return the variables of a fold: its W&B group, and a W&B id and name of its own where a sweep gave one to all."""
+    own = {name: f"{os.environ[name]}-fold{fold}" for name in ("WANDB_RUN_ID", "WANDB_NAME") if name in os.environ}
+    outside = {name: value for name, value in os.environ.items() if name != SWEEP_FOLDER}
+    return {"WANDB_RUN_GROUP": folder.name, "WANDB_JOB_TYPE": "fold", **outside, **own}
 
 
 def _summary(folder: Path) -> str:

@@ -12,9 +12,12 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 OPTIONAL = {
+    "optuna": "sweeps whose method is bayes",
     "peft": "adapters (LoRA) in an encoder",
     "pyarrow": "MusicEval as parquet shards",
+    "ray": "sweeps and scoring on a cluster",
     "speechbrain": "the benchmark of BEATs",
+    "wandb-workspaces": "reports on W&B",
 }
 """Packages that one part needs, and which."""
 

@@ -11,6 +11,10 @@ from typing import Any
 from jsonargparse import Namespace
 
 DEFAULT_ROOT = "runs"
+TRIAL = "trial.json"
+"""What a sweep keeps in the run folder of a trial, beside ``trial.log``."""
+SWEEP_FOLDER = "LIGHTNING_AQA_SWEEP"
+"""Environment variable with the sweep folder, for trials that W&B's agent starts; they go by their W&B id."""
 
 
 def choose_run_folder(
@@ -32,6 +36,8 @@ def choose_run_folder(
         folder = Path(checkpoint).resolve().parent.parent
         if (folder / "config.yaml").exists():
             return folder
+    if os.environ.get(SWEEP_FOLDER) and os.environ.get("WANDB_RUN_ID"):
+        return free_folder(Path(os.environ[SWEEP_FOLDER]) / os.environ["WANDB_RUN_ID"], is_unfinished)
     root = Path(settings.trainer.default_root_dir or DEFAULT_ROOT)
     name = settings.name or _name(settings, subcommand, config_stem)
     return free_folder(root / name, is_unfinished)
@@ -64,10 +70,15 @@ def _name(settings: Namespace, subcommand: str, config_stem: str) -> str:
 def free_folder(folder: Path, is_unfinished: Callable[[Path], bool]) -> Path:
     """Return the first of folder, folder-2, folder-3, ... that holds no run, or one to go on with."""
     candidate, number = folder, 1
-    while candidate.exists() and any(candidate.iterdir()) and not is_unfinished(candidate):
+    while _holds_a_run(candidate) and not is_unfinished(candidate):
         number += 1
         candidate = folder.with_name(f"{folder.name}-{number}")
     return candidate
+
+
+def _holds_a_run(folder: Path) -> bool:
+    own = (TRIAL, Path(TRIAL).with_suffix(".log").name)
+    return folder.exists() and any(path.name not in own for path in folder.iterdir())
 
 
 def set_up_wandb(settings: Namespace, folder: Path) -> bool:
@@ -80,7 +91,7 @@ def set_up_wandb(settings: Namespace, folder: Path) -> bool:
     for logger in loggers:
         folder.mkdir(parents=True, exist_ok=True)
         logger.init_args.save_dir = str(folder.resolve())
-        logger.init_args.name = logger.init_args.get("name") or folder.name
+        logger.init_args.name = logger.init_args.get("name") or os.environ.get("WANDB_NAME") or folder.name
     if loggers and not has_wandb_key():
         os.environ.setdefault("WANDB_MODE", "offline")
     is_offline = bool(loggers) and os.environ.get("WANDB_MODE") == "offline"

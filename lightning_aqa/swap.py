@@ -17,6 +17,35 @@ SWAPPED: dict[str, type] = {"--model.encoder": Encoder, "--model.head": Head}
 """Flags that name a part, and its kind. Settings such as ``checkpoint`` mean something else for another class."""
 
 
+VARIANT = "--variant"
+
+
+def with_variant(words: Sequence[str]) -> list[str]:
+    """Read the config files that ``--variant`` names, after the other config files and before all settings.
+
+    A variant is a small config file over a base. It is a flag of its own, since W&B keeps a sweep's parameters by their
+    names and ``config`` is where runs keep the whole config; and in any place, since W&B orders parameters as it likes.
+
+    Args:
+        words: Words of the command line.
+
+    Returns:
+        The words, with a ``--config`` put in for each variant.
+
+    Example:
+        >>> with_variant(["fit", "--seed_everything=1", "--variant=b.yaml", "--config", "a.yaml", "--patience=3"])
+        ['fit', '--seed_everything=1', '--variant=b.yaml', '--config', 'a.yaml', '--config=b.yaml', '--patience=3']
+    """
+    words = list(words)
+    following = [*words[1:], ""]
+    files = [word.partition("=")[2] for word in words if word.startswith(f"{VARIANT}=")]
+    files += [name for word, name in zip(words, following, strict=True) if word == VARIANT]
+    ends = [n + 1 for n, word in enumerate(words) if word.startswith("--config=")]
+    ends += [n + 2 for n, word in enumerate(words) if word in ("--config", "-c")]
+    place = max(ends, default=1)
+    return [*words[:place], *(f"--config={name}" for name in files if name not in ("", "null")), *words[place:]]
+
+
 def with_own_defaults(words: Sequence[str]) -> list[str]:
     """Reset what a swapped part would take over from the config file's part of another class.
 

@@ -28,6 +28,10 @@ VERBS: dict[str, Verb] = {
         "lightning_aqa.report_command", "Write a page and tables of runs or a sweep: what is sure and wrong."
     ),
     "score": Verb("lightning_aqa.score", "Score any amount of audio by a trained model, into one table."),
+    "sweep": Verb(
+        "lightning_aqa.sweep.command", "Run an ablation: the trials of a W&B sweep file, with or without W&B."
+    ),
+    "wandb-report": Verb("lightning_aqa.sweep.wandb_report", "Write a sweep's W&B report, or say what it would hold."),
 }
 
 

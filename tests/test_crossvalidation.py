@@ -89,7 +89,7 @@ def test_every_fold_leaves_its_log_and_its_folder(finished):
     names = {path.name for path in finished.iterdir()}
     folds = {f"fold{fold}" for fold in range(3)}
     assert names == folds | {f"{fold}.log" for fold in folds} | {
-        "config.yaml", "predictions.csv", "ratings.csv", "results.json", "scatter_test.png", "error_by_domain.png",
+        "config.yaml", "predictions.csv", "results.json", "scatter_test.png", "error_by_domain.png",
     }  # fmt: skip
     for fold in folds:
         assert "train/loss" in (finished / f"{fold}.log").read_text()
@@ -178,3 +178,22 @@ def test_one_of_several_processes_is_refused(words, fails, tmp_path, monkeypatch
     said = fails(*_in(tmp_path, words))
     assert "--trainer.devices=N" in said
     assert not (tmp_path / "cv").exists()
+
+
+def test_folds_in_a_sweep_have_wandb_ids_of_their_own(words, tmp_path, monkeypatch):
+    given = {"WANDB_RUN_ID": "abc", "WANDB_NAME": "wide", "WANDB_RUN_GROUP": "sweep", "WANDB_JOB_TYPE": "wide"}
+    for name, value in {**given, "LIGHTNING_AQA_SWEEP": str(tmp_path / "sweep")}.items():
+        monkeypatch.setenv(name, value)
+    started = []
+
+    def run(command, env, **options):
+        started.append(env)
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main(_in(tmp_path, words)) == 3
+    assert (tmp_path / "sweep" / "abc" / "config.yaml").exists()
+    (env,) = started
+    expected = {**given, "WANDB_RUN_ID": "abc-fold0", "WANDB_NAME": "wide-fold0"}
+    assert {name: env.get(name) for name in expected} == expected
+    assert "LIGHTNING_AQA_SWEEP" not in env

@@ -41,7 +41,8 @@ def _tested(python):
 def test_conda_users_get_the_packages_of_pip_users():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (of_pip,) = [item["pip"] for item in environment if isinstance(item, dict)]
-    assert _requirements(of_pip) == _requirements([*PROJECT["dependencies"], *EXTRAS["parquet"], *EXTRAS["lora"]])
+    extras = [line for name in ("parquet", "lora", "bayes", "wandb-report") for line in EXTRAS[name]]
+    assert _requirements(of_pip) == _requirements([*PROJECT["dependencies"], *extras])
     (python,) = [item for item in environment if isinstance(item, str) and item.startswith("python ")]
     assert Requirement(python).specifier == Requirement(f"python{PROJECT['requires-python']}").specifier
 

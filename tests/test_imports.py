@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lightning_aqa"
 FLOOR_0 = {"batch", "weights", "audiobox_weights"}
 FLOOR_1 = {"data", "encoders", "heads", "objectives", "metrics"}
 FLOOR_3 = {"cli", "__main__", "parser", "run", "crossvalidation", "doctor", "swap", "verbs"}
-FLOOR_3 |= {"cache_command", "score", "report_command"}
-HEAVY = {"transformers", "librosa", "wandb", "matplotlib", "scipy", "pyarrow", "sklearn", "peft", "ray"}
+FLOOR_3 |= {"cache_command", "score", "sweep", "report_command"}
+HEAVY = {"transformers", "librosa", "wandb", "matplotlib", "scipy", "pyarrow", "sklearn", "peft", "ray", "optuna"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -1,7 +1,9 @@
 """A part that is swapped by one word starts from its own defaults; what the user sets counts."""
 
 import pytest
+import yaml
 
+from lightning_aqa.cli import main
 from lightning_aqa.encoders.beats import BEATs
 from lightning_aqa.parts import import_parts
 from lightning_aqa.swap import with_own_defaults
@@ -44,3 +46,19 @@ def test_without_a_config_and_with_a_broken_one_the_words_stay(tmp_path):
     (tmp_path / "broken.yaml").write_text("model: [")
     for words in (["fit"], ["fit", "--config", str(tmp_path / "broken.yaml")], ["fit", "--config", "missing.yaml"]):
         assert with_own_defaults([*words, "--model.encoder=BEATs"]) == [*words, "--model.encoder=BEATs"]
+
+
+@pytest.mark.parametrize("place", [1, 3, 5])
+def test_a_variant_is_read_after_the_configs_and_before_the_flags_wherever_it_stands(
+    place, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.yaml").write_text("patience: 1\nmonitor: val/loss\nobjectives: {huber: Regression}\n")
+    (tmp_path / "variant.yaml").write_text("patience: 2\nname: v\nobjectives: {qamro: QAMRO}\n")
+    words = ["fit", "--config", "base.yaml", "--name=flag", "--data=MusicEval", "--data.root=x"]
+    words.insert(place, "--variant=variant.yaml")
+    main([*words, "--print_config"])
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert (config["patience"], config["monitor"], config["variant"]) == (2, "val/loss", "variant.yaml")
+    assert config["name"] == "flag"
+    assert list(config["objectives"]) == ["qamro"]

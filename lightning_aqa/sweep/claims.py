@@ -1,0 +1,95 @@
+"""Claims: of several processes or machines that share a sweep folder, one runs a trial."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+STALE_SECONDS = 60.0
+"""A claim that was not renewed for so long is of a process that died."""
+RENEWAL_SECONDS = 10.0
+
+
+class Claim:
+    """The right to run a trial, a file that only one process can create.
+
+    The file is ``<id>.<k>``; the highest k holds the claim. A process that finds it stale creates the next one, which
+    again only one can. Clocks of the machines may differ by less than ``STALE_SECONDS``.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.renewed = time.monotonic()
+
+    def renew(self) -> None:
+        """Say that the process still runs, if it is time to."""
+        if time.monotonic() - self.renewed > RENEWAL_SECONDS:
+            self.renewed = time.monotonic()
+            self.path.touch()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process took over, having found this one asleep."""
+        stem, number = self.path.name.rsplit(".", 1)
+        return self.path.with_name(f"{stem}.{int(number) + 1}").exists()
+
+    def release(self) -> None:
+        """Give the claim back."""
+        self.path.unlink(missing_ok=True)
+
+
+def claim(folder: Path, name: str) -> Claim | None:
+    """Claim a name, unless a process that is alive has it.
+
+    Args:
+        folder: Where the claims are.
+        name: What is claimed.
+
+    Returns:
+        The claim; None if another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = [int(path.name.rsplit(".", 1)[-1]) for path in folder.glob(f"{name}.*")]
+    last = max(numbers, default=0)
+    if numbers and not is_stale(folder / f"{name}.{last}"):
+        return None
+    path = folder / f"{name}.{last + 1}"
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+    except FileExistsError:
+        return None
+    for number in numbers:
+        (folder / f"{name}.{number}").unlink(missing_ok=True)
+    return Claim(path)
+
+
+def is_stale(path: Path) -> bool:
+    """Tell whether the process of a claim is gone: not renewed, or no longer on this machine."""
+    try:
+        age = time.time() - path.stat().st_mtime
+        owner = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False  # given back just now; the next look finds it free
+    except json.JSONDecodeError:
+        return age > STALE_SECONDS  # being written, or half written by a process that died
+    if owner["host"] == socket.gethostname():
+        return not is_alive(owner["pid"])
+    return age > STALE_SECONDS
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether there is a process of that number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,88 @@
+"""Say how far a sweep is: a line that is kept up to date on a terminal, else a line per trial."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
+
+from lightning_aqa.sweep.trials import Trial, is_seed, short_names
+
+REFRESH_SECONDS = 0.5
+CLEAR = "\r\x1b[K"
+"""Goes back to the start of a line of a terminal and empties it."""
+
+
+class Progress:
+    """Report on the trials of a sweep.
+
+    Args:
+        total: How many trials there will be.
+        workers: How many run at a time.
+    """
+
+    def __init__(self, total: int, workers: int) -> None:
+        self.total, self.workers = total, workers
+        self.is_live = sys.stdout.isatty()
+        self.shown = 0.0
+
+    def is_due(self) -> bool:
+        """Tell whether the line on the terminal is old."""
+        return self.is_live and time.monotonic() - self.shown > REFRESH_SECONDS
+
+    def show(self, trials: Sequence[Trial], running: Sequence[Trial]) -> None:
+        """Bring the line on the terminal up to date.
+
+        Args:
+            trials: All trials as their folders record them.
+            running: Those that run here.
+        """
+        self.shown = time.monotonic()
+        names = ", ".join(trial.variant for trial in running)
+        print(f"{CLEAR}{self.summary(trials)}  {names}"[:200], end="" if running else "\n", flush=True)
+
+    def summary(self, trials: Sequence[Trial]) -> str:
+        """Return one line: how many trials are in which state, and the time left."""
+        states = Counter(trial.state or "waiting" for trial in trials)
+        states["waiting"] += self.total - len(trials)
+        shown = [f"{states[state]} {state}" for state in ("running", "waiting", "killed", "failed") if states[state]]
+        left = states["waiting"] + states["running"] / 2 + states["killed"]  # one that runs is half done, on average
+        seconds = [trial.seconds for trial in trials if trial.state == "finished" and trial.seconds]
+        if seconds and left:
+            shown.append(f"{duration(fmean(seconds) * left / min(self.workers, max(left, 1)))} left")
+        return ", ".join([f"{states['finished']} of {self.total} trials finished", *shown])
+
+    def ended(self, trial: Trial, trials: Sequence[Trial]) -> None:
+        """Print a line about a trial that has ended, and how far all are.
+
+        Args:
+            trial: The trial.
+            trials: All trials as their folders record them.
+        """
+        took = duration(trial.seconds or 0.0)
+        told = f"{trial.id}  {trial.variant}{seeds_of(trial)}  {trial.state} after {took}"
+        print(f"{CLEAR if self.is_live else ''}{told};  {self.summary(trials)}", flush=True)
+
+
+def seeds_of(trial: Trial) -> str:
+    """Return the seeds of a trial in words."""
+    names = [name for name in trial.parameters if is_seed(name)]
+    short = short_names(names)
+    return "".join(f"  {short[name]}={trial.parameters[name]}" for name in names)
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it.
+
+    Example:
+        >>> [duration(s) for s in (4.2, 75, 7300)]
+        ['4 s', '1 min 15 s', '2 h 1 min']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,158 @@
+"""The tables of a sweep: on the screen, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_aqa.files import replacing
+from lightning_aqa.metrics.levels import MEAN, METRICS
+from lightning_aqa.metrics.significance import Standing
+from lightning_aqa.sweep.results import Cell, cells, shown_split
+from lightning_aqa.sweep.standings import Place, standings
+from lightning_aqa.sweep.trials import Trial, short_names
+
+MOST_AXES_ABREAST = 2
+BEST, LEVEL = "†", 0.05
+EVIDENCE = ("low", "high", "difference", "difference_low", "difference_high", "p_holm", "is_tied")
+NOTE = "Mean ± standard deviation over the seeds (n) of a variant; computed from the results of the runs."
+
+
+class Grid(NamedTuple):
+    """A table for people: one level of one split.
+
+    Args:
+        title: What it is of.
+        header: Names of the columns.
+        rows: One per variant, its cells as text.
+    """
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def grids(found: Sequence[Cell], standing: Mapping[Place, Standing]) -> list[Grid]:
+    """Lay out the split that counts, one table per level: variants by axis and metric.
+
+    Args:
+        found: The metrics of the variants.
+        standing: How sure they are.
+    """
+    split = shown_split(found)
+    levels = dict.fromkeys(cell.level for cell in found if cell.split == split)
+    return [
+        _grid(split, level, [c for c in found if (c.split, c.level) == (split, level)], standing) for level in levels
+    ]
+
+
+def _grid(split: str, level: str, found: Sequence[Cell], standing: Mapping[Place, Standing]) -> Grid:
+    """Lay out a level; more than two axes go one below the other, since the table would get too wide."""
+    axes = [axis for axis in dict.fromkeys(cell.axis for cell in found) if axis != MEAN]
+    shown = {(cell.variant, cell.axis, cell.metric): _shown(cell, standing) for cell in found}
+    counts = {variant: max(len(c.values) for c in found if c.variant == variant) for variant in _variants(found)}
+    if len(axes) > MOST_AXES_ABREAST:
+        below = [(variant, axis) for axis in axes for variant in counts]
+        rows = [[axis, v, str(counts[v]), *(shown.get((v, axis, m), "-") for m in METRICS)] for v, axis in below]
+        return Grid(f"{split}, {level} level", ["axis", "variant", "n", *METRICS], rows)
+    columns = [(axis, metric) for axis in axes for metric in METRICS]
+    rows = [[v, str(n), *(shown.get((v, *column), "-") for column in columns)] for v, n in counts.items()]
+    return Grid(f"{split}, {level} level", ["variant", "n", *(f"{axis} {m}" for axis, m in columns)], rows)
+
+
+def _variants(found: Sequence[Cell]) -> list[str]:
+    return list(dict.fromkeys(cell.variant for cell in found))
+
+
+def _shown(cell: Cell, standing: Mapping[Place, Standing]) -> str:
+    """Write mean and deviation, and what is sure about it."""
+    if math.isnan(cell.mean):
+        return "-"
+    value = f"{cell.mean:.3f}" if math.isnan(cell.deviation) else f"{cell.mean:.3f} ± {cell.deviation:.3f}"
+    known = standing.get((cell.level, cell.axis, cell.metric, cell.variant))
+    marks = "" if known is None else f"{BEST if known.tied else ''}{'*' if known.p_adjusted < LEVEL else ''}"
+    return f"{value} {marks}" if marks else value
+
+
+def print_tables(name: str, trials: Sequence[Trial], folder: Path) -> None:
+    """Print the tables of a sweep, and write ``summary.csv`` and ``summary.md`` to its folder."""
+    found = cells(trials)
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    if not found:
+        console.print(f"{name}: no trial has finished, so there is no table.", markup=False)
+        return
+    standing = standings(trials, shown_split(found))
+    tables = grids(found, standing)
+    for grid in tables:
+        console.print(_table(f"{name}: {grid.title}", grid))
+    write_csv(folder / "summary.csv", found, standing)
+    write_markdown(folder / "summary.md", name, tables, note(found, standing))
+    told = f"{note(found, standing)} In {folder}: summary.csv, summary.md"
+    console.print(told, markup=False, soft_wrap=True, highlight=False)
+
+
+def _table(title: str, grid: Grid) -> Table:
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    for column in grid.header:
+        table.add_column(escape(column), justify="right" if column == "n" else "left", no_wrap=True)
+    for row in grid.rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def note(found: Sequence[Cell], standing: Mapping[Place, Standing]) -> str:
+    """Say how the tables are to be read."""
+    first = f"{NOTE} {BEST} the best or not told apart from it, * told apart from {_variants(found)[0]}: 95 %, paired"
+    if standing:
+        return f"{first} bootstrap over clips or systems and seeds, Holm's correction over the variants."
+    return NOTE
+
+
+def write_csv(path: Path, found: Iterable[Cell], standing: Mapping[Place, Standing]) -> None:
+    """Write tidy rows, one per variant, split, level, axis and metric; its parameters have columns of their own."""
+    found = list(found)
+    names = list(dict.fromkeys(name for cell in found for name in cell.parameters))
+    short = short_names(names)
+    columns = ["variant", *(short[name] if short[name] != "variant" else "file" for name in names)]
+    split = shown_split(found)
+    with replacing(path) as file:
+        writer = csv.writer(file)
+        writer.writerow([*columns, "split", "level", "axis", "metric", "n", "mean", "sd", *EVIDENCE])
+        for cell in found:
+            parameters = [_plain(cell.parameters.get(name)) for name in names]
+            numbers = [len(cell.values), cell.mean, "" if math.isnan(cell.deviation) else cell.deviation]
+            known = standing.get((cell.level, cell.axis, cell.metric, cell.variant)) if cell.split == split else None
+            place = [cell.split, cell.level, cell.axis, cell.metric]
+            writer.writerow([cell.variant, *parameters, *place, *numbers, *_evidence(known)])
+
+
+def _evidence(known: Standing | None) -> list[object]:
+    """Return interval, difference to the first variant with its interval and p-value, and whether it is tied."""
+    if known is None:
+        return [""] * len(EVIDENCE)
+    other = known.difference
+    against = ["", "", "", ""] if other is None else [other.value, *other.interval, known.p_adjusted]
+    return [*known.interval, *against, int(known.tied)]
+
+
+def _plain(value: object) -> object:
+    return json.dumps(value) if isinstance(value, dict | list) else "" if value is None else value
+
+
+def write_markdown(path: Path, name: str, tables: Iterable[Grid], told: str) -> None:
+    """Write the tables for people to paste into a page."""
+    with replacing(path) as file:
+        file.write(f"# {name}\n\n{told}\n")
+        for title, header, rows in tables:
+            file.write(f"\n## {title}\n\n")
+            lines = [header, ["---"] * len(header), *rows]
+            file.write("".join(f"| {' | '.join(cell.strip() for cell in line)} |\n" for line in lines))

@@ -31,7 +31,18 @@ def answer(evidence: Evidence, block: Block) -> str:
         text += f"Not told apart from it: {escape(names_of(evidence, tied))}. "
     else:
         text += "It is told apart from every other variant. "
-    return f"<p>{text}{_ceiling(block, column)}</p><p>{_against_baseline(evidence, cells, column[1])}</p>"
+    elsewhere = _elsewhere(block, column)
+    return f"<p>{text}{_ceiling(block, column)}</p><p>{_against_baseline(evidence, cells, column[1])}{elsewhere}</p>"
+
+
+def _elsewhere(block: Block, column: Column) -> str:
+    """Say in which other columns of the table some variant differs from the baseline."""
+    found: dict[str, list[str]] = {}
+    for axis, metric in block.columns:
+        if (axis, metric) != column and any(row[axis, metric].is_sure for row in block.rows):
+            found.setdefault(metric, []).append(axis)
+    told = "; ".join(f"{metric} ({', '.join(axes)})" for metric, axes in found.items())
+    return f" Other columns in which some differ: {escape(told)}." if told else ""
 
 
 def _ceiling(block: Block, column: Column) -> str:

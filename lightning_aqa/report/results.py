@@ -48,6 +48,11 @@ class Cell(NamedTuple):
     is_tied: bool
 
     @property
+    def is_compared(self) -> bool:
+        """Whether there are other variants."""
+        return self.is_tied or self.difference is not None or not self.is_best
+
+    @property
     def is_sure(self) -> bool:
         """Whether it differs from the baseline after the correction."""
         return self.p_adjusted < 1 - CONFIDENCE

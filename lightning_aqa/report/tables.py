@@ -104,7 +104,7 @@ def _row(v: int, variant: Variant, row: Mapping[Column, Cell], columns: Sequence
 def _cell(cell: Cell, metric: str, is_first: bool) -> str:
     value = shown(cell.value, metric)
     inside = f'<span class="best">{value}</span>' if cell.is_tied and math.isfinite(cell.value) else value
-    inside += f'<span class="star">{"*" if cell.is_sure else ""}</span>' if cell.difference else ""
+    inside += f'<span class="star">{"*" if cell.is_sure else ""}</span>' if cell.is_compared else ""
     if math.isfinite(cell.deviation):
         inside += f' <span class="sd">± {shown(cell.deviation, metric)}</span>'
     ends = shown_interval(cell.interval, metric)

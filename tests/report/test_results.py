@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from lightning_aqa.metrics.bootstrap import Interval, replicate
 from lightning_aqa.metrics.levels import METRICS, evaluate
 from lightning_aqa.metrics.significance import compare
+from lightning_aqa.report.answer import answer
 from lightning_aqa.report.clips import read_listeners
 from lightning_aqa.report.formats import shown, shown_interval, write_latex, write_markdown
 from lightning_aqa.report.results import cells_of, compute_blocks
@@ -168,3 +170,15 @@ def test_the_latex_has_as_many_cells_as_columns_and_no_bare_sign(tmp_path, evide
     assert {line.count(" & ") for line in bodies} == {12}
     assert all("margin\\_scale" in line for line in bodies if "margin" in line)
     assert not any("\u2212" in line or "\u2013" in line for line in lines)
+
+
+def test_the_answer_names_the_best_its_ties_and_where_else_variants_differ(evidence, blocks):
+    text = answer(evidence, blocks["utterance", ""])
+    cells = [row["mean", "SRCC"] for row in blocks["utterance", ""].rows]
+    best = next(v for v, cell in enumerate(cells) if cell.is_best)
+    assert f"<b>{evidence.variants[best].name}</b> is highest with {shown(cells[best].value, 'SRCC')}" in text
+    others = [v for v, cell in enumerate(cells) if cell.is_tied and v != best]
+    assert ("Not told apart from it" in text) == bool(others)
+    differs = any(row["mean", "MSE"].is_sure for row in blocks["utterance", ""].rows)
+    assert differs
+    assert re.search(r"Other columns in which some differ: MSE \([^)]*mean\)", text)

@@ -26,7 +26,7 @@ ablation: install ## Run an ablation, SWEEP=experiments/ablations/qamro.yaml: th
 	$(BIN)/python -m lightning_aqa sweep $(SWEEP) --report
 
 test: install ## Run all tests that need no network, no GPU and no weights
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: install ## Run what pre-commit and CI run: ruff and mypy
 	$(BIN)/ruff format --check .

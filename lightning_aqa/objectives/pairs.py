@@ -113,28 +113,36 @@ class _PairHinge(torch.autograd.Function):
         shifted_B = torch.add(scores_B.neg(), targets_B, alpha=margin_scale)
         raised_B = shifted_B + margin if margin else shifted_B
         lowered_B = targets_B - smallest_gap if smallest_gap else targets_B
-        gradient_B = torch.zeros_like(shifted_B)
-        total, count = gradient_B.new_zeros(()), gradient_B.new_zeros((), dtype=torch.int64)
-        step = max(BLOCK_PAIRS // max(len(scores_B), 1), 1)
-        for rows in (slice(start, start + step) for start in range(0, max(len(scores_B), 1), step)):
+        size = len(scores_B)
+        step = max(BLOCK_PAIRS // max(size, 1), 1)
+        totals, counts, better, other_B = [], [], [], None
+        for rows in (slice(start, start + step) for start in range(0, max(size, 1), step)):
             hinge_RB = raised_B[rows].unsqueeze(1) - shifted_B
             # NaN compares false, so a clip without a target is masked whatever its score is.
             mask_RB = lowered_B[rows].unsqueeze(1) > targets_B
-            mask_RB[max(num_new - rows.start, 0) :, num_new:] = False
-            count.add_(torch.count_nonzero(mask_RB))
+            if num_new < size:
+                mask_RB[max(num_new - rows.start, 0) :, num_new:] = False
+            counts.append(torch.count_nonzero(mask_RB))
             hinge_RB.masked_fill_(mask_RB.logical_not_(), 0.0).relu_()
             slope_RB = hinge_RB.sign()
             if weights_B is not None:
                 weights_R1 = weights_B[rows].unsqueeze(1)
                 slope_RB.mul_(join(weights_R1, weights_B) if join else weights_R1)
-            gradient_B[rows].sub_(slope_RB.sum(1))
-            gradient_B.add_(slope_RB.sum(0))
-            total.add_(hinge_RB.mul_(slope_RB).sum())
-        ctx.save_for_backward(gradient_B.div_(count.clamp_(min=1)))
-        return total.div_(count)
+            better.append(slope_RB.sum(1))
+            other_B = slope_RB.sum(0) if other_B is None else other_B.add_(slope_RB.sum(0))
+            totals.append(hinge_RB.mul_(slope_RB).sum())
+        count = _sum(counts).clamp_(min=1)
+        better_B = better[0] if len(better) == 1 else torch.cat(better)
+        assert other_B is not None
+        ctx.save_for_backward(other_B.sub_(better_B).div_(count))
+        return _sum(totals).div_(count)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: BackwardCFunction, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         (gradient_B,) = ctx.saved_tensors
         return grad_output * gradient_B, None, None, None, None, None, None, None
+
+
+def _sum(numbers: list[Tensor]) -> Tensor:
+    return numbers[0] if len(numbers) == 1 else torch.stack(numbers).sum()

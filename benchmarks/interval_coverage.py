@@ -1,4 +1,4 @@
-"""Count how often 95 % intervals of SRCC hold the true value: ``python benchmarks/coverage.py``.
+"""Count how often 95 % intervals of SRCC hold the true value: ``python benchmarks/interval_coverage.py``.
 
 Samples of a bivariate normal, whose SRCC is known. "Bonett-Wright" is the textbook formula on Fisher's z.
 """

@@ -60,7 +60,9 @@ def readable(message: str, options: Sequence[str]) -> str:
     """
     text = " ".join(line.strip(" -") for line in message.splitlines() if not any(noise in line for noise in NOISE))
     text = re.sub(
-        r"(Expected a <class '\w+'>) Given value: ([\w.+-]+)(?= Given value|$)", r"\1. Got value: \2", text.strip()
+        r"((?:Expected a (?:<class '\w+'>|typing\.\S+) ?)+)Given value: ([\w.+-]+)(?= Given value|$)",
+        lambda found: f"{found[1].strip().replace(' Expected a ', ' or ')}. Got value: {found[2]}",
+        text.strip(),
     )
     text = re.sub(r"\s+", " ", re.sub(r"Given value:.*?(?=Parser key|Problem with|$)", "", text)).strip()
     key = next(iter(re.findall(r'Parser key "([\w.]+)"', text)), "")
@@ -91,7 +93,8 @@ def raised(error: Exception) -> str:
 
 def _hint(wrong: str, names: Iterable[str]) -> str:
     """Name the nearest of some names, in a sentence, if one is near."""
-    by_last = {name.rsplit(".", 1)[-1].lower(): name for name in sorted(names, key=len, reverse=True)}
+    others = sorted((name for name in names if name != wrong), key=len, reverse=True)
+    by_last = {name.rsplit(".", 1)[-1].lower(): name for name in others}
     near = difflib.get_close_matches(wrong.rsplit(".", 1)[-1].lower(), by_last, n=1, cutoff=0.6)
     return f" Did you mean '{by_last[near[0]]}'?" if near else ""
 

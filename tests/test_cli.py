@@ -239,6 +239,7 @@ WRONG = {
     "--trainer.max_epoch=3": "Did you mean 'trainer.max_epochs'",
     "--data.bach_size=3": "MusicEval has no option 'bach_size'. Did you mean 'batch_size'?",
     "--data.batch_size=three": "batch_size: Expected a <class 'int'>. Got value: three",
+    "--data.max_padding=some": "max_padding: Expected a <class 'float'> or typing.Literal['auto']. Got value: some",
     "--data.batch_size=0": "batch_size must be at least 1, got 0.",
     "--model.encoder=Descriptor": "no class 'Descriptor'. Did you mean 'Descriptors'?",
     "--model.head.hiden=3": "MLP has no option 'hiden'. Did you mean 'hidden'?",

@@ -38,7 +38,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         batch_size: Clips per training batch and process; null takes 16, unless ``batch_seconds`` is set.
         batch_seconds: Seconds per training batch and process, padding included, in place of ``batch_size``.
         max_padding: Padded seconds over real seconds in training: where shuffled batches would pad more, clips of like
-            length share a batch; null shuffles freely.
+            length share a batch; null shuffles freely; auto is 1.15, or null on cached features.
         eval_batch_size: Windows per evaluation batch and process; null is as in training.
         num_workers: Worker processes per loader; null takes up to 8 where there is a GPU, and none without.
         seed: Seed of the training order and of the training windows.
@@ -63,7 +63,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         self,
         batch_size: int | None = None,
         batch_seconds: float | None = None,
-        max_padding: float | None = MAX_PADDING,
+        max_padding: float | Literal["auto"] | None = "auto",
         eval_batch_size: int | None = None,
         num_workers: int | None = None,
         seed: int = 0,
@@ -78,7 +78,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         cache_precision: CachePrecision = "keep",
     ) -> None:
         super().__init__()
-        check_batch_settings(batch_size, batch_seconds, eval_batch_size, max_padding)
+        check_batch_settings(batch_size, batch_seconds, eval_batch_size, None if max_padding == "auto" else max_padding)
         if num_workers is not None and num_workers < 0:
             raise ValueError(f"num_workers must be at least 0, got {num_workers}.")
         if window_seconds is not None and not window_seconds > 0:
@@ -210,10 +210,16 @@ class AQADataModule(L.LightningDataModule, ABC):
             *self._ranks(),
             covers,
             self.batch_seconds,
-            self.max_padding,
+            self._allowed_padding(),
             augmented=bool(self.augment),
         )
         return ResumableLoader(self._windows_of(clips), batches, **self._options(stays=True))
+
+    def _allowed_padding(self) -> float | None:
+        """Return what padding may cost: where an encoder runs on it, little; cached features are shuffled freely."""
+        if self.max_padding == "auto":
+            return None if self.features else MAX_PADDING
+        return self.max_padding
 
     def val_dataloader(self) -> list[DataLoader[Row]]:
         """Serve the split ``dev``, where the corpus has one."""

@@ -237,6 +237,19 @@ def test_cached_features_stand_in_for_audio(make):
 
 
 @pytest.mark.parametrize(
+    ("max_padding", "is_sorted"), [("auto", (True, False)), (1.15, (True, True)), (None, (False, False))]
+)
+def test_like_lengths_share_a_batch_where_an_encoder_runs_and_cached_features_are_shuffled(
+    make, max_padding, is_sorted
+):
+    clips = [Clip(f"c{i}", f"{i}.wav", split="train", scores={"PQ": float(i)}) for i in range(40)]
+    data = _attach(make(clips, batch_size=2, max_padding=max_padding), "fit")
+    for features, wanted in zip((None, lambda clip, window: None), is_sorted, strict=True):
+        data.features = features
+        assert (data.train_dataloader().rest.batches.width < np.inf) == wanted
+
+
+@pytest.mark.parametrize(
     ("option", "value"),
     [("batch_size", 0), ("eval_batch_size", 0), ("eval_batch_size", -1), ("num_workers", -1), ("window_seconds", 0.0)],
 )

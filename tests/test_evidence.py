@@ -11,8 +11,8 @@ from lightning_aqa import evidence
 from lightning_aqa.callbacks import run_folder
 from lightning_aqa.cli import main
 from lightning_aqa.evidence import with_evidence
-from lightning_aqa.metrics.bootstrap import intervals
 from lightning_aqa.metrics.ceilings import ceiling, ratings_table
+from lightning_aqa.metrics.intervals import intervals
 from lightning_aqa.metrics.levels import METRICS, evaluate
 from lightning_aqa.predictions import Predictions, read_predictions
 from lightning_aqa.ratings import read_ratings

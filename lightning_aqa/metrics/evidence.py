@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.bootstrap import Interval, intervals
+from lightning_aqa.metrics.bootstrap import Interval
 from lightning_aqa.metrics.ceilings import Ceiling, ceilings, system_only
+from lightning_aqa.metrics.intervals import intervals
 from lightning_aqa.metrics.levels import Results
 from lightning_aqa.metrics.means import rows_of_systems, system_means
 

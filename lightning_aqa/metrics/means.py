@@ -61,3 +61,8 @@ def system_means(
         for of in rows.values()
     ]
     return np.array(means, dtype=np.float64)
+
+
+def sorted_rows(ids: Sequence[str]) -> NDArray[np.intp]:
+    """Return the rows in the order of their ids."""
+    return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp)

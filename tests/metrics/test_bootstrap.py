@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lightning_aqa.metrics.bootstrap import Interval, Replicates, interval, intervals, p_value, replicate
+from lightning_aqa.metrics.bootstrap import Interval, Replicates, interval, p_value, replicate
 from lightning_aqa.metrics.correlation import ktau, lcc, mse, srcc
+from lightning_aqa.metrics.intervals import intervals
 from lightning_aqa.metrics.levels import METRICS, evaluate
 
 PLAIN = {"MSE": mse, "LCC": lcc, "SRCC": srcc, "KTAU": ktau}

@@ -130,10 +130,12 @@ def _summary(output: Output, numbered: Numbered, num_new: int | None, seconds: f
     if num_new is None:
         sys.stderr.write(f"stopped; the rows in {output.path} are kept, and the same command goes on from there.\n")
         return 130
-    parts = [f"{num_new} clips scored at {num_new / seconds:.1f} clips/s"]
+    parts = [f"{num_new} clip{'' if num_new == 1 else 's'} done at {num_new / seconds:.1f} clips/s"]
     parts += [f"{numbered.num_known} were there before"] if numbered.num_known else []
     parts += [f"{numbered.num_repeated} came twice and were scored once"] if numbered.num_repeated else []
-    parts += [f"{output.num_errors} rows have an error"] if output.num_errors else []
+    parts += [f"{output.num_errors} row{' has' if output.num_errors == 1 else 's have'} an error"] * bool(
+        output.num_errors
+    )
     print(f"{output.path}: {'; '.join(parts)}.")
     return int(output.num_errors > 0)
 

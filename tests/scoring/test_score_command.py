@@ -43,7 +43,7 @@ def test_scores_are_those_of_predict(score, clips, wanted):
         (name, axis): value for name, values in _scores(rows).items() for axis, value in zip(AXES, values, strict=True)
     }
     assert found == pytest.approx(wanted, abs=1e-5)
-    assert "10 clips scored at" in said.out
+    assert "10 clips done at" in said.out
     assert said.err == ""
 
 
@@ -146,7 +146,7 @@ def test_rows_that_are_there_are_not_computed_again(score, clips, tmp_path):
         open(line.split(",")[1], "w").close()  # cannot be scored any more
     code, rows, said = score(copy, "--batch_seconds=0.2")
     assert (code, rows) == (0, undisturbed)
-    assert f"{10 - len(done)} clips scored" in said.out
+    assert f"{10 - len(done)} clips done" in said.out
     assert f"{len(done)} were there before" in said.out
 
 

@@ -25,8 +25,10 @@ def test_a_cluster_gives_the_same_rows_and_redoes_the_shard_of_a_dead_worker(sco
     def kill_one(ray, actors, shards):
         def drawn():
             for number, shard in enumerate(shards):
+                if number == 2:  # it is there and has done its first shard
+                    ray.get(actors[0].__ray_ready__.remote())
                 yield shard
-                if number == 1:  # each has a shard by now
+                if number == 2:  # it has been given its second shard
                     ray.kill(actors[0], no_restart=False)
                     killed.append(actors[0])
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_aqa.scoring.groups import Scored
 from lightning_aqa.scoring.items import Item
 from lightning_aqa.scoring.loading import load
+from lightning_aqa.scoring.ray_crew import Crew, Shard
 from lightning_aqa.scoring.shards import shards_of
-
-Shard = list[tuple[int, Item]]
-RETRIES = 3
-"""How often a shard is given out again after its worker has died."""
 
 
 class Worker:
@@ -31,11 +27,20 @@ class Worker:
     def __init__(
         self, folder: str, source: str, model: Sequence[str], settings: Mapping[str, Any], num_threads: int
     ) -> None:
+        self.folder, self.source, self.model = folder, source, model
+        self.settings, self.num_threads = settings, num_threads
+
+    def start(self) -> None:
+        """Load the model.
+
+        Raises:
+            ValueError: If it cannot be loaded on this machine.
+        """
         import torch
 
-        os.chdir(folder)
-        torch.set_num_threads(num_threads)
-        self.scorer = load(source, model, **settings)
+        os.chdir(self.folder)
+        torch.set_num_threads(self.num_threads)
+        self.scorer = load(self.source, self.model, **self.settings)
 
     def score(self, shard: Shard) -> list[Scored]:
         """Score the clips of one shard."""
@@ -85,37 +90,9 @@ def score_on_ray(
         num_gpus = int(has.get("GPU", 0)) if str(settings.get("device") or "auto").startswith(("auto", "cuda")) else 0
         count = num_actors or num_gpus or max(1, int(has.get("CPU", 1)) // num_threads)
         needs = {"num_cpus": num_threads, "num_gpus": 1 if num_gpus else 0}
-        remote = ray.remote(max_restarts=-1, max_task_retries=RETRIES, **needs)(Worker)
-        actors = [remote.remote(os.getcwd(), source, model, settings, num_threads) for _ in range(count)]
-        yield from _in_order(ray, actors, shards_of(numbered))
+        remote = ray.remote(max_restarts=0, max_task_retries=0, **needs)(Worker)
+        told = os.getcwd(), source, list(model), dict(settings), num_threads
+        yield from Crew(ray, lambda: remote.remote(*told), count).score(shards_of(numbered))
     finally:
         if is_mine:
             ray.shutdown()
-
-
-def _in_order(ray: Any, actors: Sequence[Any], shards: Iterable[Shard]) -> Iterator[list[Scored]]:
-    """Hand shards to whoever is idle, two to each, and yield what comes back in the order of the shards."""
-    idle, active = [*actors, *actors], dict[Any, Any]()
-    waiting: deque[tuple[Shard, Any]] = deque()
-    for shard in shards:
-        while not idle:
-            finished, _ = ray.wait(list(active), num_returns=1)
-            idle += [active.pop(task) for task in finished]
-        actor = idle.pop(0)
-        task = actor.score.remote(shard)
-        active[task] = actor
-        waiting.append((shard, task))
-        while waiting and (waiting[0][1] not in active or len(waiting) > 4 * len(actors)):
-            yield _result(ray, *waiting.popleft())
-    while waiting:
-        yield _result(ray, *waiting.popleft())
-
-
-def _result(ray: Any, shard: Shard, task: Any) -> list[Scored]:
-    """Return the rows of a shard; where its workers die again and again, rows that say so."""
-    try:
-        rows: list[Scored] = ray.get(task)
-    except ray.exceptions.RayActorError:
-        error = f"the worker died {RETRIES + 1} times over the {len(shard)} clips of its shard"
-        return [Scored(item, error=error) for _, item in shard]
-    return rows

@@ -1,6 +1,10 @@
 """The engine ray: the same rows as on this machine, also where a worker dies; one clear line without Ray."""
 
+import os
+import shutil
+import signal
 import sys
+import time
 
 import pytest
 
@@ -15,31 +19,59 @@ def test_without_ray_one_line_says_what_to_install(score, clips, monkeypatch):
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_cluster_gives_the_same_rows_and_redoes_the_shard_of_a_dead_worker(score, clips, monkeypatch):
+def test_a_cluster_gives_the_same_rows_and_redoes_what_dead_workers_had(score, clips, monkeypatch, tmp_path):
     ray = pytest.importorskip("ray", reason="needs ray: pip install 'lightning_aqa[ray]'")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     words = [clips, "missing.wav", "--shard_clips=2"]
     local = score(*words, output="local.csv")
-    in_order, killed = ray_engine._in_order, []
 
-    def kill_one(ray, actors, shards):
-        def drawn():
-            for number, shard in enumerate(shards):
-                if number == 2:  # it is there and has done its first shard
-                    ray.get(actors[0].__ray_ready__.remote())
-                yield shard
-                if number == 2:  # it has been given its second shard
-                    ray.kill(actors[0], no_restart=False)
-                    killed.append(actors[0])
+    class Mortal(ray_engine.Worker):
+        """One of its kind is killed at its start, and one at a shard, as where memory is short."""
 
-        return in_order(ray, actors, drawn())
+        def start(self):
+            self._die_once("start")
+            super().start()
 
-    monkeypatch.setattr(ray_engine, "_in_order", kill_one)
+        def score(self, shard):
+            if any("e.wav" in item.path for _, item in shard):
+                self._die_once("score")
+            return super().score(shard)
+
+        def _die_once(self, name):
+            try:
+                (tmp_path / name).touch(exist_ok=False)
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+
+    Mortal.__module__ = "__main__"  # goes to the cluster by value
+    monkeypatch.setattr(ray_engine, "Worker", Mortal)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         code, rows, _ = score(*words, "--engine=ray", "--num_actors=2", output="cluster.csv")
     finally:
         ray.shutdown()
-    assert len(killed) == 1
+    assert (tmp_path / "start").exists()
+    assert (tmp_path / "score").exists()
     assert (code, rows) == (local[0], local[1])
     assert [row["error"] for row in rows] == [""] * 10 + ["no such file."]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_worker_that_cannot_load_the_model_is_one_error(score, clips, run_folder, monkeypatch, tmp_path):
+    pytest.importorskip("ray", reason="needs ray: pip install 'lightning_aqa[ray]'")
+    shutil.copytree(run_folder, tmp_path / "run")
+
+    def gone(*given):
+        shutil.rmtree(tmp_path / "run")  # between the check of the command and the start of the workers
+        return score_on_ray(*given)
+
+    score_on_ray = ray_engine.score_on_ray
+    monkeypatch.setattr("lightning_aqa.score.score_on_ray", gone)
+    source = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    code, rows, said = score(clips, "--engine=ray", "--num_actors=1", source=str(source))
+    assert (code, rows) == (2, [])
+    assert f"error: a worker of the cluster cannot load the model ({source}: no such checkpoint" in said.err
+    assert "needs the same paths" in said.err
+    assert sum(line.startswith("error") for line in said.err.splitlines()) == 1

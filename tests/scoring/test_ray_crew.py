@@ -1,0 +1,121 @@
+"""Workers of a cluster that die while they start, while they work, again and again, or never start at all."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from lightning_aqa.scoring import ray_crew
+from lightning_aqa.scoring.groups import Scored
+from lightning_aqa.scoring.items import Item
+from lightning_aqa.scoring.ray_crew import Crew
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """A small cluster on this machine."""
+    ray = pytest.importorskip("ray", reason="needs ray: pip install 'lightning_aqa[ray]'")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def crew(ray, tmp_path):
+    """Score eight shards of two clips by workers to which ``trouble(what, marks, clip)`` happens."""
+
+    def run(trouble, count=2):
+        class Worker:
+            def start(self):
+                trouble("start", tmp_path, None)
+
+            def score(self, shard):
+                for _, item in shard:
+                    trouble("score", tmp_path, item.id)
+                return [Scored(item, 1.0, (float(item.id),)) for _, item in shard]
+
+        remote = ray.remote(num_cpus=1, max_restarts=0)(Worker)
+        shards = [[(place, Item(str(clip), "a.wav")) for clip in (2 * place, 2 * place + 1)] for place in range(8)]
+        rows = [row for rows in Crew(ray, remote.remote, count).score(shards) for row in rows]
+        assert [row.item.id for row in rows] == [str(clip) for clip in range(16)]
+        return [row.scores[0] if row.scores else row.error for row in rows]
+
+    return run
+
+
+def first_time(marks, name):
+    """Tell whether this was never asked before, in any process."""
+    try:
+        (marks / name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def die():
+    """End this process as the kernel does where memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+# What follows is sent to the cluster by value, so it may not refer to this module.
+def _local(function):
+    function.__module__ = "__main__"
+    return function
+
+
+first_time, die = _local(first_time), _local(die)
+
+
+@_local
+def dies_once_at_start(what, marks, clip):
+    if what == "start" and first_time(marks, "start"):
+        die()
+
+
+@_local
+def dies_once_at_work(what, marks, clip):
+    if clip in ("5", "14") and first_time(marks, clip):
+        die()
+
+
+@_local
+def hangs_once_at_start(what, marks, clip):
+    if what == "start" and first_time(marks, "start"):
+        time.sleep(600)
+
+
+CASES = {"start": (dies_once_at_start, 1), "work": (dies_once_at_work, 3), "hang": (hangs_once_at_start, 1)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_lost_worker_costs_no_clip(crew, monkeypatch, name):
+    monkeypatch.setattr(ray_crew, "START_SECONDS", 10)
+    assert crew(*CASES[name]) == [float(clip) for clip in range(16)]
+
+
+def test_a_shard_that_kills_every_worker_costs_its_own_clips_alone(crew, monkeypatch):
+    @_local
+    def dies(what, marks, clip):
+        if clip == "6":
+            die()
+
+    monkeypatch.setattr(ray_crew, "RETRIES", 1)
+    found = crew(dies)
+    assert [clip for clip, value in enumerate(found) if value != float(clip)] == [6, 7]
+    assert found[6] == found[7]
+    assert found[6].startswith("the worker died 2 times over the 2 clips of this shard; --retry with --shard_clips=1")
+
+
+def test_workers_that_never_start_end_in_one_error(crew, monkeypatch):
+    @_local
+    def dies(what, marks, clip):
+        die()
+
+    monkeypatch.setattr(ray_crew, "RETRIES", 1)
+    with pytest.raises(ValueError, match=r"no worker of the cluster could be started in 2 attempts \(.+\): each needs"):
+        crew(dies, 1)

@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from lightning_aqa.cluster import import_ray
 from lightning_aqa.scoring.groups import Scored
 from lightning_aqa.scoring.items import check_inputs, count_items, read_items
 from lightning_aqa.scoring.loading import fingerprint, load
 from lightning_aqa.scoring.output import Output, Stamp
-from lightning_aqa.scoring.ray_engine import import_ray, score_on_ray
+from lightning_aqa.scoring.ray_engine import score_on_ray
 from lightning_aqa.scoring.scorer import BATCH_SECONDS, DTYPES, NUM_WORKERS
 from lightning_aqa.scoring.shards import SHARD_CLIPS, Numbered
 from lightning_aqa.verbs import VERBS

@@ -26,6 +26,18 @@ class Breaks(Regression):
         return super().loss(output, batch) * (torch.nan if Breaks.count > 2 else 1.0)
 """
 
+COUNTED = """
+import os
+from pathlib import Path
+from lightning_aqa.encoders.melspectrogram import MelSpectrogram
+class Counted(MelSpectrogram):
+    \"\"\"Notes which process encoded how many windows.\"\"\"
+    def forward(self, waveform, num_samples, prompts=None):
+        with open(Path(__file__).with_suffix(".log"), "a") as file:
+            file.write(f"{os.environ.get('LOCAL_RANK', 'alone')} {len(waveform)}\\n")
+        return super().forward(waveform, num_samples, prompts)
+"""
+
 
 def _start(words, **environment):
     """Run python with some words; the seconds are those after which a hang fails."""
@@ -173,3 +185,27 @@ def test_a_loss_that_is_not_a_number_stops_all_processes_in_one_line(corpora, tm
     (said,) = _errors(done)
     assert "The loss is not finite: objective bad (nan) at epoch 1, batch 3; its clips: " in said
     assert f"The last good checkpoint is {tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}." in said
+
+
+def test_two_processes_fill_one_cache_each_its_half_and_train_from_it(corpora, tmp_path):
+    (tmp_path / "counted.py").write_text(COUNTED)
+    words = ["-m", "lightning_aqa", "fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}"]
+    words += ["--model.encoder=counted.Counted", "--model.freeze=all", "--model.encoder.width=16"]
+    words += ["--trainer.precision=64-true", "--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path}"]
+    words += ["--trainer.max_epochs=2", "--model.head.dropout=0", "--monitor=null"]
+    cache, found = f"--data.cache={tmp_path / 'cache'}", {}
+    path = os.pathsep.join([str(Path.cwd()), str(tmp_path)])
+    runs = {"live": ["--data.batch_size=8"], "two": ["--data.batch_size=4", "--trainer.devices=2", cache]}
+    for name, more in (runs | {"after": ["--data.batch_size=8", cache]}).items():
+        (tmp_path / "counted.log").write_text("")
+        done = _start([*words, *more, f"--name={name}"], PYTHONPATH=path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found[name] = _table(tmp_path / name)
+        log = [line.split() for line in (tmp_path / "counted.log").read_text().splitlines()]
+        counts = {rank: sum(int(count) for who, count in log if who == rank) for rank, _ in log}
+        assert counts == {"two": {"0": 15, "1": 15}, "after": {}}.get(name, counts)
+    files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert sum(path.suffix == ".safetensors" for path in files) == 30
+    assert [path.name for path in files if path.name.endswith(".part")] == []
+    assert found["two"] == pytest.approx(found["live"], abs=1e-5)
+    assert found["after"] == pytest.approx(found["two"], abs=1e-9)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lightning_aqa.cluster import cluster
 from lightning_aqa.scoring.groups import Scored
 from lightning_aqa.scoring.items import Item
 from lightning_aqa.scoring.loading import load
@@ -47,19 +48,6 @@ class Worker:
         return [row for rows in self.scorer.score_items(shard) for row in rows]
 
 
-def import_ray() -> Any:
-    """Return Ray.
-
-    Raises:
-        ValueError: If it is not installed.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise ValueError("--engine ray needs Ray: pip install 'lightning_aqa[ray]'.") from None
-    return ray
-
-
 def score_on_ray(
     numbered: Iterable[tuple[int, Item]],
     source: str,
@@ -80,12 +68,7 @@ def score_on_ray(
         num_actors: Workers, each with a copy of the model; None takes one per GPU, or as many as the CPUs allow.
         num_threads: CPUs, and threads of torch, of a worker.
     """
-    ray = import_ray()
-    is_mine = not ray.is_initialized()
-    if is_mine:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}))
-    try:
+    with cluster() as ray:
         has = ray.cluster_resources()
         num_gpus = int(has.get("GPU", 0)) if str(settings.get("device") or "auto").startswith(("auto", "cuda")) else 0
         count = num_actors or num_gpus or max(1, int(has.get("CPU", 1)) // num_threads)
@@ -93,6 +76,3 @@ def score_on_ray(
         remote = ray.remote(max_restarts=0, max_task_retries=0, **needs)(Worker)
         told = os.getcwd(), source, list(model), dict(settings), num_threads
         yield from Crew(ray, lambda: remote.remote(*told), count).score(shards_of(numbered))
-    finally:
-        if is_mine:
-            ray.shutdown()

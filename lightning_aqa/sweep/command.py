@@ -123,7 +123,7 @@ def _run(sweep: Sweep, folder: Path, options: argparse.Namespace, words: Sequenc
 
         return run_by_wandb(sweep, folder, workers=workers, count=options.count or sweep.run_cap)
     if options.engine == "ray":
-        from lightning_aqa.sweep.cluster import run_on_ray
+        from lightning_aqa.sweep.ray_engine import run_on_ray
 
         return run_on_ray(without(words, ("--engine", "--workers"), ("--report",)), folder, workers=workers)
     return _run_here(sweep, folder, options, workers, devices)

@@ -5,6 +5,10 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -169,6 +173,32 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(score, clips, tmp_path, monkeyp
     monkeypatch.setattr(Output, "write", write)
     assert score(*words)[0] == 0
     assert (tmp_path / "scores.csv").read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(score, checkpoint, clips, tmp_path):
+    words = [sys.executable, "-m", "lightning_aqa", "score", checkpoint, "-", "--batch_seconds=0"]
+    starts = [number / 100 for number in range(20)]
+    lines = [json.dumps({"path": str(path), "start": start}) + "\n" for start in starts for path in clips.glob("*.*")]
+    (tmp_path / "list.jsonl").write_text("".join(lines))
+    assert score(tmp_path / "list.jsonl", "--batch_seconds=0", output="undisturbed.csv")[0] == 0
+    output, sizes = tmp_path / "scores.csv", [0]
+    for num_given in (60, 120):  # no more come until it is killed, at work or while it waits for them
+        process = subprocess.Popen([*words, f"--output={output}"], stdin=subprocess.PIPE, text=True)
+        process.stdin.write("".join(lines[:num_given]))
+        process.stdin.flush()
+        while process.poll() is None and (output.stat().st_size if output.exists() else 0) < sizes[-1] + 100:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stdin.close()
+        sizes.append(output.stat().st_size)
+    assert 100 < sizes[1] < sizes[2] < (tmp_path / "undisturbed.csv").stat().st_size
+    done = subprocess.run(
+        [*words, f"--output={output}"], input="".join(lines), text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "were there before" in done.stdout
+    assert output.read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
 
 
 def test_errors_are_tried_again_when_asked(score, clips, tmp_path):

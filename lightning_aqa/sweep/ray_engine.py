@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -10,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
+from lightning_aqa.cluster import cluster
 from lightning_aqa.sweep.process import end_with_parent
 
 
@@ -27,25 +26,16 @@ def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
         workers: How many engines.
 
     Raises:
-        ValueError: If Ray is missing.
+        ValueError: If Ray is missing, or no cluster is found.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ValueError("--engine ray needs Ray: pip install 'lightning_aqa[ray]'.") from None
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
-    try:
-        resources = cast(Any, ray).cluster_resources()
+    with cluster() as ray:
+        resources = ray.cluster_resources()
         share = {name: resources.get(key, 0) / workers for name, key in (("num_cpus", "CPU"), ("num_gpus", "GPU"))}
         share = {name: amount if amount < 1 else int(amount) for name, amount in share.items()}
         task = ray.remote(**share)(engine)
         cores = max(int(share["num_cpus"]), 1)
         logs = [folder / f"ray-{number}.log" for number in range(workers)]
         ray.get([task.remote(list(words), str(Path.cwd()), str(log.resolve()), cores) for log in logs])
-    finally:
-        ray.shutdown()
 
 
 def engine(words: list[str], folder: str, log: str, cores: int) -> int:

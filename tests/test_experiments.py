@@ -196,6 +196,22 @@ def test_zero_shot_scores_are_those_of_the_official_predictor(variant, tmp_path)
     assert found == pytest.approx({key: expected[key[0]][key[1]] for key in found}, abs=5e-5)
 
 
+def test_zero_shot_scores_without_training_are_those_of_predict(sizes, corpora, tmp_path, capsys):
+    clips = corpora["aes_natural"]
+    words = sizes["AudioboxAesthetics"]
+    folder = ["--data=Folder", f"--data.root={clips}", f"--trainer.default_root_dir={tmp_path}", "--name=zero"]
+    assert main(["predict", "--config", ZERO_SHOT, *words, *folder, "--trainer.logger=false"]) == 0
+    wanted = {(str(clips / row["id"]), row["axis"]): float(row["score"]) for row in _rows(tmp_path / "zero")}
+    capsys.readouterr()
+    assert main(["score", ZERO_SHOT, str(clips), *words, "--output=scores.csv"]) == 0
+    assert f"{len(wanted) // 4} clips done" in capsys.readouterr().out
+    with open("scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {(row["path"], axis): float(row[axis]) for row in rows for axis in ("PQ", "PC", "CE", "CU")}
+    assert found == pytest.approx(wanted, abs=1e-5)
+    assert len(set(found.values())) > len(found) // 2
+
+
 def test_own_data_is_cross_validated_and_pooled(command, capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
         raise SystemExit(main(command("experiments/own_data.yaml")))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
+from lightning_aqa.encoders.packing import PackedProducts
 from lightning_aqa.weights import Weights
 
 
@@ -34,6 +37,12 @@ class Encoder(nn.Module, ABC):
     window_seconds: float | None = None
     min_seconds: float = 0.0
     min_tail_seconds: float = 1.0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ``forward``; on a CPU, frozen weights are packed for it once."""
+        parameter = next(self.parameters(), None)
+        with PackedProducts() if parameter is not None and parameter.device.type == "cpu" else nullcontext():
+            return super().__call__(*args, **kwargs)
 
     def layers_in_order(self) -> Sequence[nn.Module]:
         """Return the layers that a freezing policy counts, from the input on; none where there is no such order."""

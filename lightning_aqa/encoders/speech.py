@@ -11,18 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from lightning_aqa.encoders.cores import side_by_side
 from lightning_aqa.encoders.melspectrogram import prefix_mask
+from lightning_aqa.encoders.packing import can_pack, same_convolution
 from lightning_aqa.encoders.speech_convolutions import (
+    Convolution,
     fold_group_norm,
     frames_of,
+    is_gelu,
     rows_for,
-    strided_convolution,
     tap_groups,
 )
 
 # Clips encoded at once times the square of their frames bounds the memory of attention: on a CPU, where more is not
 # faster, one clip of 10 s, elsewhere sixteen.
 MAX_FRAME_PAIRS = {"cpu": 250_000, "other": 4_000_000}
+# Frames of a padded group over those of its clips: a CPU is as fast on one clip as on several, and pays for padding.
+MOST_PADDING = {"cpu": 1.02, "other": 4.0}
 # Frames that the convolutions make at once: on a CPU few enough for what lies between the layers to stay in its cache.
 FRAMES_AT_ONCE = {"cpu": 64, "other": 100_000}
 
@@ -57,16 +62,33 @@ def attend(attention: Any, hidden: Tensor, position_bias: Tensor | None, mask: T
     return out
 
 
-def groups_of_like_length(num_frames: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Yield the places of clips in order of length, with at most ``limit`` pairs of frames in a group of several.
+def place(embed: Any, hidden: Tensor) -> Tensor:
+    """Return what a positional convolution of transformers adds to frames, shape ``(B, F, D)``."""
+    conv = embed.conv
+    is_known = isinstance(conv, nn.Conv1d) and is_gelu(embed.activation) and not hasattr(embed, "batch_norm")
+    if is_known and can_pack(hidden, *conv.parameters()):
+        return same_convolution(hidden, conv, gelu=True)
+    placed: Tensor = embed(hidden)
+    return placed
+
+
+def groups_of_like_length(num_frames: Sequence[int], limit: int, most_padding: float) -> Iterator[list[int]]:
+    """Yield the places of clips from the longest to the shortest, some of like length as a group.
+
+    Args:
+        num_frames: Frames of each clip.
+        limit: Most pairs of frames in a group of several.
+        most_padding: Most frames of a padded group of several, in terms of those of its clips.
 
     Example:
-        >>> list(groups_of_like_length([30, 10, 20, 10], 500))
-        [[1, 3], [2], [0]]
+        >>> list(groups_of_like_length([30, 10, 20, 10], 900, 1.2))
+        [[0], [2], [1, 3]]
     """
     group: list[int] = []
-    for row in sorted(range(len(num_frames)), key=lambda row: num_frames[row]):
-        if group and (len(group) + 1) * num_frames[row] ** 2 > limit:
+    for row in sorted(range(len(num_frames)), key=lambda row: -num_frames[row]):
+        longest, size = num_frames[(group or [row])[0]], len(group) + 1
+        padded, real = size * longest, sum(num_frames[other] for other in (*group, row))
+        if group and (padded * longest > limit or padded > most_padding * real):
             yield group
             group = []
         group.append(row)
@@ -134,13 +156,24 @@ class SpeechModel(nn.Module):
             frames; and which frames are valid, ``(B, F)``.
         """
         longest = max(num_frames)
-        layers_BLFD = clips[0].new_zeros(len(clips), self.num_layers, longest, self.width)
-        limit = MAX_FRAME_PAIRS[_kind(layers_BLFD)]
+        layers_BLFD = clips[0].new_empty(len(clips), self.num_layers, longest, self.width)
+        kind = _kind(layers_BLFD)
+        groups = list(groups_of_like_length(num_frames, MAX_FRAME_PAIRS[kind], MOST_PADDING[kind]))
         taps = self._taps()
-        for rows in groups_of_like_length(num_frames, limit):
+
+        def encode(rows: Sequence[int]) -> None:
             parts = [self._convolve(clips[row], num_frames[row], windows[row], taps) for row in rows]
-            states = self._transform(parts)
-            layers_BLFD[rows, :, : states.shape[2]] = states.float()
+            if torch.is_grad_enabled():
+                states = torch.stack(list(self._transform(parts)), dim=1)
+                layers_BLFD[list(rows), :, : states.shape[2]] = states.float()
+                layers_BLFD[list(rows), :, states.shape[2] :] = 0.0
+                return
+            for number, state in enumerate(self._transform(parts)):
+                for row, frames in zip(rows, state, strict=True):
+                    layers_BLFD[row, number, : len(frames)] = frames
+                    layers_BLFD[row, number, len(frames) :] = 0.0
+
+        side_by_side(encode, groups, layers_BLFD.device)
         return layers_BLFD, prefix_mask(torch.tensor(num_frames, device=layers_BLFD.device), longest)
 
     def _taps(self) -> list[list[Tensor]]:
@@ -161,46 +194,42 @@ class SpeechModel(nn.Module):
             needed = rows_for(size, self.kernels, self.strides)
             piece = samples[first * hop : first * hop + needed]
             hidden = F.pad(piece, (0, needed - len(piece)))[:, None]
-            for layer, stride, groups, bias in layers:
-                hidden = strided_convolution(hidden.to(groups[0].dtype), groups, bias, stride)
-                if isinstance(norm := getattr(layer, "layer_norm", None), nn.LayerNorm):
-                    hidden = norm(hidden)
-                hidden = layer.activation(hidden)
+            for layer in layers:
+                hidden = layer(hidden)
             pieces.append(hidden[:size])
         return torch.cat(pieces)
 
-    def _folded_layers(
-        self, samples: Tensor, window: int, taps: Sequence[Sequence[Tensor]]
-    ) -> list[tuple[Any, int, Sequence[Tensor], Tensor | None]]:
-        """Return layer, stride, taps and bias of each convolution; the group normalisation of a clip is in them."""
-        layers: list[tuple[Any, int, Sequence[Tensor], Tensor | None]] = []
+    def _folded_layers(self, samples: Tensor, window: int, taps: Sequence[Sequence[Tensor]]) -> list[Convolution]:
+        """Return the convolutions; the group normalisation of a clip is in them."""
+        layers: list[Convolution] = []
         for layer, groups, stride in zip(self.model.feature_extractor.conv_layers, taps, self.strides, strict=True):
-            bias = layer.conv.bias
-            if isinstance(norm := getattr(layer, "layer_norm", None), nn.GroupNorm):
+            weight, bias, norm = layer.conv.weight, layer.conv.bias, getattr(layer, "layer_norm", None)
+            if isinstance(norm, nn.GroupNorm):
                 with torch.autocast(samples.device.type, enabled=False):
-                    folded, bias = fold_group_norm(samples, window, layer.conv.weight, norm, stride)
-                groups, bias = tap_groups(folded.to(layer.conv.weight), stride), bias.to(layer.conv.weight)
-            layers.append((layer, stride, groups, bias))
+                    folded, bias = fold_group_norm(samples, window, weight, norm, stride)
+                weight, bias, norm = folded.to(weight), bias.to(weight), None
+                groups = tap_groups(weight, stride)
+            layers.append(Convolution(weight, bias, stride, groups, norm, layer.activation))
         return layers
 
-    def _transform(self, parts: Sequence[Tensor]) -> Tensor:
-        """Run the transformer on the frames of some clips; return all hidden states, ``(B, L, F, D)``."""
+    def _transform(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Run the transformer on the frames of some clips; yield each hidden state, ``(B, F, D)``, zero at padding."""
         encoder = self.model.encoder
         sizes = torch.tensor([len(part) for part in parts], device=parts[0].device)
         mask = prefix_mask(sizes, int(sizes.max()))
         projected = self.model.feature_projection(pad_sequence(list(parts), batch_first=True))
         hidden = projected[0] if isinstance(projected, tuple) else projected
         hidden = hidden.masked_fill(~mask[..., None], 0.0)
-        hidden = hidden + encoder.pos_conv_embed(hidden)
+        hidden = hidden + place(encoder.pos_conv_embed, hidden)
         hidden = encoder.dropout(hidden if self.is_stable else encoder.layer_norm(hidden))
         attention = encoder.layers[0].attention
         is_wavlm = self.model.config.model_type == "wavlm"
         position_bias = attention.compute_bias(mask.shape[1], mask.shape[1]) if is_wavlm else None
-        states = [hidden]
+        padding = None if mask.all() else ~mask
+        yield hidden if padding is None else hidden.masked_fill(padding[..., None], 0.0)
         for layer in encoder.layers:
-            hidden = self._block(layer, hidden, position_bias, None if mask.all() else mask)
-            states.append(hidden)
-        return torch.stack(states, dim=1).masked_fill(~mask[:, None, :, None], 0.0)
+            hidden = self._block(layer, hidden, position_bias, None if padding is None else mask)
+            yield hidden if padding is None else hidden.masked_fill(padding[..., None], 0.0)
 
     def _block(self, layer: Any, hidden: Tensor, position_bias: Tensor | None, mask: Tensor | None) -> Tensor:
         """Run one transformer block, normalised before (``is_stable``) or after its two branches."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lightning_aqa.encoders.packing import can_pack, product
 
 
 def frames_of(num_samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
@@ -71,6 +74,62 @@ def strided_convolution(rows: Tensor, groups: Sequence[Tensor], bias: Tensor | N
         rows = blocks[shift : shift + size, : len(group)]
         output.addmm_(rows.to(output.dtype), group.to(output.dtype))  # in place is not known to autocast
     return output
+
+
+def packed_convolution(rows: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *, gelu: bool) -> Tensor:
+    """Do the same where ``can_pack`` holds, by one product on rows that overlap.
+
+    Args:
+        rows: Input over time, shape ``(T, I)``, contiguous.
+        weight: Taps, shape ``(O, I, K)``.
+        bias: Shape ``(O,)``, or None.
+        stride: Rows from one output to the next.
+        gelu: Whether to map the output by GELU.
+
+    Returns:
+        Output over time, shape ``((T - K) // stride + 1, O)``.
+    """
+    (num_rows, width), size = rows.shape, weight.shape[2]
+    pieces = rows.as_strided(((num_rows - size) // stride + 1, size * width), (stride * width, 1))
+    return product(pieces, weight, bias, gelu=gelu)
+
+
+class Convolution(NamedTuple):
+    """A convolution over time with what follows it.
+
+    Args:
+        weight: Taps, shape ``(O, I, K)``.
+        bias: Shape ``(O,)``, or None.
+        stride: Rows from one output to the next.
+        groups: The taps, from ``tap_groups``.
+        norm: Normalisation of each output row, or None.
+        activation: What maps the rows at the end.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    stride: int
+    groups: Sequence[Tensor]
+    norm: nn.Module | None
+    activation: nn.Module
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Map rows ``(T, I)``, with T a multiple of the stride."""
+        rows = rows.to(self.groups[0].dtype)
+        is_fused = self.norm is None and is_gelu(self.activation)
+        if can_pack(rows, self.weight):
+            hidden = packed_convolution(rows, self.weight, self.bias, self.stride, gelu=is_fused)
+        else:
+            hidden = strided_convolution(rows, self.groups, self.bias, self.stride)
+        if self.norm is not None:
+            hidden = self.norm(hidden)
+        mapped: Tensor = hidden if is_fused and can_pack(rows, self.weight) else self.activation(hidden)
+        return mapped
+
+
+def is_gelu(activation: Any) -> bool:
+    """Tell whether a module is the exact GELU, of torch or of transformers."""
+    return type(activation).__name__ in {"GELU", "GELUActivation"} and "tanh" not in repr(activation)
 
 
 def fold_group_norm(

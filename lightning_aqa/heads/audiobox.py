@@ -163,7 +163,7 @@ class Audiobox(Head):
         with torch.autocast(features.layers.device.type, enabled=False):
             mask_BF = features.frame_mask.to(features.layers.dtype)
             share_BF = mask_BF / mask_BF.sum(dim=1, keepdim=True)
-            pooled_BLD = torch.einsum("bf,blfd->bld", share_BF, features.layers)
+            pooled_BLD = (share_BF[:, None, None] @ features.layers).squeeze(2)  # einsum would copy the layers
             mix_AL = torch.stack([self.layer_weights[axis.name].softmax(dim=0) for axis in self.axes])
             embedding_ABD = torch.einsum("al,bld->abd", mix_AL, pooled_BLD)
             if self.normalises:

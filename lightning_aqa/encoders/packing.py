@@ -1,0 +1,123 @@
+"""Frozen weights on a CPU, laid out once for oneDNN's kernels, where torch lays them out again in each call.
+
+``torch.compile`` does the same by the same operators when it freezes a model; here they are called without a compiler.
+Where they are missing, or do not give what torch gives, nothing is packed. Gains: ``benchmarks/encoders.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+DTYPES = frozenset({torch.float32, torch.bfloat16})
+
+_packs: MutableMapping[Tensor, tuple[list[Any], Tensor]] = cast(Any, WeakTensorKeyDictionary)()
+
+
+@lru_cache(maxsize=1)
+def is_available() -> bool:
+    """Tell whether torch has the operators, and they multiply as it does."""
+    rows, weight, bias = torch.linspace(-1, 1, 15).view(3, 5), torch.linspace(-2, 1, 20).view(4, 5), torch.ones(4)
+    try:
+        with torch.inference_mode():
+            found = _multiply(rows, torch.ops.mkldnn._reorder_linear_weight(weight, None), bias, gelu=True)
+            return torch.allclose(found, F.gelu(F.linear(rows, weight, bias)), atol=1e-5)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
+def can_pack(rows: Tensor, *weights: Tensor) -> bool:
+    """Tell whether a product of rows and weights may use packed weights: frozen, on a CPU, without a gradient."""
+    return (
+        rows.device.type == "cpu"
+        and rows.dtype in DTYPES
+        and not (rows.requires_grad and torch.is_grad_enabled())
+        and not torch.is_autocast_enabled("cpu")
+        and all(weight.dtype == rows.dtype and not weight.requires_grad for weight in weights)
+        and all(weight.device.type == "cpu" and type(weight) in (Tensor, torch.nn.Parameter) for weight in weights)
+        and is_available()
+    )
+
+
+def product(rows: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
+    """Multiply rows by a weight that is packed at the first call, and again where it has changed.
+
+    Args:
+        rows: Shape ``(*, I)``; ``can_pack`` holds.
+        weight: Shape ``(O, I)``, or ``(O, I / K, K)`` for a convolution whose K taps lie side by side in a row.
+        bias: Shape ``(O,)``, or None.
+        gelu: Whether to map the result by GELU, in the same pass over memory.
+
+    Returns:
+        Shape ``(*, O)``.
+    """
+
+    def pack() -> Tensor:
+        flat = weight if weight.ndim == 2 else weight.transpose(1, 2).flatten(1)
+        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(flat.contiguous(), None)
+        return packed
+
+    return _multiply(rows, _packed([weight], pack), bias, gelu=gelu)
+
+
+def same_convolution(rows: Tensor, conv: torch.nn.Conv1d, *, gelu: bool = False) -> Tensor:
+    """Convolve over time with zeros beyond both ends, one output a row.
+
+    Args:
+        rows: Shape ``(B, T, I)``; ``can_pack`` holds.
+        conv: Convolution of stride 1 with a padding of half its kernel; where that is even, the last output is cut.
+        gelu: Whether to map the result by GELU.
+
+    Returns:
+        Shape ``(B, T, O)``.
+    """
+    padding, groups = [0, *map(int, conv.padding)], conv.groups
+
+    def pack() -> Tensor:
+        flat = conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
+        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(flat, padding, [1, 1], [1, 1], groups, None)
+        return packed
+
+    image = rows.contiguous()[:, None].permute(0, 3, 1, 2)  # one row of pixels, channels last
+    weight, sizes = _packed(list(conv.parameters()), pack), (padding, [1, 1], [1, 1], groups)
+    found: Tensor = torch.ops.mkldnn._convolution_pointwise(image, weight, conv.bias, *sizes, *_post(gelu))
+    return found[:, :, 0, : rows.shape[1]].transpose(1, 2)
+
+
+def _multiply(rows: Tensor, packed: Tensor, bias: Tensor | None, *, gelu: bool) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, *_post(gelu))
+    return found
+
+
+def _post(gelu: bool) -> tuple[str, list[float], str]:
+    """Name what the kernel does with its result, in the words of the operators."""
+    return ("gelu", [], "none") if gelu else ("none", [], "")
+
+
+def _packed(weights: Sequence[Tensor], pack: Callable[[], Tensor]) -> Tensor:
+    """Return what was packed of weights, kept as long as the first of them lives and none has changed."""
+    stamp = [(one.data_ptr(), one.dtype, 0 if one.is_inference() else one._version) for one in weights]
+    found = _packs.get(weights[0])
+    if found is None or found[0] != stamp:
+        with torch.inference_mode():
+            found = _packs[weights[0]] = (stamp, pack())
+    return found[1]
+
+
+class PackedProducts(TorchFunctionMode):
+    """While it is entered, linear layers whose weights are frozen multiply by packed weights."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch, or what stands for it."""
+        if func is F.linear and not kwargs and can_pack(*args[:2]) and args[1].ndim == 2:
+            return product(args[0], args[1], args[2] if len(args) > 2 else None)
+        return func(*args, **(kwargs or {}))

@@ -84,7 +84,8 @@ class LayerMix(nn.Module):
 
     def forward(self, layers: Tensor) -> Tensor:
         """Mix hidden states ``(B, L, F, D)`` into ``(B, F, D)``."""
-        return torch.einsum("l,blfd->bfd", self.logits_L.softmax(dim=0), layers)
+        weights_B1L = self.logits_L.softmax(dim=0).expand(len(layers), 1, -1)
+        return torch.bmm(weights_B1L, layers.flatten(2)).view(len(layers), *layers.shape[2:])  # einsum would copy them
 
 
 class AttentionPool(nn.Module):

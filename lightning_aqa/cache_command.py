@@ -17,6 +17,7 @@ from lightning_aqa.cache.store import FeatureStore
 from lightning_aqa.cache.upkeep import Found, damaged, files_of, remove, unneeded
 from lightning_aqa.checkpoints import load_weights
 from lightning_aqa.cli import AQACLI, USER_ERRORS, quiet
+from lightning_aqa.data.check import CorpusError
 from lightning_aqa.parser import DEBUG, raised
 from lightning_aqa.verbs import VERBS
 
@@ -57,8 +58,14 @@ class CacheCLI(AQACLI):
         self.store = open_store(self.datamodule, self.model)
 
     def paths(self) -> set[Path]:
-        """Return the entries that the config reads, there or not."""
-        clips, windows = windows_of(self.datamodule, "fit")
+        """Return the entries that the config reads, there or not, those of clips without ratings (``predict``) too."""
+        try:
+            self.datamodule.setup("predict")
+        except CorpusError:  # what cannot be read has no entries
+            stage = "fit"
+        else:
+            stage = "predict"
+        clips, windows = windows_of(self.datamodule, stage)
         paths = {self.store.path(clips[window.clip], window) for window in windows}
         self.store.contents.save()
         return paths

@@ -33,11 +33,12 @@ def remove_parts(folder: Path, name: str) -> None:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[TextIO]:
+def replacing(path: str | Path, errors: str = "strict") -> Iterator[TextIO]:
     """Open a text file (UTF-8, line ends as written) that takes its name once it is complete.
 
     Args:
         path: Where the file will be; one that is there stays until then, and for good where writing fails.
+        errors: How what is no UTF-8 is written, as of ``open``.
 
     Example:
         >>> import tempfile
@@ -49,5 +50,5 @@ def replacing(path: str | Path) -> Iterator[TextIO]:
         >>> path.read_text()
         '{}'
     """
-    with complete(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with complete(path) as part, open(part, "w", newline="", encoding="utf-8", errors=errors) as file:
         yield file

@@ -207,5 +207,6 @@ def test_two_processes_fill_one_cache_each_its_half_and_train_from_it(corpora, t
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert sum(path.suffix == ".safetensors" for path in files) == 30
     assert [path.name for path in files if path.name.endswith(".part")] == []
+    assert len(json.loads((tmp_path / "cache" / "index.json").read_text())) == 30  # the hash of each clip
     assert found["two"] == pytest.approx(found["live"], abs=1e-5)
     assert found["after"] == pytest.approx(found["two"], abs=1e-9)

@@ -70,12 +70,14 @@ def build(
 ) -> Built:
     """Compute what the store lacks of this rank's share of the windows.
 
-    Each rank has its share of all windows, since what is missing changes while others already write.
+    Each rank has its share of all windows, since what is missing changes while others already write; shares are of like
+    length, since all wait for the last.
     """
     start = time.monotonic()
     clips, windows = windows_of(data, stage)
     missing, num_damaged, num_derived = list[Window](), 0, 0
-    for window in windows[rank::num_ranks]:
+    by_length = sorted(windows, key=lambda window: (-window.seconds, window.clip, window.start))
+    for window in by_length[rank::num_ranks]:
         clip = clips[window.clip]
         try:
             if store.is_there(store.path(clip, window)):
@@ -136,8 +138,10 @@ class FeatureCache(Callback):
         device, rank, num_ranks = trainer.strategy.root_device, trainer.global_rank, trainer.world_size
         build(self.store, data, pl_module, device, stage, rank, num_ranks)
         trainer.strategy.barrier()
+        self.store.contents.reload()  # other processes have hashed the rest
         clips, windows = windows_of(data, stage)
         self.store.hold([self.store.path(clips[window.clip], window) for window in windows])
+        self.store.contents.save()
         data.features, data.features_are_in_memory = self.store.read, self.store.holds_all
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

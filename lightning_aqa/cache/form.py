@@ -67,7 +67,7 @@ def _pooled(features: Features, kind: Reads) -> dict[str, Tensor]:
     parts["mean"] = frames_FLD.double().mean(dim=0)
     fields = {name: part.to(dtype)[None] for name, part in parts.items()}
     if features.text is not None and features.text_mask is not None:
-        text_BD = masked_mean(features.text.double(), features.text_mask)
+        text_BD = masked_mean(features.text.cpu().double(), features.text_mask.cpu())
         fields["text"] = text_BD[:, None].to(torch.promote_types(features.text.dtype, torch.float32))
     return fields
 

@@ -71,6 +71,10 @@ class ContentIndex:
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
             return {}
 
+    def reload(self) -> None:
+        """Read the file again at the next look-up, for what other processes have added."""
+        self._known = None
+
     def save(self) -> None:
         """Add what is new to the file; a folder that cannot be written to is no reason to stop."""
         if self._new:

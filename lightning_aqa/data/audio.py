@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def audio_info(path: str | Path) -> AudioInfo:
         return AudioInfo(rate, len(samples) / rate)
     try:
         with _quietly(path):
-            info = soundfile.info(str(path))
+            info = soundfile.info(file_name(path))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: .raw, whose rate nobody knows
         raise AudioError(_unreadable(path, error)) from None
     return AudioInfo(int(info.samplerate), info.frames / info.samplerate)
@@ -119,7 +120,7 @@ def _decode(path: str | Path, start: float, end: float | None, new_rate: int | N
         first, last, before, after = _place(len(samples), rate, start, end, new_rate)
         return _Part(samples[first - before : last + after], rate, before, last - first)
     try:
-        with _quietly(path), soundfile.SoundFile(str(path)) as file:
+        with _quietly(path), soundfile.SoundFile(file_name(path)) as file:
             rate = int(file.samplerate)
             first, last, before, after = _place(file.frames, rate, start, end, new_rate)
             _go_to(file, first - before)
@@ -146,7 +147,7 @@ def audio_blocks(path: str | Path, start: float = 0.0, end: float | None = None)
     import soundfile
 
     try:
-        with _quietly(path), soundfile.SoundFile(str(path)) as file:
+        with _quietly(path), soundfile.SoundFile(file_name(path)) as file:
             first, last, _, _ = _place(file.frames, int(file.samplerate), start, end, None)
             _go_to(file, first)
             while first < last:
@@ -222,6 +223,21 @@ def _decode_by_ffmpeg(path: str | Path) -> tuple[Waveform, int]:
     if done.returncode:
         raise AudioError(f"{path}: ffmpeg cannot read it: {done.stderr.decode(errors='replace').strip()[-200:]}")
     return np.frombuffer(done.stdout, dtype=np.float32).reshape(-1, 1), rate
+
+
+def file_name(path: str | Path) -> str | bytes:
+    r"""Return the name of a file as libsndfile takes it: bytes where it is no text, which soundfile will not encode.
+
+    Example:
+        >>> file_name("a.wav"), file_name(os.fsdecode(b"caf\xe9.wav"))
+        ('a.wav', b'caf\xe9.wav')
+    """
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
 
 
 def _unreadable(path: str | Path, error: Exception) -> str:

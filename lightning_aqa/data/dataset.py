@@ -89,7 +89,8 @@ def unit_level(samples: Tensor) -> Tensor:
         >>> unit_level(torch.tensor([3.0, -3.0]))
         tensor([ 1., -1.])
     """
-    root_mean_square = samples.double().square().mean().sqrt()
+    exact = torch.float32 if samples.device.type == "mps" else torch.float64
+    root_mean_square = samples.to(exact).square().mean().sqrt()
     return samples if root_mean_square == 0 else (samples / root_mean_square).to(samples.dtype)
 
 

@@ -35,9 +35,12 @@ def side_by_side(work: Callable[[Task], None], tasks: Sequence[Task], device: to
             with torch.inference_mode(infers), torch.no_grad(), PackedProducts():
                 work(task)
 
-        with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(num_threads // at_once,)) as pool:
-            for _ in pool.map(apart, tasks[:num_shared]):
-                pass
-        torch.set_num_threads(num_threads)  # of this thread it is the same; it is what later threads start with
+        share = (num_threads // at_once,)
+        try:
+            with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=share) as pool:
+                for _ in pool.map(apart, tasks[:num_shared]):
+                    pass
+        finally:
+            torch.set_num_threads(num_threads)  # of this thread it is the same; later threads start with it
     for task in tasks[num_shared:]:
         work(task)

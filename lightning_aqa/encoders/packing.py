@@ -7,7 +7,7 @@ Where they are missing, or do not give what torch gives, nothing is packed. Gain
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -18,17 +18,21 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 DTYPES = frozenset({torch.float32, torch.bfloat16})
 
+SAMPLE = 32
+"""Elements of a weight that are looked at before it is used again."""
+
 _packs: MutableMapping[Tensor, tuple[list[Any], Tensor]] = cast(Any, WeakTensorKeyDictionary)()
 
 
-@lru_cache(maxsize=1)
-def is_available() -> bool:
-    """Tell whether torch has the operators, and they multiply as it does."""
-    rows, weight, bias = torch.linspace(-1, 1, 15).view(3, 5), torch.linspace(-2, 1, 20).view(4, 5), torch.ones(4)
+@cache
+def is_available(dtype: torch.dtype) -> bool:
+    """Tell whether torch has the operators for a type of numbers on this CPU, and they multiply as it does."""
+    shapes = torch.linspace(-1, 1, 15).view(3, 5), torch.linspace(-2, 1, 20).view(4, 5), torch.ones(4)
+    rows, weight, bias = (tensor.to(dtype) for tensor in shapes)
     try:
         with torch.inference_mode():
             found = _multiply(rows, torch.ops.mkldnn._reorder_linear_weight(weight, None), bias, gelu=True)
-            return torch.allclose(found, F.gelu(F.linear(rows, weight, bias)), atol=1e-5)
+            return torch.allclose(found, F.gelu(F.linear(rows, weight, bias)), atol=100 * torch.finfo(dtype).eps)
     except (AttributeError, RuntimeError, TypeError):
         return False
 
@@ -42,7 +46,7 @@ def can_pack(rows: Tensor, *weights: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and all(weight.dtype == rows.dtype and not weight.requires_grad for weight in weights)
         and all(weight.device.type == "cpu" and type(weight) in (Tensor, torch.nn.Parameter) for weight in weights)
-        and is_available()
+        and is_available(rows.dtype)
     )
 
 
@@ -103,12 +107,19 @@ def _post(gelu: bool) -> tuple[str, list[float], str]:
 
 def _packed(weights: Sequence[Tensor], pack: Callable[[], Tensor]) -> Tensor:
     """Return what was packed of weights, kept as long as the first of them lives and none has changed."""
-    stamp = [(one.data_ptr(), one.dtype, 0 if one.is_inference() else one._version) for one in weights]
+    stamp = [_stamp(weight) for weight in weights]
     found = _packs.get(weights[0])
     if found is None or found[0] != stamp:
         with torch.inference_mode():
             found = _packs[weights[0]] = (stamp, pack())
     return found[1]
+
+
+def _stamp(weight: Tensor) -> tuple[Any, ...]:
+    """Return what changes with a weight; what is written behind autograd's back (``.data``) shows in a few elements."""
+    version = 0 if weight.is_inference() else weight._version
+    some = weight.detach().reshape(-1)[:: max(1, weight.numel() // SAMPLE)]
+    return weight.data_ptr(), weight.dtype, version, tuple(some.tolist())
 
 
 class PackedProducts(TorchFunctionMode):
@@ -118,6 +129,11 @@ class PackedProducts(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Call a function of torch, or what stands for it."""
-        if func is F.linear and not kwargs and can_pack(*args[:2]) and args[1].ndim == 2:
+        if (
+            func is F.linear
+            and not kwargs
+            and args[1].ndim == 2
+            and can_pack(*(one for one in args if one is not None))
+        ):
             return product(args[0], args[1], args[2] if len(args) > 2 else None)
         return func(*args, **(kwargs or {}))

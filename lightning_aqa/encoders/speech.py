@@ -165,7 +165,7 @@ class SpeechModel(nn.Module):
             parts = [self._convolve(clips[row], num_frames[row], windows[row], taps) for row in rows]
             if torch.is_grad_enabled():
                 states = torch.stack(list(self._transform(parts)), dim=1)
-                layers_BLFD[list(rows), :, : states.shape[2]] = states.float()
+                layers_BLFD[list(rows), :, : states.shape[2]] = states.to(layers_BLFD.dtype)
                 layers_BLFD[list(rows), :, states.shape[2] :] = 0.0
                 return
             for number, state in enumerate(self._transform(parts)):

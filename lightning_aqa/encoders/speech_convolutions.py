@@ -117,13 +117,15 @@ class Convolution(NamedTuple):
         """Map rows ``(T, I)``, with T a multiple of the stride."""
         rows = rows.to(self.groups[0].dtype)
         is_fused = self.norm is None and is_gelu(self.activation)
-        if can_pack(rows, self.weight):
+        weights = [self.weight] if self.bias is None else [self.weight, self.bias]
+        is_packed = can_pack(rows, *weights)
+        if is_packed:
             hidden = packed_convolution(rows, self.weight, self.bias, self.stride, gelu=is_fused)
         else:
             hidden = strided_convolution(rows, self.groups, self.bias, self.stride)
         if self.norm is not None:
             hidden = self.norm(hidden)
-        mapped: Tensor = hidden if is_fused and can_pack(rows, self.weight) else self.activation(hidden)
+        mapped: Tensor = hidden if is_fused and is_packed else self.activation(hidden)
         return mapped
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lightning_aqa.data.audio import AudioError
@@ -18,6 +19,10 @@ GROUP_BATCHES = 4
 
 Score = Callable[[Sequence[Tensor], Sequence[str]], Sequence[Sequence[float]]]
 """Scores windows ``(T,)`` with their prompts: a row per window, a number per axis."""
+
+
+class DeviceError(ValueError):
+    """The device has failed, so that nothing can be computed in this process any more."""
 
 
 class Scored(NamedTuple):
@@ -98,6 +103,8 @@ class _Group:
                 self.num_pending += len(piece.samples)
                 if self.num_pending >= GROUP_BATCHES * self.batching.samples:
                     self._run()
+        except DeviceError:
+            raise
         except Exception as error:
             clip.fail(error)
 
@@ -117,6 +124,11 @@ class _Group:
         """Score a batch; where that fails, each window alone, so that one cannot take others with it."""
         try:
             rows = self.score([piece.samples for _, piece in batch], [clip.item.prompt for clip, _ in batch])
+        except torch.AcceleratorError as error:
+            reason = str(error).splitlines()[0]
+            raise DeviceError(
+                f"the device has failed ({reason}); the rows are kept, and the same command goes on from there."
+            ) from error
         except (ValueError, RuntimeError) as error:
             if len(batch) == 1:
                 batch[0][0].fail(error)

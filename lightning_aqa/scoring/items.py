@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -55,11 +56,13 @@ def read_items(inputs: Sequence[str]) -> Iterator[Item]:
 def _read(source: str) -> Iterator[Item]:
     path = Path(source)
     if source == STDIN:
+        if isinstance(sys.stdin, TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")
         yield from read_lines(sys.stdin, "stdin", Path())
     elif path.is_dir():
         yield from (item_of({"path": name}, name) for name in audio_below(path))
     elif path.suffix.lower() in JSON_LINES:
-        with open(path, encoding="utf-8-sig", errors="replace") as lines:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
             yield from read_lines(lines, source, path.parent)
     else:
         yield item_of({"path": source}, source)
@@ -114,26 +117,40 @@ def item_of(fields: Mapping[str, Any], place: str, folder: Path = Path()) -> Ite
         >>> item_of({"path": "a.wav", "start": 3, "end": 2}, "list.jsonl:1").error
         'start 3 and end 2 are not seconds in that order'
     """
-    name = fields.get("path")
+    name, given = fields.get("path"), _text(fields.get("id"))
     if not isinstance(name, str) or not name.strip():
-        return Item(str(fields.get("id") or place), "", error=f"no path in the fields {', '.join(fields) or '{}'}")
-    path = (folder / name).as_posix()
+        return Item(given or place, "", error=f"no path in the fields {', '.join(fields) or '{}'}")
+    path = _text((folder / name).as_posix())
     begin, finish = (fields.get(key, fields.get(other)) for key, other in TIMES.items())
     start, end = _seconds(begin, 0.0), _seconds(finish, math.inf)
     if not 0 <= start < end:
         wrong = f"start {begin} and end {finish} are not seconds in that order"
-        return Item(str(fields.get("id") or f"{path} of {place}"), path, error=wrong)
+        return Item(given or f"{path} of {place}", path, error=wrong)
     last = None if end == math.inf else end
-    times = "" if start == 0 and last is None else f"#{start:g}-{'' if last is None else f'{last:g}'}"
-    return Item(str(fields.get("id") or path + times), path, start, last, str(fields.get("prompt") or ""))
+    times = "" if start == 0 and last is None else f"#{start:.12g}-{'' if last is None else f'{last:.12g}'}"
+    return Item(given or path + times, path, start, last, _text(fields.get("prompt")))
+
+
+def _text(value: object) -> str:
+    """Return what a field says, a number too; of what is no text in any encoding, question marks."""
+    text = "" if value is None else str(value)
+    try:
+        text.encode("utf-8", "surrogateescape")  # bytes of a file name that are no UTF-8 stay what they are
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _seconds(value: object, default: float) -> float:
     """Return a time, or NaN, which is in no order."""
     if value is None:
         return default
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else math.nan  # type: ignore[arg-type]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def check_inputs(inputs: Sequence[str]) -> None:

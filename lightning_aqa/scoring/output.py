@@ -90,7 +90,7 @@ class Output:
             self._append([self.columns])
 
     def _drop_errors(self) -> None:
-        with open(self.path, "rb") as file, replacing(self.path) as kept:
+        with open(self.path, "rb") as file, replacing(self.path, errors="surrogateescape") as kept:
             for number, (record, _) in enumerate(complete_records(file, has_quotes=not self.is_json)):
                 if (number == 0 and not self.is_json) or not self._parse(record)["error"]:
                     kept.write(record)

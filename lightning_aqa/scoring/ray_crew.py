@@ -112,8 +112,13 @@ class Crew:
             elif ref in self._tasks:
                 self._scored(ref)
         now = time.monotonic()
-        for ref, (actor, since) in list(self._starting.items()):
-            if now - since > START_SECONDS:
+        late = [ref for ref, (_, since) in self._starting.items() if now - since > START_SECONDS]
+        ready = self.ray.wait(late, num_returns=len(late), timeout=0)[0] if late else []
+        for ref in late:
+            actor = self._starting[ref][0]
+            if ref in ready:
+                self._started(ref)
+            else:
                 self._not_started(ref, actor, f"not ready after {START_SECONDS:g} s")
 
     def _started(self, ref: Any) -> None:

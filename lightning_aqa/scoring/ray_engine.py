@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_aqa.cluster import cluster
-from lightning_aqa.scoring.groups import Scored
+from lightning_aqa.scoring.groups import DeviceError, Scored
 from lightning_aqa.scoring.items import Item
 from lightning_aqa.scoring.loading import load
 from lightning_aqa.scoring.ray_crew import Crew, Shard
@@ -44,8 +44,11 @@ class Worker:
         self.scorer = load(self.source, self.model, **self.settings)
 
     def score(self, shard: Shard) -> list[Scored]:
-        """Score the clips of one shard."""
-        return [row for rows in self.scorer.score_items(shard) for row in rows]
+        """Score the clips of one shard; where the device has failed, end the process, so that it is replaced."""
+        try:
+            return [row for rows in self.scorer.score_items(shard) for row in rows]
+        except DeviceError:
+            os._exit(1)
 
 
 def score_on_ray(

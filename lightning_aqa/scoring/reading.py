@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from lightning_aqa.data.audio import BLOCK_FRAMES, COMPRESSED_BY_FFMPEG, AudioError, Resampler, audio_info
+from lightning_aqa.data.audio import BLOCK_FRAMES, COMPRESSED_BY_FFMPEG, AudioError, Resampler, audio_info, file_name
 from lightning_aqa.data.dataset import Level, read_window, unit_level
 from lightning_aqa.data.manifest import Clip
 from lightning_aqa.data.windows import SHORTEST_TAIL, cover
@@ -165,7 +165,7 @@ def _convert(path: str, copy: Path) -> bool:
 def _decode_to(path: str, copy: Path) -> str:
     import soundfile
 
-    with soundfile.SoundFile(path) as source:
+    with soundfile.SoundFile(file_name(path)) as source:
         format_ = {"samplerate": source.samplerate, "channels": source.channels, "format": "W64", "subtype": "FLOAT"}
         with soundfile.SoundFile(str(copy), "w", **format_) as target:
             for block in source.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True):

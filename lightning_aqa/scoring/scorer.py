@@ -128,6 +128,8 @@ class Scorer:
             return self._named(self.score_waveforms([audio], sample_rate, prompts)[0])
         if isinstance(audio, str | os.PathLike):
             return self.score_files([audio], prompts)[0]
+        if not len(audio):
+            return []
         if all(isinstance(clip, Tensor) for clip in audio):
             return [self._named(row) for row in self.score_waveforms(list(audio), sample_rate, prompts)]
         return self.score_files(audio, prompts)
@@ -157,7 +159,7 @@ class Scorer:
 
     @torch.no_grad()
     def _score(self, windows: Sequence[Tensor], prompts: Sequence[str]) -> list[list[float]]:
-        rows: list[list[float]] = self._forward(windows, prompts).double().tolist()
+        rows: list[list[float]] = self._forward(windows, prompts).cpu().double().tolist()
         return rows
 
     def score_waveforms(

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 from lightning_aqa.encoders.packing import PackedProducts, can_pack, product, same_convolution
 from lightning_aqa.encoders.speech_convolutions import packed_convolution
 
-pytestmark = pytest.mark.skipif(not packing.is_available(), reason="this torch has no packed products")
+pytestmark = pytest.mark.skipif(not packing.is_available(torch.float32), reason="this torch has no packed products")
 
 
 def _frozen(*shape):
@@ -58,6 +59,7 @@ def test_a_grouped_convolution_keeps_the_number_of_rows(kernel, num_rows):
 
 CHANGES = {
     "in place": lambda layer: layer.weight.mul_(2.0),
+    "behind autograd": lambda layer: layer.weight.data.add_(1.0),
     "other storage": lambda layer: setattr(layer.weight, "data", layer.weight.data * 2),
     "state dict": lambda layer: layer.load_state_dict({"weight": layer.weight * 2, "bias": layer.bias}),
     "dtype": lambda layer: layer.bfloat16(),
@@ -104,6 +106,33 @@ def test_weights_that_are_trained_and_rows_that_want_a_gradient_are_left_to_torc
         assert not can_pack(rows, nn.Parameter(frozen))  # an optimizer or an average may write to it behind our back
         with torch.autocast("cpu", torch.bfloat16):
             assert not can_pack(rows, frozen)
+
+
+def test_a_bias_that_is_trained_over_a_frozen_weight_gets_its_gradient():
+    layer, rows = nn.Linear(12, 7), torch.randn(5, 12)
+    layer.weight.requires_grad_(False)
+    with PackedProducts():
+        layer(rows).sum().backward()
+    assert layer.bias.grad.tolist() == [5.0] * 7
+
+
+def test_each_type_of_numbers_is_tried_by_itself(monkeypatch):
+    kept = packing._multiply
+
+    def only_float32(rows, packed, bias, *, gelu):
+        if rows.dtype == torch.bfloat16:
+            raise RuntimeError("bf16 path needs the cpu support avx512")
+        return kept(rows, packed, bias, gelu=gelu)
+
+    monkeypatch.setattr(packing, "_multiply", only_float32)
+    packing.is_available.cache_clear()
+    try:
+        assert packing.is_available(torch.float32)
+        layer, rows = nn.Linear(12, 7).requires_grad_(False).bfloat16(), torch.randn(5, 12).bfloat16()
+        with PackedProducts():
+            assert torch.equal(layer(rows), F.linear(rows, layer.weight, layer.bias))
+    finally:
+        packing.is_available.cache_clear()
 
 
 def test_a_frozen_encoder_packs_and_a_trained_one_does_not(monkeypatch):
@@ -177,3 +206,8 @@ def test_an_error_of_a_task_is_raised(threads):
 
     with torch.no_grad(), pytest.raises(ValueError, match="task 0"):
         side_by_side(fail, range(4), torch.device("cpu"))
+    counts = []
+    later = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert counts == [2]

@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lightning_aqa.encoders import speech
+from lightning_aqa.encoders.packing import PackedProducts
 from lightning_aqa.encoders.speech import SpeechModel
 from lightning_aqa.encoders.speech_convolutions import (
     fold_group_norm,
@@ -93,13 +95,18 @@ def test_gradient_of_the_folded_normalisation_is_that_of_the_normalisation():
 
 @pytest.mark.parametrize("kind", ["WavLM", "Hubert", "Wav2Vec2"])
 @pytest.mark.parametrize("large", [False, True])
-def test_each_clip_of_a_ragged_batch_is_as_transformers_has_it_alone(kind, large):
+@pytest.mark.parametrize("way", ["plain", "packed", "grouped", "packed and grouped"])
+def test_each_clip_of_a_ragged_batch_is_as_transformers_has_it_alone(monkeypatch, kind, large, way):
+    if "grouped" in way:
+        monkeypatch.setattr(speech, "MOST_PADDING", {"cpu": 100.0})
     model = _model(kind, do_stable_layer_norm=large, feat_extract_norm="layer" if large else "group", conv_bias=large)
     sizes = [8000, 400, 3333, 5000]
     clips = _noise(*sizes)
     with torch.no_grad():
         expected = [torch.cat(model(clip[None], output_hidden_states=True).hidden_states) for clip in clips]
-        layers, mask = SpeechModel(model).eval()(clips, _frames(sizes), sizes)
+        ours = SpeechModel(model).eval().requires_grad_("packed" not in way)
+        with PackedProducts() if "packed" in way else nullcontext():
+            layers, mask = ours(clips, _frames(sizes), sizes)
     for states, found, valid in zip(expected, layers, mask, strict=True):
         torch.testing.assert_close(found[:, valid], states, atol=5e-5, rtol=1e-4)
         assert not found[:, ~valid].any()
@@ -119,10 +126,21 @@ def test_how_clips_are_grouped_does_not_matter(monkeypatch):
     sizes = [4000, 8000, 1000, 6000]
     model = SpeechModel(_model()).eval()
     with torch.no_grad():
+        monkeypatch.setattr(speech, "MOST_PADDING", {"cpu": 100.0})
         together, _ = model(_noise(*sizes), _frames(sizes), sizes)
         monkeypatch.setattr(speech, "MAX_FRAME_PAIRS", {"cpu": 1})
         alone, _ = model(_noise(*sizes), _frames(sizes), sizes)
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+
+
+def test_in_double_precision_hidden_states_and_gradients_are_double():
+    model, clips = SpeechModel(_model()).double().eval(), [clip.double() for clip in _noise(3000, 2000)]
+    layers, _ = model(clips, _frames([3000, 2000]), [3000, 2000])
+    layers.square().sum().backward()
+    assert layers.dtype == torch.float64
+    assert all(weight.grad.dtype == torch.float64 for weight in model.parameters() if weight.grad is not None)
+    with torch.no_grad():
+        torch.testing.assert_close(model(clips, _frames([3000, 2000]), [3000, 2000])[0], layers)
 
 
 @pytest.mark.parametrize("kind", ["group", "layer"])

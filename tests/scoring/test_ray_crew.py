@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -121,3 +122,43 @@ def test_workers_that_never_start_end_in_one_error(crew, monkeypatch):
     monkeypatch.setattr(ray_crew, "RETRIES", 1)
     with pytest.raises(ValueError, match=r"no worker of the cluster could be started in 2 attempts \(.+\): each needs"):
         crew(dies, 1)
+
+
+class ReadyRay:
+    """A cluster where all is done at once; it notes whom it kills."""
+
+    exceptions = SimpleNamespace(RayError=OSError, RayTaskError=KeyError)
+
+    def __init__(self):
+        self.hired, self.killed = [], []
+
+    def hire(self):
+        actor = SimpleNamespace(start=SimpleNamespace(remote=object), score=SimpleNamespace(remote=Shard))
+        self.hired.append(actor)
+        return actor
+
+    def wait(self, refs, num_returns, timeout):
+        return refs[:num_returns], refs[num_returns:]
+
+    def get(self, ref):
+        return getattr(ref, "rows", None)
+
+    def kill(self, actor):
+        self.killed.append(actor)
+
+
+class Shard:
+    """The task of a shard."""
+
+    def __init__(self, shard):
+        self.rows = [Scored(item, 1.0, (1.0,)) for _, item in shard]
+
+
+def test_a_worker_that_started_while_nobody_looked_is_kept(monkeypatch):
+    monkeypatch.setattr(ray_crew, "START_SECONDS", -1.0)  # as where the next shard was waited for so long
+    ray = ReadyRay()
+    shards = [[(place, Item(str(place), "a.wav"))] for place in range(5)]
+    found = Crew(ray, ray.hire, 3).score(shards)
+    assert next(found)[0].item.id == "0"
+    assert (len(ray.hired), ray.killed) == (3, [])
+    assert len(list(found)) == 4

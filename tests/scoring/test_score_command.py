@@ -13,10 +13,12 @@ import time
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
 from lightning_aqa.cli import main
 from lightning_aqa.scoring.output import Output
+from lightning_aqa.scoring.scorer import Scorer
 
 AXES = ("MI", "TA")
 
@@ -250,6 +252,54 @@ def test_how_audio_is_read_follows_the_config_of_the_run(run_folder, score, clip
     assert kept == score(clips, "--resampler=sinc", "--window_seconds=0.3", output="also.csv")[1] != followed
 
 
+def test_ids_may_be_numbers_and_those_of_parts_have_all_their_digits(score, clips, tmp_path):
+    starts = (0.10000123, 0.10000124)
+    lines = [json.dumps({"path": f"{clips}/h.wav", "start": start}) for start in starts]
+    lines += [json.dumps({"path": f"{clips}/a.wav", "id": 0})]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    code, rows, _ = score(tmp_path / "list.jsonl")
+    assert code == 0
+    assert [row["id"] for row in rows] == [f"{clips}/h.wav#0.10000123-", f"{clips}/h.wav#0.10000124-", "0"]
+
+
+def test_names_that_are_no_text_and_numbers_that_are_no_times_are_rows_too(checkpoint, clips, tmp_path):
+    odd = tmp_path / "odd" / os.fsdecode(b"caf\xe9.wav")
+    odd.parent.mkdir()
+    shutil.copy(clips / "a.wav", odd)
+    lines = [b'{"path": "gone.wav", "id": "\\ud83d"}', b'{"path": "a.wav", "start": 1' + b"0" * 400 + b"}"]
+    (tmp_path / "list.jsonl").write_bytes(b"\n".join([*lines, os.fsencode(odd), b"missing.wav"]))
+    for words in ([], ["--retry"]):
+        output = tmp_path / "s.csv"
+        assert main(["score", checkpoint, str(tmp_path / "list.jsonl"), f"--output={output}", *words]) == 1
+        rows = sorted(output.read_bytes().splitlines()[1:])
+        assert len(rows) == 4
+        assert rows[-1].startswith(b"?,%s" % os.fsencode(tmp_path / "gone.wav")) or rows[0].startswith(b"?,")
+        assert sum(b"no such file." in row for row in rows) == 2
+        assert sum(b"are not seconds in that order" in row for row in rows) == 1
+        assert sum(b"caf\xe9.wav" in row and row.endswith(b",") for row in rows) == 1
+
+
+def test_a_device_that_fails_ends_the_run_and_loses_no_row(score, clips, monkeypatch):
+    words = [clips, "--batch_seconds=0.2"]
+    undisturbed = score(*words, output="undisturbed.csv")[1]
+    forward, calls = Scorer._forward, []
+
+    def fail(self, windows, prompts):
+        calls.append(1)
+        if len(calls) > 6:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access\nmore lines")
+        return forward(self, windows, prompts)
+
+    monkeypatch.setattr(Scorer, "_forward", fail)
+    code, rows, said = score(*words)
+    assert code == 2
+    assert said.err.startswith("error: the device has failed (CUDA error: an illegal memory access); the rows are kept")
+    assert 0 < len(rows) < 10
+    assert [row["error"] for row in rows] == [""] * len(rows)
+    monkeypatch.setattr(Scorer, "_forward", forward)
+    assert score(*words)[1] == undisturbed
+
+
 MISTAKES = {
     "{clips}": "the following arguments are required: --output",
     "{clips}/gone --output={out}": "gone: no such file or folder.",
@@ -258,6 +308,7 @@ MISTAKES = {
     "{clips} --output={out}/x.csv --device=tpu": "device tpu cannot be used here",
     "{clips} --output={out}/x.csv --dtype=int8": "invalid choice: 'int8'",
     "{clips} --output={out}/x.csv --shard_clips=0": "shard_clips must be at least 1, got 0.",
+    "{clips} --output={out}/x.csv --num_actors=0": "num_actors must be at least 1, got 0.",
     "{clips} --output={out}/x.csv --model.head=MLP": "--model.head is for a config",
     "{clips} --output={out}/x.csv --wrong=1": "unrecognized arguments: --wrong=1",
 }
@@ -268,6 +319,24 @@ def test_a_mistake_is_told_in_one_line(checkpoint, clips, fails, tmp_path, words
     said = fails("score", checkpoint, *words.format(clips=clips, out=tmp_path).split())
     assert MISTAKES[words] in said
     assert said.count("\n") == 0
+
+
+def test_what_is_no_list_and_no_config_is_refused(checkpoint, clips, fails, tmp_path):
+    words = [str(clips), f"--output={tmp_path / 'x.csv'}"]
+    (tmp_path / "list.csv").write_text("path\na.wav\n")
+    assert "list.csv: give a list as JSON lines" in fails("score", checkpoint, str(tmp_path / "list.csv"), words[1])
+    (tmp_path / "bad.yaml").write_text("model: [")
+    assert "bad.yaml: cannot be read as a config (" in fails("score", str(tmp_path / "bad.yaml"), *words)
+
+
+def test_a_file_that_ends_before_its_header_says_is_a_row(score, clips, tmp_path):
+    (tmp_path / "cut.flac").write_bytes((clips / "b.flac").read_bytes()[:6000])
+    (tmp_path / "cut.mp3").write_bytes((clips / "d.mp3").read_bytes()[:3000])
+    code, rows, _ = score(tmp_path / "cut.flac", tmp_path / "cut.mp3", clips / "a.wav")
+    assert code == 1
+    assert rows[0]["error"].startswith("cannot be read as audio")
+    assert rows[1]["error"].startswith("ends after 0.22 s of the 0.65 s that its header promises")
+    assert rows[2]["error"] == ""
 
 
 def test_what_is_no_trained_model_is_refused(clips, fails, tmp_path):

@@ -146,6 +146,7 @@ def test_what_cannot_be_scored_says_why(scorer, clips, tmp_path):
         scorer(torch.zeros(9, dtype=torch.int16), 16000)
     with pytest.raises(ValueError, match=r"not finite"):
         scorer(torch.full((9000,), torch.nan), 16000)
+    assert scorer([]) == [] == scorer([], sample_rate=16000)
     with pytest.raises(ValueError, match=r"A clip is 0.000 s long"):
         scorer(torch.zeros(0), 16000)
     with pytest.raises(ValueError, match=r"2 clips and 1 prompts"):

@@ -6,6 +6,7 @@ Where they are missing, or do not give what torch gives, nothing is packed. Gain
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import cache
 from typing import Any, cast
@@ -15,6 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
+
+# oneDNN keeps the kernels of so many shapes, else of 1024; clips of many lengths would fill these with half a gigabyte.
+# It reads this when it is used first.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 DTYPES = frozenset({torch.float32, torch.bfloat16})
 

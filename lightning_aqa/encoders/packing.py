@@ -23,9 +23,6 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 DTYPES = frozenset({torch.float32, torch.bfloat16})
 
-SAMPLE = 32
-"""Elements of a weight that are looked at before it is used again."""
-
 _packs: MutableMapping[Tensor, tuple[list[Any], Tensor]] = cast(Any, WeakTensorKeyDictionary)()
 
 
@@ -123,8 +120,8 @@ def _packed(weights: Sequence[Tensor], pack: Callable[[], Tensor]) -> Tensor:
 def _stamp(weight: Tensor) -> tuple[Any, ...]:
     """Return what changes with a weight; what is written behind autograd's back (``.data``) shows in a few elements."""
     version = 0 if weight.is_inference() else weight._version
-    some = weight.detach().reshape(-1)[:: max(1, weight.numel() // SAMPLE)]
-    return weight.data_ptr(), weight.dtype, version, tuple(some.tolist())
+    some = weight.detach()[tuple(slice(None, None, max(1, size // 4)) for size in weight.shape)]
+    return weight.data_ptr(), weight.dtype, version, some.tolist()
 
 
 class PackedProducts(TorchFunctionMode):

@@ -75,11 +75,15 @@ def spearman_brown(reliability: float, factor: float) -> float:
         reliability: r, correlation of two means of as many listeners each.
         factor: m, dimensionless.
 
+    Returns:
+        The stepped-up reliability; NaN where r is so negative that the formula has no sense.
+
     Example:
         >>> spearman_brown(0.5, 2)
         0.6666666666666666
     """
-    return factor * reliability / (1 + (factor - 1) * reliability)
+    below = 1 + (factor - 1) * reliability
+    return factor * reliability / below if below > 1e-9 else math.nan
 
 
 def ceiling(ratings: Array, systems: Sequence[str] | None = None, *, num_splits: int = 50, seed: int = 0) -> Ceiling:

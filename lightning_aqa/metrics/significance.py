@@ -232,7 +232,7 @@ def rank_variants(
             interval=interval(over_seeds(runs[name], seed), method, confidence),
             difference=differences.get(name),
             p_adjusted=adjusted.get(name, math.nan),
-            tied=name == order[0] or from_best[name] > 1 - confidence,
+            tied=name == order[0] or (math.isfinite(values[name]) and not from_best[name] <= 1 - confidence),
         )
         for name in order
     ]

@@ -164,8 +164,10 @@ def _replicates(
     }
     found = {(axis, metric): per_axis[metric][a] for a, axis in enumerate(axes) for metric in METRICS}
     if num_axes >= MANY_AXES:
+        rated = np.flatnonzero(np.isfinite(targets_NA).any(axis=0)).tolist() or range(num_axes)
         for metric in METRICS:
-            found[MEAN, metric] = Replicates(*(np.mean(parts, axis=0) for parts in zip(*per_axis[metric], strict=True)))
+            drawn_axes = [per_axis[metric][a] for a in rated]
+            found[MEAN, metric] = Replicates(*(np.mean(parts, axis=0) for parts in zip(*drawn_axes, strict=True)))
     return found
 
 
@@ -191,10 +193,15 @@ def cells_of(drawn: Sequence[Replicates], metric: str) -> list[Cell]:
             difference=against_first[v][0] if v in against_first else None,
             p_adjusted=against_first[v][1] if v in against_first else math.nan,
             is_best=v == best and math.isfinite(values[v]),
-            is_tied=len(drawn) > 1 and (v == best or against_best[v][1] >= 1 - CONFIDENCE),
+            is_tied=len(drawn) > 1 and _is_tied(v, best, values, against_best),
         )
         for v, of in enumerate(drawn)
     ]
+
+
+def _is_tied(v: int, best: int, values: Sequence[float], against: Mapping[int, tuple[Difference, float]]) -> bool:
+    """Tell whether a variant cannot be told from the best; where there is no p-value it cannot either."""
+    return v == best or (math.isfinite(values[v]) and not against[v][1] < 1 - CONFIDENCE)
 
 
 def _against(drawn: Sequence[Replicates], reference: int, metric: str) -> Mapping[int, tuple[Difference, float]]:

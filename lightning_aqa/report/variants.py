@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ def _variants(runs: Sequence[Run], tables: Sequence[Predictions]) -> tuple[list[
     order = sorted(range(len(runs)), key=lambda i: runs[i].trial.get("number", i)) if is_sweep else range(len(runs))
     for i in order:
         run = runs[i]
-        key = (run.trial.get("sweep"), run.trial["variant"]) if is_sweep else run.tried
+        key = (run.trial.get("sweep"), run.trial["variant"], _plain(run)) if is_sweep else run.tried
         seeds = groups.setdefault(key, {})
         repeated += [run.name] if run.seed in seeds else []
         seeds[run.seed] = i
@@ -160,6 +161,11 @@ def _variants(runs: Sequence[Run], tables: Sequence[Predictions]) -> tuple[list[
     ]
     told = f"Run twice with the same settings and seeds, the later one counts: {', '.join(repeated)}."
     return variants, [told] if repeated else []
+
+
+def _plain(run: Run) -> str:
+    """Write the parameters of a trial, seeds left out."""
+    return json.dumps({key: value for key, value in run.parameters.items() if not SEED.search(key)}, sort_keys=True)
 
 
 def _deviations(tables: Sequence[Predictions], chosen: Iterable[int]) -> Array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -31,13 +32,14 @@ class Claim:
         """Say that the process still runs, if it is time to."""
         if time.monotonic() - self.renewed > RENEWAL_SECONDS:
             self.renewed = time.monotonic()
-            self.path.touch()
+            with contextlib.suppress(FileNotFoundError):  # another took it over; it must not come back
+                os.utime(self.path)
 
     @property
     def is_lost(self) -> bool:
         """Whether another process took over, having found this one asleep."""
         stem, number = self.path.name.rsplit(".", 1)
-        return self.path.with_name(f"{stem}.{int(number) + 1}").exists()
+        return not self.path.exists() or self.path.with_name(f"{stem}.{int(number) + 1}").exists()
 
     def release(self) -> None:
         """Give the claim back."""
@@ -79,9 +81,8 @@ def is_stale(path: Path) -> bool:
         return False  # given back just now; the next look finds it free
     except json.JSONDecodeError:
         return age > STALE_SECONDS  # being written, or half written by a process that died
-    if owner["host"] == socket.gethostname():
-        return not is_alive(owner["pid"])
-    return age > STALE_SECONDS
+    # A number that is alive may be another process by now, after a restart; a live owner renews its claim.
+    return age > STALE_SECONDS or (owner["host"] == socket.gethostname() and not is_alive(owner["pid"]))
 
 
 def is_alive(pid: int) -> bool:

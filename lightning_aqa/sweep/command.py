@@ -177,15 +177,19 @@ def _show(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     from lightning_aqa.sweep.tables import print_tables
 
     trials = read_trials(folder)
-    failed = [trial for trial in trials if trial.state == "failed"]
+    failed = [t for t in trials if t.state == "failed" or (t.state == "killed" and (t.exit_code or 0) < 0)]
     for trial in failed:
-        sys.stderr.write(
-            f"{trial.id} failed ({trial.variant}), log in {trial.log}; it ended with:\n{last_lines(trial)}"
-        )
+        ended = "failed" if trial.state == "failed" else "was killed"
+        told = f"{trial.id} {ended} ({trial.variant}), log in {trial.log}; it ended with:\n{last_lines(trial)}"
+        sys.stderr.write(told)
     print_tables(sweep.name, trials, folder)
     unfinished = [trial for trial in trials if trial.state != "finished"]
     if unfinished:
-        again = " --retry runs the failed ones again." if failed else " The same command goes on."
+        again = (
+            " --retry runs the failed ones again."
+            if any(trial.state == "failed" for trial in failed)
+            else " The same command goes on."
+        )
         print(f"{_states(trials)}.{again}")
     if options.report:
         from lightning_aqa import verbs

@@ -35,7 +35,9 @@ def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
         task = ray.remote(**share)(engine)
         cores = max(int(share["num_cpus"]), 1)
         logs = [folder / f"ray-{number}.log" for number in range(workers)]
-        ray.get([task.remote(list(words), str(Path.cwd()), str(log.resolve()), cores) for log in logs])
+        codes = ray.get([task.remote(list(words), str(Path.cwd()), str(log.resolve()), cores) for log in logs])
+    if any(codes):
+        raise ValueError(f"{sum(map(bool, codes))} of {workers} engines failed; see {folder}/ray-*.log.")
 
 
 def engine(words: list[str], folder: str, log: str, cores: int) -> int:

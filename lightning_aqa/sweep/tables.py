@@ -57,8 +57,8 @@ def grids(found: Sequence[Cell], standing: Mapping[Place, Standing]) -> list[Gri
 def _grid(split: str, level: str, found: Sequence[Cell], standing: Mapping[Place, Standing]) -> Grid:
     """Lay out a level; more than two axes go one below the other, since the table would get too wide."""
     axes = [axis for axis in dict.fromkeys(cell.axis for cell in found) if axis != MEAN]
-    shown = {(cell.variant, cell.axis, cell.metric): _shown(cell, standing) for cell in found}
     counts = {variant: max(len(c.values) for c in found if c.variant == variant) for variant in _variants(found)}
+    shown = {(cell.variant, cell.axis, cell.metric): _shown(cell, standing, counts[cell.variant]) for cell in found}
     if len(axes) > MOST_AXES_ABREAST:
         below = [(variant, axis) for axis in axes for variant in counts]
         rows = [[axis, v, str(counts[v]), *(shown.get((v, axis, m), "-") for m in METRICS)] for v, axis in below]
@@ -72,11 +72,12 @@ def _variants(found: Sequence[Cell]) -> list[str]:
     return list(dict.fromkeys(cell.variant for cell in found))
 
 
-def _shown(cell: Cell, standing: Mapping[Place, Standing]) -> str:
-    """Write mean and deviation, and what is sure about it."""
+def _shown(cell: Cell, standing: Mapping[Place, Standing], count: int) -> str:
+    """Write mean and deviation, of how many trials if not of all, and what is sure about it."""
     if math.isnan(cell.mean):
         return "-"
     value = f"{cell.mean:.3f}" if math.isnan(cell.deviation) else f"{cell.mean:.3f} ± {cell.deviation:.3f}"
+    value += f" ({len(cell.values)} of {count})" if len(cell.values) < count else ""
     known = standing.get((cell.level, cell.axis, cell.metric, cell.variant))
     marks = "" if known is None else f"{BEST if known.tied else ''}{'*' if known.p_adjusted < LEVEL else ''}"
     return f"{value} {marks}" if marks else value

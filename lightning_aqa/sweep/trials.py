@@ -77,12 +77,36 @@ class Trial(NamedTuple):
 
 
 def read_trials(folder: str | Path) -> list[Trial]:
-    """Read the trials that a sweep folder holds, by their place in the expansion."""
+    """Read the trials that a sweep folder holds, by their place in the expansion.
+
+    Variants of one name with other parameters, such as a constant that was edited in between, are told apart.
+    """
     found = []
     for path in Path(folder).glob(f"*/{TRIAL}"):
         recorded = json.loads(path.read_text(encoding="utf-8"))
         found.append(Trial(path.parent, **{k: v for k, v in recorded.items() if k in Trial._fields}))
-    return sorted(found, key=lambda trial: (trial.number, trial.id))
+    return told_apart(sorted(found, key=lambda trial: (trial.number, trial.id)))
+
+
+def told_apart(trials: Sequence[Trial]) -> list[Trial]:
+    """Add to the names of variants what tells those of one name apart; seeds do not.
+
+    Example:
+        >>> one, two = (Trial(Path(), "", "", 0, {"epochs": n, "seed_everything": n}, "base") for n in (5, 50))
+        >>> [trial.variant for trial in told_apart([one, two])]
+        ['base (epochs=5)', 'base (epochs=50)']
+    """
+    plain = [{key: value for key, value in trial.parameters.items() if not is_seed(key)} for trial in trials]
+    mates: dict[str, list[Parameters]] = {}
+    for trial, own in zip(trials, plain, strict=True):
+        mates.setdefault(trial.variant, []).append(own)
+
+    def name(trial: Trial, own: Parameters) -> str:
+        others = mates[trial.variant]
+        keys = [key for key in own if any(key not in other or other[key] != own[key] for other in others)]
+        return trial.variant + (f" ({', '.join(f'{key}={own[key]}' for key in keys)})" if keys else "")
+
+    return [trial._replace(variant=name(trial, own)) for trial, own in zip(trials, plain, strict=True)]
 
 
 def trial_id(sweep: str, parameters: Mapping[str, Any]) -> str:

@@ -87,6 +87,9 @@ def test_without_two_ratings_of_a_clip_there_is_no_ceiling(ratings):
 
 def test_listeners_that_disagree_have_no_ceiling_and_constant_ones_no_correlation():
     assert math.isnan(ceiling(np.array([[1.0, 3.0], [3.0, 1.0]])).lcc)
+    assert math.isnan(ceiling(np.array([[3.0, 3.0], [2.0, 4.0]])).lcc)  # the halves correlate by -1 however they fall
+    assert math.isnan(spearman_brown(-1.0, 2))
+    assert math.isnan(spearman_brown(-0.8, 3))
     found = ceiling(np.full((4, 4), 3.0))
     assert math.isnan(found.split_half_lcc)
     assert found.mse == 0

@@ -102,6 +102,15 @@ def test_what_is_far_worse_is_marked_and_what_is_the_same_is_not():
     assert cells[2].p_adjusted == pytest.approx(2 * compare(drawn[2], drawn[0], "SRCC").p_value)
 
 
+def test_what_has_no_p_value_is_not_told_from_the_best():
+    y = np.array([[1.0], [2.0], [3.0], [4.0]])
+    drawn = [
+        replicate(p, y, ["A", "A", "B", "B"], level="system", num_resamples=20, metrics=["SRCC"])["SRCC"]
+        for p in (y, y + 0.1)
+    ]
+    assert [cell.is_tied for cell in cells_of(drawn, "SRCC")] == [True, True]
+
+
 def test_one_variant_is_tied_with_nothing(tmp_path):
     evidence = collect(find_runs([write_run(tmp_path / "a", table(12))])[0], "test")
     block = compute_blocks(evidence, num_resamples=100)[0]
@@ -116,6 +125,7 @@ def test_an_axis_that_nobody_rated_is_undefined_and_told_as_a_dash(tmp_path):
     block = compute_blocks(evidence, num_resamples=100)[0]
     assert block.n == {"MI": 12, "TA": 0}
     assert math.isnan(block.rows[0]["TA", "SRCC"].value)
+    assert block.rows[0]["mean", "SRCC"].value == block.rows[0]["MI", "SRCC"].value
     write_markdown(tmp_path / "t.md", evidence, [block])
     assert "\u2013" in (tmp_path / "t.md").read_text()
 

@@ -64,6 +64,23 @@ def test_the_claim_of_another_machine_is_stale_once_it_is_not_renewed(tmp_path, 
     assert not is_stale(mine.path)
 
 
+def test_a_claim_that_nobody_renews_is_free_though_its_number_is_alive_again(tmp_path):
+    mine = claim(tmp_path, "x")
+    old = mine.path.stat().st_mtime - 2 * claims.STALE_SECONDS
+    os.utime(mine.path, (old, old))  # as after a restart in which another process got the number
+    assert claim(tmp_path, "x") is not None
+
+
+def test_a_claim_that_was_taken_over_and_given_back_is_lost_for_good(tmp_path, monkeypatch):
+    mine = claim(tmp_path, "x")
+    os.utime(mine.path, (0, 0))
+    claim(tmp_path, "x").release()
+    monkeypatch.setattr(claims, "RENEWAL_SECONDS", -1.0)
+    mine.renew()
+    assert mine.is_lost
+    assert claim(tmp_path, "x") is not None
+
+
 @pytest.mark.parametrize("text", ["", "{"])
 def test_a_claim_that_is_being_written_is_not_stale(tmp_path, text):
     mine = claim(tmp_path, "x")

@@ -13,7 +13,8 @@ import yaml
 from lightning_aqa.cli import main
 from lightning_aqa.sweep.local import WAIT_SECONDS
 from lightning_aqa.sweep.progress import Progress
-from lightning_aqa.sweep.results import final_value
+from lightning_aqa.sweep.results import Cell, final_value
+from lightning_aqa.sweep.tables import grids
 from lightning_aqa.sweep.trials import Trial
 
 PARAMETERS = {"seed_everything": {"values": [0, 1]}, "variant": {"values": ["plain.yaml", "ranked.yaml"]}}
@@ -129,6 +130,23 @@ def _run_record(text):
     raise AssertionError("no record of a run")
 
 
+def test_a_constant_that_was_edited_makes_another_variant(write_sweep, sweep):
+    for epochs in (5, 50):
+        write_sweep({"epochs": {"value": epochs}, "seed_everything": {"values": [0, 1]}}, script="true")
+        code, said, trials = sweep()
+        assert code == 0, said
+    assert {trial.variant for trial in trials} == {"base (epochs=5)", "base (epochs=50)"}
+    assert len(trials) == 4
+
+
+def test_values_of_which_some_are_undefined_say_of_how_many_they_are():
+    trials = [Trial(Path(), str(n), "s", n, {}, "base") for n in range(3)]
+    found = [Cell("base", {}, "test", "utterance", "MI", "MSE", [1.0, 2.0, 3.0], trials)]
+    found.append(Cell("base", {}, "test", "utterance", "MI", "SRCC", [0.9], trials[:1]))
+    (grid,) = grids(found, {})
+    assert grid.rows == [["base", "3", "2.000 ± 1.000", "-", "0.900 (1 of 3)", "-"]]
+
+
 def test_a_killed_trial_goes_on_from_its_last_epoch_and_ends_as_an_undisturbed_one(sandbox, write_sweep, sweep, killer):
     write_sweep({"variant": {"value": "ranked.yaml"}})
     words = ["--", QUIET, "--trainer.max_epochs=4", killer]
@@ -136,7 +154,8 @@ def test_a_killed_trial_goes_on_from_its_last_epoch_and_ends_as_an_undisturbed_o
     code, said, (trial,) = sweep(*words)
     assert (trial.state, trial.exit_code) == ("killed", -9), said
     assert "1 killed. The same command goes on." in said
-    assert code == 0
+    assert f"{trial.id} was killed (" in said
+    assert code == 1
     code, said, (resumed,) = sweep(*words)
     assert (code, resumed.state, resumed.attempts) == (0, "finished", 2), said
     assert f"--ckpt_path={trial.folder / 'checkpoints' / 'last.ckpt'}" in resumed.command

@@ -43,6 +43,9 @@ def load_module(path: str | Path) -> AQAModule:
         )
     try:
         return AQAModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split("\n\t")[:2])
+        raise ValueError(f"{path}: its weights are not those of its model as it is now: {reason}") from error
     except (ArgumentError, ImportError, AttributeError) as error:
         reason = next((line for line in str(error).splitlines() if "No module" in line), str(error).splitlines()[0])
         raise ValueError(f"{path}: its model cannot be built here: {reason.strip(' -')}") from error

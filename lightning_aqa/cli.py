@@ -179,8 +179,8 @@ class AQACLI(LightningCLI):
         trainer = cast(Any, self.trainer)
         if trainer.fast_dev_run:
             return
-        best = trainer.checkpoint_callback.best_model_path  # of the first one: the best, or the last without a monitor
-        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None, verbose=False)
+        own = next(one for one in trainer.checkpoint_callbacks if isinstance(one, BestCheckpoint))  # best, else last
+        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=own.best_model_path or None, verbose=False)
 
 
 _HELP = {
@@ -261,6 +261,14 @@ def main(args: Sequence[str] | None = None) -> int:
         if os.environ.get(DEBUG):
             raise
         return _fail(error)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        if os.environ.get(DEBUG) or "loading state_dict" not in lines[0]:
+            raise
+        told = (
+            f"The checkpoint's weights are not those of this model: {lines[-1]} Keep the settings it was trained with."
+        )
+        return _fail(ValueError(told))
     for logger in wandb_loggers(cli.trainer.loggers):
         logger.experiment.finish()
     if cli.is_offline and cli.trainer.is_global_zero:

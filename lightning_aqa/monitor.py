@@ -28,8 +28,9 @@ def direction_of(name: str, data: AQADataModule, objectives: Sequence[Objective]
         no_dev = " There is no split 'dev' to validate on; --monitor=null keeps the last epoch."
         without = "" if "dev" in data.rated_splits else no_dev
         raise ValueError(f"--monitor={name} is not a logged metric. The nearest is {near[0]}.{without}")
-    metric = name.split("/")[2] if name.count("/") == 3 else "loss"
-    return "max" if metric in METRICS and higher_is_better(metric) else "min"
+    level = name.removeprefix("val/").startswith(("utterance", "system"))
+    metric = next((metric for metric in METRICS if level and f"/{metric}/" in name), "MSE")  # names may hold slashes
+    return "max" if higher_is_better(metric) else "min"
 
 
 def logged_names(data: AQADataModule, objectives: Sequence[Objective]) -> list[str]:

@@ -148,9 +148,15 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         WeightsError: If the file would run code when loaded, or is no such file.
     """
     if Path(path).suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return dict(load_file(path))
+        try:
+            return dict(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(
+                f"{path}: cannot be read as weights ({error}); is it whole, and not the pointer that git-lfs leaves?"
+            ) from None
     try:
         with torch.serialization.safe_globals(PLAIN_NUMBERS):
             is_mapped = zipfile.is_zipfile(path)  # then tensors that nobody copies take no memory

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -222,6 +223,29 @@ def test_init_from_another_model_names_the_weights_that_differ(corpora, trained,
     said = fails("fit", *_words(corpora), f"--init_from={trained / 'checkpoints' / 'best.ckpt'}")
     assert "weights are not those of this model" in said
     assert "head." in said
+
+
+def test_going_on_with_a_model_of_another_size_is_one_line(corpora, trained, fails, tmp_path):
+    words = ["--model.head=AESANet", "--model.head.lstm_width=16", f"--trainer.default_root_dir={tmp_path}"]
+    said = fails("fit", *_words(corpora), *words, f"--ckpt_path={trained / 'checkpoints' / 'last.ckpt'}")
+    last = said.splitlines()[-1]
+    assert last.startswith("error: The checkpoint's weights are not those of this model: size mismatch for head.")
+
+
+def test_a_checkpoint_callback_of_the_user_s_own_does_not_change_what_is_evaluated(corpora, fit):
+    words = [*_words(corpora), "--model.optimizer=AdamW", "--model.optimizer.lr=0.05"]
+    more = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.save_top_k=0"]
+    alone, beside = fit(*words, epochs=4, name="alone"), fit(*words, *more, epochs=4, name="beside")
+    assert _checkpoint(alone, "best")["epoch"] < 3
+    assert _rows(alone) == _rows(beside)
+
+
+def test_a_last_checkpoint_that_was_copied_alone_trains_to_an_end(corpora, fit, tmp_path):
+    words = [*_words(corpora), "--model.optimizer=SGD", "--model.optimizer.lr=0"]
+    shutil.copy(fit(*words, name="first") / "checkpoints" / "last.ckpt", tmp_path / "copy.ckpt")
+    folder = fit(*words, f"--ckpt_path={tmp_path / 'copy.ckpt'}", epochs=3, name="second")
+    assert (folder / "checkpoints" / "best.ckpt").is_file()
+    assert _rows(folder)
 
 
 def test_early_stopping_stops_and_knows_the_direction(corpora, fit):

@@ -67,6 +67,12 @@ def test_the_direction_follows_from_the_metric(name, direction):
     assert direction_of(name, Given(clips, {"S": {"PQ": 1.0}}), [Regression(), Triplet()]) == direction
 
 
+def test_names_of_axes_and_domains_may_hold_slashes():
+    data = Given([_clip("a", "dev", domain="speech/en")])
+    assert direction_of("val/utterance@speech/en/SRCC/mean", data, [Regression()]) == "max"
+    assert direction_of("val/utterance@speech/en/MSE/mean", data, [Regression()]) == "min"
+
+
 def test_a_loss_may_have_the_name_of_a_metric():
     objective = Regression()
     objective.name = "SRCC"

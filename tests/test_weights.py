@@ -8,7 +8,7 @@ import time
 import pytest
 from huggingface_hub import constants
 
-from lightning_aqa.weights import WeightsError, fetch_command, find_local, find_weights
+from lightning_aqa.weights import WeightsError, fetch_command, find_local, find_weights, read_weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 URL = "https://huggingface.co/someone/model"
@@ -148,3 +148,10 @@ def test_a_file_that_the_hub_does_not_have_is_asked_for_in_one_run_alone(hub):
 def test_a_page_has_no_command():
     assert fetch_command("BEATs.pt", "BEATs.pt", "https://example.org/page") == ""
     assert fetch_command("a.pt", "a.pt", "https://example.org/a.pt") == "curl -LO https://example.org/a.pt"
+
+
+def test_safetensors_that_are_none_are_told_in_one_line(tmp_path):
+    pointer = tmp_path / "model.safetensors"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 360\n")
+    with pytest.raises(WeightsError, match=r"model.safetensors: cannot be read as weights .*git-lfs"):
+        read_weights(pointer)

@@ -82,6 +82,8 @@ def choose_columns(
         if role not in chosen and found:
             chosen[role] = lowered.pop(found.lower())
     chosen = {role: column for role, column in chosen.items() if column}
+    if "score" not in chosen and "axis" not in {*columns, *(axis.name for axis in axes)}:
+        chosen.pop("axis", None)  # without a score beside it, it is about something else
     if "file" not in chosen:
         raise CorpusError(f"{path}: no column for the audio file ({', '.join(ROLES['file'])}); {_has(names)}")
     missing = [axis.name for axis in axes if axis.name not in chosen]

@@ -116,6 +116,9 @@ class Audiobox(Head):
         settings = head_settings(({} if weights is None else weights.settings) | read_config(config))
         self.normalises = bool(settings["normalize_embed"])
         names = [axis.name for axis in self.axes]
+        taken = [name for name in names if "." in name or hasattr(nn.ModuleDict, name)]
+        if taken:
+            raise ValueError(f"Audiobox has parts named after the axes, which {', '.join(taken)} cannot be; rename it.")
         size, norm, dropout = settings["proj_num_layer"], settings["proj_ln"], settings["proj_dropout"]
         self.layer_weights = nn.ParameterDict({name: torch.zeros(num_layers) for name in names})
         self.proj_layer = nn.ModuleDict(

@@ -69,8 +69,9 @@ def draw_one(allowed: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         Column indices, shape ``(B,)``, int64.
     """
-    keys = torch.rand(allowed.shape, generator=generator, dtype=torch.float64).to(allowed.device)
-    return keys.masked_fill_(~allowed, -1.0).argmax(1)
+    device = "cpu" if allowed.device.type == "mps" else allowed.device  # which has no float64
+    keys = torch.rand(allowed.shape, generator=generator, dtype=torch.float64).to(device)
+    return keys.masked_fill_(~allowed.to(device), -1.0).argmax(1).to(allowed.device)
 
 
 class Triplet(Objective):

@@ -52,6 +52,11 @@ def test_a_tidy_table_names_the_axis_in_a_column(table):
     assert unnamed[0].ratings == {"1": {"MI": 3.0, "TA": 5.0}, "2": {"MI": 4.0}}
 
 
+def test_a_column_of_that_name_without_a_score_is_about_something_else(table):
+    manifest = read_table(table("file,overall,aspect\na,3,loud\nb,1,calm\n"), AXES)
+    assert [clip.scores["overall"] for clip in manifest] == [3.0, 1.0]
+
+
 def test_an_axis_that_no_row_of_a_tidy_table_rates_is_refused(table):
     with pytest.raises(CorpusError, match=r"no row rates the axis 'overal'; they rate overall. Did you mean 'overall'"):
         read_table(table("file,axis,score\na,overall,3\n"), {"overal": [1, 5]})

@@ -90,3 +90,9 @@ def test_an_encoder_of_other_sizes_is_refused(audiobox_folder):
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         head_settings(settings)
+
+
+@pytest.mark.parametrize("name", ["overall.mos", "type"])
+def test_an_axis_that_cannot_name_a_part_is_refused(name):
+    with pytest.raises(ValueError, match=f"parts named after the axes, which {name} cannot be"):
+        Audiobox(4, 2, [Axis(name, "x", 1, 5)])

@@ -163,7 +163,7 @@ class SpeechModel(nn.Module):
 
         def encode(rows: Sequence[int]) -> None:
             parts = [self._convolve(clips[row], num_frames[row], windows[row], taps) for row in rows]
-            if torch.is_grad_enabled():
+            if kind != "cpu" or torch.is_grad_enabled():
                 states = torch.stack(list(self._transform(parts)), dim=1)
                 layers_BLFD[list(rows), :, : states.shape[2]] = states.to(layers_BLFD.dtype)
                 layers_BLFD[list(rows), :, states.shape[2] :] = 0.0

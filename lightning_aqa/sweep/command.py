@@ -66,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command-line words from ``sweep`` on; None takes those of the process.
 
     Returns:
-        Exit code: 0, 1 if trials failed, 130 after Ctrl-C.
+        Exit code: 0, 1 if trials failed or were killed from outside, 130 after Ctrl-C.
     """
     words = list(args if args is not None else sys.argv[1:])[1:]
     own, _, passed = _divide(words)

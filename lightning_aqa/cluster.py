@@ -49,7 +49,7 @@ def cluster() -> Iterator[Any]:
             f"Ray: no cluster at RAY_ADDRESS={address} ({reason}); start one by `ray start --head`, or unset "
             "RAY_ADDRESS to use this machine."
             if address
-            else f"Ray cannot be started on this machine ({reason})."
+            else f"Ray cannot be started on this machine ({reason}); --engine local needs none."
         ) from error
     try:
         yield ray

@@ -72,6 +72,16 @@ def test_a_run_s_checkpoint_gives_its_module_back(corpora, fit, monkeypatch):
     assert all(torch.equal(value, saved["state_dict"][name]) for name, value in module.state_dict().items())
 
 
+def test_a_checkpoint_whose_weights_are_not_those_of_its_own_model_is_refused(corpora, fit, tmp_path):
+    folder = fit("--data=MusicEval", f"--data.root={corpora['musiceval']}", "--trainer.logger=false")
+    content = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    name = next(name for name in content["state_dict"] if name.startswith("head.") and name.endswith("weight"))
+    content["state_dict"][name] = torch.zeros(1, 1)
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=rf"x\.ckpt: its weights are not those of its model as it is now: .*{name}"):
+        load_module(tmp_path / "x.ckpt")
+
+
 def test_weights_come_with_the_constants_and_make_a_module_experienced(save):
     one, two = AQAModule(AXES), AQAModule(AXES)
     one.head.fit_scale(torch.tensor([3.25]), torch.tensor([0.5]))

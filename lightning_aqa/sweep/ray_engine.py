@@ -26,7 +26,7 @@ def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
         workers: How many engines.
 
     Raises:
-        ValueError: If Ray is missing, or no cluster is found.
+        ValueError: If Ray is missing, no cluster is found, or an engine failed.
     """
     with cluster() as ray:
         resources = ray.cluster_resources()
@@ -37,7 +37,10 @@ def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
         logs = [folder / f"ray-{number}.log" for number in range(workers)]
         codes = ray.get([task.remote(list(words), str(Path.cwd()), str(log.resolve()), cores) for log in logs])
     if any(codes):
-        raise ValueError(f"{sum(map(bool, codes))} of {workers} engines failed; see {folder}/ray-*.log.")
+        raise ValueError(
+            f"{sum(map(bool, codes))} of {workers} engines failed, see {folder}/ray-*.log; trials that have finished "
+            "are kept: the same command goes on, and --show prints their table."
+        )
 
 
 def engine(words: list[str], folder: str, log: str, cores: int) -> int:

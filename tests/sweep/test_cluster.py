@@ -2,6 +2,8 @@
 
 import importlib.util
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,3 +39,38 @@ def test_the_engines_get_the_words_of_the_command():
     words = ["a.yaml", "--engine", "ray", "--workers=3", "--retry", "--report", "--", "--engine=x"]
     kept = command.without(words, ("--engine", "--workers"), ("--report",))
     assert kept == ["a.yaml", "--retry", "--", "--engine=x"]
+
+
+class OneOfTwo:
+    """A cluster on which one of two engines fails."""
+
+    def cluster_resources(self):
+        return {"CPU": 2.0}
+
+    def remote(self, **share):
+        return lambda engine: SimpleNamespace(remote=lambda *given: len(given))
+
+    def get(self, tasks):
+        return [0, 3]
+
+
+def test_an_engine_that_fails_is_one_error_that_says_where_to_look(write_sweep, sandbox, fails, monkeypatch):
+    write_sweep({"x": {"value": 0}}, script="true")
+    monkeypatch.setattr("lightning_aqa.sweep.ray_engine.cluster", lambda: nullcontext(OneOfTwo()))
+    said = fails("sweep", "s.yaml", "--engine=ray", "--workers=2")
+    assert said == (
+        "error: 1 of 2 engines failed, see runs/s/ray-*.log; trials that have finished are kept: the same command goes "
+        "on, and --show prints their table."
+    )
+
+
+def test_a_cluster_that_cannot_start_here_is_one_error(write_sweep, fails, monkeypatch):
+    def init(**settings):
+        raise RuntimeError("no room\nfor a cluster")
+
+    write_sweep({"x": {"value": 0}}, script="true")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    broken = SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setattr("lightning_aqa.cluster.import_ray", lambda: broken)
+    said = fails("sweep", "s.yaml", "--engine=ray")
+    assert said == "error: Ray cannot be started on this machine (no room); --engine local needs none."

@@ -17,8 +17,6 @@ RETRIES = 3
 START_SECONDS = 300.0
 """After this time a worker that has not started is taken for lost."""
 POLL_SECONDS = 1.0
-IN_HAND = 2
-"""Shards that a worker has at once: one it scores, one that is on its way."""
 AHEAD = 4
 """Shards per worker that are drawn before the first of them is done."""
 
@@ -135,7 +133,7 @@ class Crew:
         else:
             del self._starting[ref]
             self._failed_starts = 0
-            self._idle.extend([actor] * IN_HAND)
+            self._idle.append(actor)  # one shard at a time, so that it is known which one a worker died of
 
     def _not_started(self, ref: Any, actor: Any, why: str) -> None:
         """Replace a worker that was lost before it worked."""

@@ -38,7 +38,7 @@ format: install ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 table: install ## Bring the README's table of encoders up to date
-	$(BIN)/python -m lightning_aqa.encoder_table README.md
+	$(BIN)/python benchmarks/encoder_table.py README.md
 
 clean: ## Remove what runs and tests leave behind, .venv aside
 	rm -rf runs .cache .pytest_cache .mypy_cache .ruff_cache

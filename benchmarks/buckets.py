@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_aqa.data.loader import BATCH_SIZE
-from lightning_aqa.data.windows import MAX_PADDING, TrainingBatches
+from lightning_aqa.data.samplers import MAX_PADDING, TrainingBatches
 from lightning_aqa.metrics.correlation import srcc
 from lightning_aqa.objectives.qamro import qamro_loss
 

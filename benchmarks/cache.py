@@ -30,21 +30,21 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.table import Table
 
-import lightning_aqa.cache.store
+import lightning_aqa.data.cache.store
 from lightning_aqa.batch import Axis
-from lightning_aqa.cache.callback import FeatureCache, open_store, windows_of
-from lightning_aqa.cache.entry import write_entry
-from lightning_aqa.cache.fill import human
-from lightning_aqa.cache.form import pack
 from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.data.cache.entry import write_entry
+from lightning_aqa.data.cache.pooled import pack
 from lightning_aqa.data.dataset import ClipWindows, collate
 from lightning_aqa.data.manifest import Clip, Manifest
-from lightning_aqa.encoders.hub import Hub
+from lightning_aqa.encoders.huggingface import Hub
 from lightning_aqa.heads.aesa_net import AESANet
 from lightning_aqa.heads.audiobox import Audiobox
 from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.module import AQAModule, HeadCallable
 from lightning_aqa.objectives.regression import Regression
+from lightning_aqa.training.feature_cache import FeatureCache, open_store, windows_of
+from lightning_aqa.training.feature_encoding import human
 
 NUM_THREADS, NUM_CLIPS, NUM_SAMPLED, NUM_WITH_FRAMES, SECONDS, RATE = 2, 2700, 4, 32, 10.0, 16000
 AXES = [Axis(name, name, 0.0, 10.0) for name in ("PQ", "PC", "CE", "CU")]
@@ -154,7 +154,7 @@ def run(contest: Contest, encoder: Hub, folder: Path, table: Table) -> None:
     live = median(train(build(), Parts(audio, NUM_SAMPLED, batch_size=NUM_SAMPLED), 3).epochs[1:]) / NUM_SAMPLED
     size = write_entries(build(), Parts(audio, contest.num_clips, cache=cache))
     for place, memory in contest.memories.items():
-        lightning_aqa.cache.store.MEMORY_BYTES = memory
+        lightning_aqa.data.cache.store.MEMORY_BYTES = memory
         clock = train(build(), Parts(audio, contest.num_clips, batch_size=16, cache=cache), 3)
         cached = median(clock.epochs[1:]) / contest.num_clips
         seconds = [live, cached, clock.started / contest.num_clips]

@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from encoder_table import SPEEDS
 from encoders import HTSAT_BASE, NUM_CLIPS, NUM_THREADS, SECONDS, _random_beats, median_seconds
 
-from lightning_aqa.encoder_table import SPEEDS
 from lightning_aqa.encoders.audiobox import BASE_PLUS, AudioboxAesthetics, build_wavlm
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.beats import BEATs
 from lightning_aqa.encoders.clap import CLAP
 from lightning_aqa.encoders.descriptors import Descriptors
-from lightning_aqa.encoders.hub import Hub
+from lightning_aqa.encoders.huggingface import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 from lightning_aqa.encoders.muq import MuQ
 from lightning_aqa.encoders.muq_layers import MuQConfig

@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_aqa.encoders.packing import PackedProducts
+from lightning_aqa.encoders.cpu import PackedProducts
 
 NUM_THREADS, REPEATS, SECONDS, NUM_CLIPS = 2, 5, 10, 4
 GEMM = (2048, 768, 3072)
@@ -86,7 +86,7 @@ def build_wavlm(dtype: torch.dtype) -> tuple[Runner, Runner]:
     """Build a WavLM-base by ``Hub``, and the model of transformers by itself."""
     from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 
-    from lightning_aqa.encoders.hub import Hub
+    from lightning_aqa.encoders.huggingface import Hub
 
     torch.manual_seed(0)
     reference: Any = WavLMModel(WavLMConfig())

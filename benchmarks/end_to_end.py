@@ -72,7 +72,7 @@ def train_plainly(weights: Path, rated: list[tuple[Path, Tensor]]) -> float:
 
 def train_by_fit(weights: Path, corpus: Path, folder: Path) -> float:
     """Train by the command line; return its CPU seconds."""
-    from lightning_aqa.cli import main
+    from lightning_aqa.cli.main import main
 
     words = ["fit", "--data=MusicEval", f"--data.root={corpus}", f"--data.batch_size={BATCH_SIZE}"]
     words += [f"--data.cache={folder / 'cache'}", "--model.encoder=Hub", f"--model.encoder.name_or_path={weights}"]

@@ -151,7 +151,7 @@ def gemm_peak() -> float:
     """Return the operations per CPU second of a product in the shape of a transformer's perceptron, in float32."""
     import torch
 
-    from lightning_aqa.encoders.packing import PackedProducts
+    from lightning_aqa.encoders.cpu import PackedProducts
 
     rows, inputs, outputs = GEMM
     matrix, layer = torch.randn(rows, inputs), torch.nn.Linear(inputs, outputs).requires_grad_(False)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lightning_aqa.heads.base import Head
     from lightning_aqa.module import AQAModule
     from lightning_aqa.objectives.base import Objective
-    from lightning_aqa.scoring.loading import load
+    from lightning_aqa.scoring.load import load
     from lightning_aqa.scoring.scorer import Scorer
 
 __version__ = "0.1.0"
@@ -23,7 +23,7 @@ _HOMES = {
     "Head": "heads.base",
     "Objective": "objectives.base",
     "Scorer": "scoring.scorer",
-    "load": "scoring.loading",
+    "load": "scoring.load",
 }
 
 

@@ -6,10 +6,13 @@ L layers, F frames, D encoder width, W text tokens, E embedding width, A axes, S
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+Reads = Literal["frames", "mean_std", "mean"]
+"""What a head uses of the frames of a clip, and so the least that a feature cache has to keep for it."""
 
 
 class Axis(NamedTuple):

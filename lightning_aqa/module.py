@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
+import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -15,16 +16,18 @@ from torch import Tensor
 
 from lightning_aqa.batch import Axis, Batch, Features, Output
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.distributed import gather_training
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.descriptors import Descriptors
-from lightning_aqa.encoders.freezing import LoRA, Policy
-from lightning_aqa.encoders.freezing import freeze as freeze_parts
-from lightning_aqa.evaluation import EvaluatedModule, named_losses
-from lightning_aqa.finite import check_gradient, check_loss
+from lightning_aqa.encoders.finetuning import LoRA, Policy
+from lightning_aqa.encoders.finetuning import freeze as freeze_parts
 from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.mlp import MLP
-from lightning_aqa.resume import EpochSums, seed_batch
+from lightning_aqa.metrics.levels import evaluate, flatten
+from lightning_aqa.objectives.base import Objective
+from lightning_aqa.results.predictions import Predictions, ScoredWindow, as_step, gather_predictions, scored_windows
+from lightning_aqa.training.exact_resume import EpochSums, seed_batch
+from lightning_aqa.training.finite_check import check_gradient, check_loss
+from lightning_aqa.utils.distributed import gather_training
 
 HALF = ("16-true", "bf16-true")
 HeadCallable = Callable[[int, int, Sequence[Axis], int | None], Head]
@@ -35,7 +38,7 @@ def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters)
 
 
-class AQAModule(EvaluatedModule):
+class AQAModule(L.LightningModule):
     """Predict the scores of clips: an encoder's features, read by a head, trained by a sum of named objectives.
 
     Args:
@@ -51,6 +54,10 @@ class AQAModule(EvaluatedModule):
         lora: The adapters, for ``freeze: lora``.
         layers: Layers of the encoder that the head is given, from 0 for the lowest, or from -1 for the highest; null
             gives all.
+
+    Attributes:
+        predictions: The last table of each split.
+        results: Its metrics.
 
     Raises:
         ValueError: If the encoder has no such layer.
@@ -81,6 +88,9 @@ class AQAModule(EvaluatedModule):
         self.is_fresh = True
         self._sums, self._step_ids = EpochSums(), list[str]()
         self._resumed: dict[str, Any] = {}
+        self.predictions: dict[str, Predictions] = {}
+        self.results: dict[str, dict[str, Any]] = {}
+        self._windows: list[list[ScoredWindow]] = []
 
     def _save_plain_hyperparameters(self) -> None:
         """Keep what the command line gave (plain dicts); parts that were passed as objects cannot be kept."""
@@ -268,3 +278,90 @@ class AQAModule(EvaluatedModule):
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    # Evaluation
+
+    @property
+    def data(self) -> AQADataModule:
+        """The corpus that the trainer serves."""
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, AQADataModule):
+            raise ValueError("AQAModule needs a datamodule of lightning_aqa.data, such as Table(path=...).")
+        return data
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """The terms of the loss: the trainer's callbacks that are objectives."""
+        return [callback for callback in cast(Any, self.trainer).callbacks if isinstance(callback, Objective)]
+
+    def log_epoch(self, values: dict[str, Tensor], num_clips: int) -> None:
+        """Log the means over some clips, which count by their number in the mean of the epoch."""
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=num_clips)
+
+    def _record(self, batch: Batch, dataloader_idx: int) -> None:
+        while len(self._windows) <= dataloader_idx:
+            self._windows.append([])
+        self._windows[dataloader_idx] += scored_windows(self(batch), batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start with an empty table."""
+        self._windows = []
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score the windows of a batch."""
+        self._record(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute metrics and losses of the split ``dev`` from the gathered table."""
+        self._finish("dev", self._windows[0])
+        self.log_dict(flatten(self.results["dev"], "val"))
+        self._log_split_losses(self.predictions["dev"])
+
+    def _log_split_losses(self, table: Predictions) -> None:
+        """Log the objectives that read scores alone over a whole split, as ``val/<name>``."""
+        output, batch = as_step(table, self.device)
+        objectives = [objective for objective in self.objectives if objective.reads_scores_alone]
+        terms = {objective.name: objective.loss(output, batch) for objective in objectives}
+        if terms:
+            total = torch.stack([objective.weight * terms[objective.name] for objective in objectives]).sum()
+            self.log_epoch(named_losses("val", terms, total), len(table.ids))
+
+    def on_test_epoch_start(self) -> None:
+        """Start with empty tables."""
+        self._windows = []
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score the windows of a batch."""
+        self._record(batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Compute metrics of every split from the gathered tables."""
+        for split, windows in zip(self.data.rated_splits, self._windows, strict=True):
+            self._finish(split, windows)
+            self.log_dict(flatten(self.results[split], f"test/{split}"))
+
+    def on_predict_epoch_start(self) -> None:
+        """Start with an empty table."""
+        self._windows = []
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score the windows of a batch; the table is in ``predictions`` at the end."""
+        self._record(batch, dataloader_idx)
+
+    def on_predict_epoch_end(self) -> None:
+        """Gather the table of all clips."""
+        self.predictions["predict"] = gather_predictions(self._windows[0], self.data.manifest, self.axes)
+
+    def _finish(self, split: str, windows: list[ScoredWindow]) -> None:
+        manifest = self.data.manifest
+        table = gather_predictions(windows, manifest, self.axes)
+        self.predictions[split] = table
+        names = [axis.name for axis in self.axes]
+        self.results[split] = evaluate(
+            table.ids, table.systems, table.domains, table.scores, table.targets, names, manifest.system_scores
+        )
+
+
+def named_losses(stage: str, terms: dict[str, Tensor], total: Tensor) -> dict[str, Tensor]:
+    """Name terms and total as they are logged."""
+    return {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {f"{stage}/loss": total.detach()}

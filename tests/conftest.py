@@ -13,7 +13,7 @@ os.environ |= {
 import pytest
 import torch
 
-from lightning_aqa.cli import main
+from lightning_aqa.cli.main import main
 from lightning_aqa.data.synthesis.corpus import write_corpus
 
 torch.set_num_threads(1)

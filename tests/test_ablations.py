@@ -8,11 +8,11 @@ import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from lightning_aqa.cli import main
-from lightning_aqa.sweep.definition import read_sweep
+from lightning_aqa.cli.main import main
+from lightning_aqa.sweep.config import read_sweep
 from lightning_aqa.sweep.plan import make_plan
-from lightning_aqa.sweep.trials import read_trials
-from lightning_aqa.sweep.words import flags
+from lightning_aqa.sweep.trial import read_trials
+from lightning_aqa.sweep.trial_command import flags
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "experiments/ablations"

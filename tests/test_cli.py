@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from lightning_aqa.cli import main
+from lightning_aqa.cli.main import main
 from lightning_aqa.metrics.correlation import srcc
 
 

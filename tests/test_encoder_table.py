@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from lightning_aqa.encoder_table import CHECKPOINT, END, START, encoder_classes, encoder_table, with_table
+from benchmarks.encoder_table import CHECKPOINT, END, START, encoder_table, with_table
 from lightning_aqa.encoders.audiobox import BASE_PLUS, build_wavlm
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.beats import BEATs
 from lightning_aqa.encoders.clap import CLAP
-from lightning_aqa.encoders.hub import Hub
+from lightning_aqa.encoders.huggingface import Hub
+from lightning_aqa.utils.components import parts_of
 
 ROOT = Path(__file__).parent.parent
-ENCODERS = encoder_classes()
+ENCODERS = parts_of("encoders", Encoder)
 
 
 def _rows(table):
@@ -88,7 +89,7 @@ class Parts(Encoder):
 
 
 def test_an_encoder_of_other_parts_has_a_row_too(monkeypatch):
-    monkeypatch.setattr("lightning_aqa.encoder_table.encoder_classes", lambda: [*ENCODERS, Parts])
+    monkeypatch.setattr("benchmarks.encoder_table.parts_of", lambda *kind: [*ENCODERS, Parts])
     assert _rows(encoder_table())["Parts"]["width"] == "depends"
 
 

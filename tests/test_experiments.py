@@ -10,7 +10,7 @@ import wandb
 import yaml
 from lightning.pytorch.loggers import WandbLogger
 
-from lightning_aqa.cli import main
+from lightning_aqa.cli.main import main
 from lightning_aqa.metrics.correlation import lcc
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from lightning_aqa.cli import main
+from lightning_aqa.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_aqa.cli import main
-from lightning_aqa.verbs import VERBS
+from lightning_aqa.cli.main import main
+from lightning_aqa.cli.subcommands import VERBS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,7 +88,9 @@ def test_the_quickstart_leaves_what_the_readme_says(sandbox):
 @pytest.mark.parametrize("command", OTHERS)
 def test_a_command_of_the_pages_runs(command, sandbox, monkeypatch):
     monkeypatch.chdir(sandbox)
-    monkeypatch.setattr("lightning_aqa.pictures.draw_run", lambda folder, axes: [])  # half of the time of a small run
+    monkeypatch.setattr(
+        "lightning_aqa.results.plots.draw_run", lambda folder, axes: []
+    )  # half of the time of a small run
     before = set((sandbox / "runs").iterdir())
     assert _run(command) == 0
     (run,) = set((sandbox / "runs").iterdir()) - before

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.data.aes_sources import (
+from lightning_aqa.data.aes_natural_sources import (
     AUDIOMOS,
     CHALLENGE,
     EVALUATION_FOLDER,
@@ -21,8 +21,8 @@ from lightning_aqa.data.aes_sources import (
     find_place,
 )
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.check import CorpusError
-from lightning_aqa.data.lists import (
+from lightning_aqa.data.manifest import Clip, Manifest, Problem
+from lightning_aqa.data.parsing import (
     Ratings,
     Row,
     by_listener,
@@ -35,7 +35,7 @@ from lightning_aqa.data.lists import (
     require_columns,
     unique_clips,
 )
-from lightning_aqa.data.manifest import Clip, Manifest, Problem
+from lightning_aqa.data.validation import CorpusError
 
 _log = logging.getLogger(__name__)
 

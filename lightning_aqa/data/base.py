@@ -13,14 +13,19 @@ from torch.utils.data import DataLoader
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import Resampler
-from lightning_aqa.data.augment import Augmentation
-from lightning_aqa.data.augmenter import Augmenter, check_augmentations
-from lightning_aqa.data.check import CorpusError, check_audio, report, without
+from lightning_aqa.data.augment import Augmentation, Augmenter, check_augmentations
 from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Level, Row
-from lightning_aqa.data.loader import BATCH_SIZE, check_batch_settings, loader_options, workers_for_gpus
+from lightning_aqa.data.loader import (
+    BATCH_SIZE,
+    ResumableLoader,
+    check_batch_settings,
+    loader_options,
+    workers_for_gpus,
+)
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
-from lightning_aqa.data.resumable import ResumableLoader
-from lightning_aqa.data.windows import MAX_PADDING, EvaluationBatches, TrainingBatches, Window, cover
+from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches, TrainingBatches
+from lightning_aqa.data.validation import CorpusError, check_audio, report, without
+from lightning_aqa.data.windows import Window, cover
 
 _log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.check import CorpusError
-from lightning_aqa.data.lists import JSON_LINES, entries_of
 from lightning_aqa.data.manifest import Clip, Manifest
+from lightning_aqa.data.parsing import JSON_LINES, entries_of
 from lightning_aqa.data.table import read_table
+from lightning_aqa.data.validation import CorpusError
 
 READ_BY_LIBSNDFILE = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.check import CorpusError
-from lightning_aqa.data.lists import Ratings, Row, entries_of, parse_score, read_csv, unique_clips
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.musiceval_files import (
     AXES,
@@ -21,6 +19,8 @@ from lightning_aqa.data.musiceval_files import (
     read_system_scores,
 )
 from lightning_aqa.data.musiceval_parquet import extract_shards, find_shards
+from lightning_aqa.data.parsing import Ratings, Row, entries_of, parse_score, read_csv, unique_clips
+from lightning_aqa.data.validation import CorpusError
 
 LISTS = {
     "train_mos_list.txt": "train",

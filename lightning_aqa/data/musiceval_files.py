@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.data.lists import Ratings, parse_score, read_cells, read_csv, read_text
 from lightning_aqa.data.manifest import Problem
+from lightning_aqa.data.parsing import Ratings, parse_score, read_cells, read_csv, read_text
 
 _log = logging.getLogger(__name__)
 

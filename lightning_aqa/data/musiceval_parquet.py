@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lightning_aqa.data.check import CorpusError
-from lightning_aqa.data.lists import Row, did_you_mean
+from lightning_aqa.data.parsing import Row, did_you_mean
+from lightning_aqa.data.validation import CorpusError
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile

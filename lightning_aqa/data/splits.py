@@ -10,8 +10,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from lightning_aqa.data.check import CorpusError
 from lightning_aqa.data.manifest import Clip, Manifest
+from lightning_aqa.data.validation import CorpusError
 
 SplitBy = Literal["clip", "system", "prompt"]
 DEFAULT_FRACTIONS: Mapping[str, float] = {"train": 0.8, "dev": 0.1, "test": 0.1}

@@ -9,11 +9,17 @@ from typing import Any, Literal
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.check import CorpusError
-from lightning_aqa.data.columns import check_roles, choose_columns, make_axes
-from lightning_aqa.data.entries import Entry, long_clips, read_entries, wide_clips
-from lightning_aqa.data.lists import did_you_mean, read_rows
+from lightning_aqa.data.columns import (
+    Entry,
+    check_roles,
+    choose_columns,
+    long_clips,
+    make_axes,
+    read_entries,
+    wide_clips,
+)
 from lightning_aqa.data.manifest import Manifest, Problem
+from lightning_aqa.data.parsing import did_you_mean, read_rows
 from lightning_aqa.data.splits import (
     DEFAULT_FRACTIONS,
     SplitBy,
@@ -24,6 +30,7 @@ from lightning_aqa.data.splits import (
     make_folds,
     split_by_fractions,
 )
+from lightning_aqa.data.validation import CorpusError
 
 _log = logging.getLogger(__name__)
 

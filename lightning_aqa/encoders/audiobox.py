@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_aqa.audiobox_weights import FILE, read_audiobox
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
-from lightning_aqa.encoders.speech import SpeechModel
-from lightning_aqa.encoders.speech_convolutions import frames_of
-from lightning_aqa.weights import Weights, load_exactly, read_config
+from lightning_aqa.encoders.wav2vec import SpeechModel
+from lightning_aqa.encoders.wav2vec_convolutions import frames_of
+from lightning_aqa.utils.audiobox_weights import FILE, read_audiobox
+from lightning_aqa.utils.weights import Weights, load_exactly, read_config
 
 PAGE = "https://huggingface.co/facebook/audiobox-aesthetics"
 BASE_PLUS: dict[str, Any] = {

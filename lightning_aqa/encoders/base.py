@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
-from lightning_aqa.encoders.packing import PackedProducts
-from lightning_aqa.weights import Weights
+from lightning_aqa.encoders.cpu import PackedProducts
+from lightning_aqa.utils.weights import Weights
 
 
 class Encoder(nn.Module, ABC):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.beats_model import BEATsConfig, Model
-from lightning_aqa.weights import Weights, WeightsError, find_weights, load_exactly, read_config, read_weights
+from lightning_aqa.utils.weights import Weights, WeightsError, find_weights, load_exactly, read_config, read_weights
 
 URL = "https://github.com/microsoft/unilm/tree/master/beats"
 FILE = "BEATs_iter3_plus_AS2M.pt"

@@ -14,8 +14,8 @@ from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.clap_attention import fuse_attention
 from lightning_aqa.encoders.clap_weights import COMPUTED, PUBLISHED, ClapWeights, FrontEnd, read_clap
-from lightning_aqa.encoders.tokens import distinct, find_tokenizer
-from lightning_aqa.weights import Weights, WeightsError, load_exactly
+from lightning_aqa.encoders.tokenizer import distinct, find_tokenizer
+from lightning_aqa.utils.weights import Weights, WeightsError, load_exactly
 
 if TYPE_CHECKING:
     from transformers import ClapModel, ClapTextConfig, ClapTextModel, PreTrainedTokenizerBase

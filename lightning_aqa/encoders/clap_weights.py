@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lightning_aqa.encoders.hub import find_tensors
-from lightning_aqa.weights import Weights, WeightsError, find_weights, read_config, read_weights
+from lightning_aqa.encoders.huggingface import find_tensors
+from lightning_aqa.utils.weights import Weights, WeightsError, find_weights, read_config, read_weights
 
 REPOSITORY = "lukewys/laion_clap"
 HTSAT_FILES = (

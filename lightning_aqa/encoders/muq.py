@@ -17,7 +17,7 @@ from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.melspectrogram import prefix_mask
 from lightning_aqa.encoders.muq_layers import MuQConfig, rotary_rates
 from lightning_aqa.encoders.muq_model import Model
-from lightning_aqa.weights import Weights, WeightsError, find_weights, load_exactly, read_config, read_weights
+from lightning_aqa.utils.weights import Weights, WeightsError, find_weights, load_exactly, read_config, read_weights
 
 REPOSITORY = "OpenMuQ/MuQ-large-msd-iter"
 URL = f"https://huggingface.co/{REPOSITORY}"

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
-from lightning_aqa.encoders.hub import find_tensors, layers_of, load_backbone
-from lightning_aqa.encoders.tokens import distinct, find_tokenizer
-from lightning_aqa.weights import Weights, find_weights
+from lightning_aqa.encoders.huggingface import find_tensors, layers_of, load_backbone
+from lightning_aqa.encoders.tokenizer import distinct, find_tokenizer
+from lightning_aqa.utils.weights import Weights, find_weights
 
 FROM_TWO = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"}
 """Model types whose first position is number 2, so that they read two tokens fewer than they have positions."""

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_aqa.audiobox_weights import AudioboxWeights, read_audiobox
-from lightning_aqa.batch import Axis, Features, Output
-from lightning_aqa.heads.base import Head, Reads
-from lightning_aqa.weights import WeightsError, load_exactly, read_config
+from lightning_aqa.batch import Axis, Features, Output, Reads
+from lightning_aqa.heads.base import Head
+from lightning_aqa.utils.audiobox_weights import AudioboxWeights, read_audiobox
+from lightning_aqa.utils.weights import WeightsError, load_exactly, read_config
 
 AXES = (
     Axis("PQ", "Production quality", 0.0, 10.0),

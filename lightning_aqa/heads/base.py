@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_aqa.batch import Axis, Features, Output
-
-Reads = Literal["frames", "mean_std", "mean"]
+from lightning_aqa.batch import Axis, Features, Output, Reads
 
 
 class Head(nn.Module, ABC):

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_aqa.batch import Axis, Features, Output
-from lightning_aqa.heads.base import Head, Reads
+from lightning_aqa.batch import Axis, Features, Output, Reads
+from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.bins import bins_of, expectation, standard_bins
 from lightning_aqa.heads.pooling import LayerMix, Standardise, masked_mean, masked_mean_std
 

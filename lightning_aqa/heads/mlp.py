@@ -9,8 +9,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from lightning_aqa.batch import Axis, Features, Output
-from lightning_aqa.heads.base import Head, Reads
+from lightning_aqa.batch import Axis, Features, Output, Reads
+from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.pooling import AttentionPool, LayerMix, Standardise, masked_mean, masked_mean_std
 
 Pooling = Literal["mean", "mean_std", "attention"]

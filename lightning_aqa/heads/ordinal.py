@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_aqa.batch import Axis, Features, Output
-from lightning_aqa.heads.base import Head, Reads
+from lightning_aqa.batch import Axis, Features, Output, Reads
+from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.bins import bins_of, expectation, standard_bins
 from lightning_aqa.heads.mlp import READS, Branch, Pooling
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.correlation import ktau, lcc, mse, srcc
-from lightning_aqa.metrics.means import rows_of_systems, sorted_rows
+from lightning_aqa.metrics.correlation import ktau, lcc, mse, rows_of_systems, sorted_rows, srcc
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_aqa.metrics.correlation import ktau, lcc, mse, srcc
-from lightning_aqa.metrics.means import rows_of_systems, system_means
+from lightning_aqa.metrics.correlation import ktau, lcc, mse, rows_of_systems, srcc, system_means
 
 METRICS = ("MSE", "LCC", "SRCC", "KTAU")
 MEAN = "mean"

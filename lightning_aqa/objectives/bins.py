@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_aqa.batch import Axis, Batch, Output
-from lightning_aqa.objectives.axes import AxisReduction, check_axis_reduction
+from lightning_aqa.objectives.axis_reduction import AxisReduction, check_axis_reduction
 from lightning_aqa.objectives.base import Objective
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.objectives.axes import AxisReduction, as_table, check_axis_reduction, reduce_axes
+from lightning_aqa.objectives.axis_reduction import AxisReduction, as_table, check_axis_reduction, reduce_axes
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.objectives.pairs import check_at_least_zero
+from lightning_aqa.objectives.pairwise import check_at_least_zero
 
 
 def contrastive_loss(

@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.objectives.axes import mean_over_rated, reduce_axes
+from lightning_aqa.objectives.axis_reduction import mean_over_rated, reduce_axes
 from lightning_aqa.objectives.pointwise import PointwiseObjective, Space
 
 

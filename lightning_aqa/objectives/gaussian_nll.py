@@ -7,7 +7,13 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.objectives.axes import AxisReduction, as_table, check_axis_reduction, mean_over_rated, reduce_axes
+from lightning_aqa.objectives.axis_reduction import (
+    AxisReduction,
+    as_table,
+    check_axis_reduction,
+    mean_over_rated,
+    reduce_axes,
+)
 from lightning_aqa.objectives.base import Objective
 
 

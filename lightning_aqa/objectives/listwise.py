@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.objectives.axes import AxisReduction, as_table, check_axis_reduction, reduce_axes
+from lightning_aqa.objectives.axis_reduction import AxisReduction, as_table, check_axis_reduction, reduce_axes
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.objectives.pairs import check_above_zero, check_at_least_zero, closest_gap
+from lightning_aqa.objectives.pairwise import check_above_zero, check_at_least_zero, closest_gap
 
 
 def listnet_loss(

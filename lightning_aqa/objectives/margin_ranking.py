@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.objectives.axes import AxisReduction, check_axis_reduction, reduce_axes
+from lightning_aqa.objectives.axis_reduction import AxisReduction, check_axis_reduction, reduce_axes
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.objectives.pairs import as_columns, check_at_least_zero, pair_hinge
+from lightning_aqa.objectives.pairwise import as_columns, check_at_least_zero, pair_hinge
 
 
 def margin_ranking_loss(scores: Tensor, targets: Tensor, *, margin: float = 0.1, tolerance: float = 0.0) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.objectives.axes import AxisReduction, mean_over_rated, reduce_axes
+from lightning_aqa.objectives.axis_reduction import AxisReduction, mean_over_rated, reduce_axes
 from lightning_aqa.objectives.bins import BinObjective
 
 

@@ -12,10 +12,10 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from lightning_aqa.batch import Axis, Batch, Output
-from lightning_aqa.objectives.axes import AxisReduction, check_axis_reduction, reduce_axes
+from lightning_aqa.objectives.axis_reduction import AxisReduction, check_axis_reduction, reduce_axes
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.objectives.memory import EmbeddingMemory
-from lightning_aqa.objectives.pairs import Join, as_columns, check_at_least_zero, pair_hinge
+from lightning_aqa.objectives.embedding_memory import EmbeddingMemory
+from lightning_aqa.objectives.pairwise import Join, as_columns, check_at_least_zero, pair_hinge
 
 Quality = Literal["minmax", "interval", "none"]
 

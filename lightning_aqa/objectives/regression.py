@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.objectives.axes import AxisReduction, check_axis_reduction, mean_over_rated, reduce_axes
+from lightning_aqa.objectives.axis_reduction import AxisReduction, check_axis_reduction, mean_over_rated, reduce_axes
 from lightning_aqa.objectives.pointwise import PointwiseObjective, Space
 
 Kind = Literal["mse", "mae", "huber", "mse+mae"]

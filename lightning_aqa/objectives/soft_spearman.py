@@ -8,9 +8,15 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.objectives.axes import AxisReduction, as_table, check_axis_reduction, mean_over_rated, reduce_axes
+from lightning_aqa.objectives.axis_reduction import (
+    AxisReduction,
+    as_table,
+    check_axis_reduction,
+    mean_over_rated,
+    reduce_axes,
+)
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.objectives.pairs import BLOCK_PAIRS, check_above_zero
+from lightning_aqa.objectives.pairwise import BLOCK_PAIRS, check_above_zero
 
 SMALLEST_SPREAD = 0.01
 """Least deviation of soft ranks, per clip: the gradient stays finite where all scores are equal, as at a start."""

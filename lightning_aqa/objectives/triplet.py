@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lightning_aqa.batch import Axis, Batch, Output
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.objectives.memory import EmbeddingMemory
-from lightning_aqa.objectives.pairs import check_at_least_zero, closest_gap
+from lightning_aqa.objectives.embedding_memory import EmbeddingMemory
+from lightning_aqa.objectives.pairwise import check_at_least_zero, closest_gap
 
 
 def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_aqa.report.html import escape
-from lightning_aqa.report.variants import Evidence, Variant
+from lightning_aqa.results.variants import Evidence, Variant
 
 
 def configurations(evidence: Evidence, output: Path) -> str:

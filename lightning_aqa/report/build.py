@@ -8,12 +8,12 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from lightning_aqa.files import replacing
-from lightning_aqa.report import about, answer, browser, details, embedding, further, gallery, published, tables
-from lightning_aqa.report.formats import write_csv, write_latex, write_markdown
+from lightning_aqa.report import about, clip_browser, details, embedding, figures, further, published, summary, tables
+from lightning_aqa.report.context import Material, Options, gather
 from lightning_aqa.report.html import escape, section
-from lightning_aqa.report.material import Material, Options, gather
-from lightning_aqa.report.variants import Evidence
+from lightning_aqa.results.tables import write_csv, write_latex, write_markdown
+from lightning_aqa.results.variants import Evidence
+from lightning_aqa.utils.files import replacing
 
 PAGE, TABLES = "report.html", "tables"
 SIMULATED = "The corpus is synthesised and its scores are simulated: nothing here says how people hear."
@@ -53,23 +53,23 @@ def build_report(paths: Sequence[Path], output: Path, options: Options | None = 
 
 def _sections(of: Material, output: Path) -> list[Section]:
     evidence, blocks, titles = of.evidence, of.blocks, of.titles
-    data, notes = browser.browser_data(
+    data, notes = clip_browser.browser_data(
         evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.embedding
     )
     warning = f'<p class="note warn">{SIMULATED}</p>' if of.is_simulated else ""
     others = published.published(published.published_rows(evidence.axes), of.is_simulated)
     return [
-        Section("answer", "In short", warning + answer.answer(evidence, blocks[0])),
+        Section("answer", "In short", warning + summary.answer(evidence, blocks[0])),
         Section("results", "Results", tables.results(evidence, blocks, titles)),
         Section("published", "Published numbers", others),
-        Section("effects", "Differences from the baseline", gallery.effects(evidence, blocks, titles)),
-        Section("heat", "Over two settings", gallery.heat_maps(evidence, blocks, titles)),
-        Section("curves", "Learning curves", gallery.learning_curves(evidence)),
+        Section("effects", "Differences from the baseline", figures.effects(evidence, blocks, titles)),
+        Section("heat", "Over two settings", figures.heat_maps(evidence, blocks, titles)),
+        Section("curves", "Learning curves", figures.learning_curves(evidence)),
         Section("predictions", "Predicted and rated", details.predictions(evidence, of.detailed, blocks, titles)),
-        Section("pairs", "Pairs in the right order", gallery.pairs_by_gap(evidence, of.detailed, titles)),
+        Section("pairs", "Pairs in the right order", figures.pairs_by_gap(evidence, of.detailed, titles)),
         Section("further", "Further numbers", further.further(evidence, of.detailed, titles)),
         Section("maps", "Embedding", embedding.embedding_maps(evidence, of.detailed, titles)),
-        Section("errors", "Errors, clip by clip", browser.browser(evidence, of.axes, of.detailed, data)),
+        Section("errors", "Errors, clip by clip", clip_browser.browser(evidence, of.axes, of.detailed, data)),
         Section("configs", "Configurations and commands", about.configurations(evidence, output)),
         Section("notes", "Notes", about.notes([*of.notes, *notes, *_left_out(of), *_how(of.options)])),
     ]

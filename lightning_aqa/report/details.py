@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lightning_aqa.report.formats import shown
 from lightning_aqa.report.html import chooser, escape, figure, legend, shown_for
 from lightning_aqa.report.plots import SystemMeans, colour, draw_calibration, draw_clips, draw_ranking, draw_systems
-from lightning_aqa.report.results import Block, Cell
-from lightning_aqa.report.variants import Evidence
+from lightning_aqa.results.comparison import Block, Cell
+from lightning_aqa.results.tables import shown
+from lightning_aqa.results.variants import Evidence
 
 
 def predictions(evidence: Evidence, detailed: Sequence[int], blocks: Sequence[Block], titles: Mapping[str, str]) -> str:

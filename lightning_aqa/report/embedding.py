@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lightning_aqa.report.formats import shown
 from lightning_aqa.report.html import chooser, figure, legend, shown_for
 from lightning_aqa.report.maps import Map, agreement, draw_map, read_map
 from lightning_aqa.report.plots import colour
-from lightning_aqa.report.variants import Evidence
+from lightning_aqa.results.tables import shown
+from lightning_aqa.results.variants import Evidence
 
 
 def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.calibration import calibration, coverage
-from lightning_aqa.metrics.means import exact_mean, rows_of_systems
+from lightning_aqa.metrics.correlation import exact_mean, rows_of_systems
 from lightning_aqa.metrics.pairwise import top_k_accuracy, within_groups
-from lightning_aqa.report.formats import shown
 from lightning_aqa.report.html import chooser, escape, shown_for
-from lightning_aqa.report.variants import Evidence
+from lightning_aqa.results.tables import shown
+from lightning_aqa.results.variants import Evidence
 
 Array = NDArray[np.float64]
 TOP = 3

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.callbacks.observations import OBSERVATIONS
 from lightning_aqa.metrics.correlation import srcc
 from lightning_aqa.report.plots import colour
 from lightning_aqa.report.svg import NUM_SHADES, Panel, shade, span
+from lightning_aqa.results.observations import OBSERVATIONS
 
 Array = NDArray[np.float64]
 MAX_FOR_DISTANCES = 400

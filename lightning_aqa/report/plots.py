@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.means import exact_mean, rows_of_systems
+from lightning_aqa.metrics.correlation import exact_mean, rows_of_systems
 from lightning_aqa.metrics.pairwise import PairAccuracy
-from lightning_aqa.report.svg import DASH, MINUS, NUM_COLOURS, Panel, Span, number, span
+from lightning_aqa.report.svg import NUM_COLOURS, Panel, Span, number, span
+from lightning_aqa.results.tables import DASH, MINUS
 
 Array = NDArray[np.float64]
 NUM_BINS = 6

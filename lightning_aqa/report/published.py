@@ -6,9 +6,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
-from lightning_aqa.report.formats import LEVELS, capital
 from lightning_aqa.report.html import escape
-from lightning_aqa.report.svg import DASH
+from lightning_aqa.results.tables import DASH, LEVELS, capital
 
 CORPORA = {"MusicEval": ("MI", "TA"), "AES-Natural": ("PQ", "PC", "CE", "CU")}
 PUBLISHED_NOTES = {

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-MINUS, DASH = "\u2212", "\u2013"
+from lightning_aqa.results.tables import MINUS
+
 NUM_COLOURS = 8
 NUM_SHADES = 9
 

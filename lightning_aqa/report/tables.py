@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lightning_aqa.metrics.levels import MEAN, higher_is_better
-from lightning_aqa.report.formats import (
+from lightning_aqa.report.html import attributes, chooser, escape, shown_for
+from lightning_aqa.results.comparison import Block, Cell, Column
+from lightning_aqa.results.tables import (
     LEVELS,
     MARKS,
     axes_of,
@@ -14,9 +16,7 @@ from lightning_aqa.report.formats import (
     shown,
     shown_interval,
 )
-from lightning_aqa.report.html import attributes, chooser, escape, shown_for
-from lightning_aqa.report.results import Block, Cell, Column
-from lightning_aqa.report.variants import Evidence, Variant
+from lightning_aqa.results.variants import Evidence, Variant
 
 
 def results(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:

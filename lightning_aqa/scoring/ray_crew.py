@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from lightning_aqa.scoring.groups import Scored
-from lightning_aqa.scoring.items import Item
+from lightning_aqa.scoring.batching import Scored
+from lightning_aqa.scoring.inputs import Item
 
 Shard = list[tuple[int, Item]]
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lightning_aqa.cluster import cluster
-from lightning_aqa.scoring.groups import DeviceError, Scored
-from lightning_aqa.scoring.items import Item
-from lightning_aqa.scoring.loading import load
+from lightning_aqa.scoring.batching import DeviceError, Scored
+from lightning_aqa.scoring.inputs import Item
+from lightning_aqa.scoring.load import load
 from lightning_aqa.scoring.ray_crew import Crew, Shard
 from lightning_aqa.scoring.shards import shards_of
+from lightning_aqa.utils.ray import cluster
 
 
 class Worker:

@@ -14,10 +14,9 @@ from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import AudioError, Resampler
 from lightning_aqa.data.dataset import Level
 from lightning_aqa.module import AQAModule
-from lightning_aqa.scoring.groups import Batching, Scored, score_groups
-from lightning_aqa.scoring.items import Item
-from lightning_aqa.scoring.reading import Piece, read_pieces, reading_of
-from lightning_aqa.scoring.waveforms import cut, weighted_means
+from lightning_aqa.scoring.batching import Batching, Scored, score_groups
+from lightning_aqa.scoring.decode import Piece, cut, read_pieces, reading_of, weighted_means
+from lightning_aqa.scoring.inputs import Item
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 BATCH_SECONDS = {"cpu": 40.0, "other": 320.0}

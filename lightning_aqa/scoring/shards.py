@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Protocol
 
-from lightning_aqa.scoring.items import Item
+from lightning_aqa.scoring.inputs import Item
 
 SHARD_CLIPS = 64
 

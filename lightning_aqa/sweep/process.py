@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lightning_aqa.sweep.words import own_words
+from lightning_aqa.sweep.trial_command import own_words
 
 GRACE_SECONDS = 5.0
 """How long a trial has to end after it was asked to."""
@@ -69,9 +69,9 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
 
 def warm_up() -> None:
     """Import what every trial needs, so that a fork has it: seconds of processor time per trial."""
-    for name in ("matplotlib.figure", "wandb", "lightning_aqa.cli"):
+    for name in ("matplotlib.figure", "wandb", "lightning_aqa.cli.main"):
         importlib.import_module(name)
-    importlib.import_module("lightning_aqa.parts").import_parts()
+    importlib.import_module("lightning_aqa.utils.components").import_parts()
 
 
 def _fork(words: list[str], log: Path, environment: Mapping[str, str]) -> Child:
@@ -95,7 +95,7 @@ def _run(words: list[str], log: Path, environment: Mapping[str, str]) -> None:
     sys.argv[1:] = words  # Lightning starts the other processes of a run by them
     import torch
 
-    from lightning_aqa.cli import main
+    from lightning_aqa.cli.main import main
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     code = 1

@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from lightning_aqa.callbacks.history import read_history
 from lightning_aqa.metrics.levels import MEAN, METRICS
-from lightning_aqa.sweep.trials import Parameters, Trial, is_seed
+from lightning_aqa.results.history import read_history
+from lightning_aqa.sweep.trial import Parameters, Trial, is_seed
 
 LEVELS = ("utterance", "system", "system_mos")
 SPLITS = ("test", "dev", "train")

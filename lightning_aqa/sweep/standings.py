@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lightning_aqa.metrics.levels import METRICS
 from lightning_aqa.metrics.significance import Standing, rank_variants
-from lightning_aqa.predictions import Predictions, read_predictions
-from lightning_aqa.sweep.trials import Trial
+from lightning_aqa.results.predictions import Predictions, read_predictions
+from lightning_aqa.sweep.trial import Trial
 
 LEVELS = ("utterance", "system")
 MOST_CLIPS_FOR_KTAU = 1000

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lightning_aqa.files import replacing
 from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.metrics.significance import Standing
 from lightning_aqa.sweep.results import Cell, cells, shown_split
 from lightning_aqa.sweep.standings import Place, standings
-from lightning_aqa.sweep.trials import Trial, short_names
+from lightning_aqa.sweep.trial import Trial, short_names
+from lightning_aqa.utils.files import replacing
 
 MOST_AXES_ABREAST = 2
 BEST, LEVEL = "†", 0.05

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_aqa.data.aes_natural import AXES, COLUMNS, AESNatural, read_aes_natural
-from lightning_aqa.data.check import CorpusError
+from lightning_aqa.data.validation import CorpusError
 
 REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "ratings"
 

@@ -10,6 +10,7 @@ import torch
 
 from lightning_aqa.data.augment import (
     Augmentation,
+    Augmenter,
     BandLimit,
     Gain,
     Noise,
@@ -17,9 +18,9 @@ from lightning_aqa.data.augment import (
     add_noise,
     band_limit,
     change_speed,
+    check_augmentations,
     gain,
 )
-from lightning_aqa.data.augmenter import Augmenter, check_augmentations
 from lightning_aqa.data.windows import Window
 
 RATE = 16000

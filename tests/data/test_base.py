@@ -10,8 +10,8 @@ import torch
 
 from lightning_aqa.batch import Axis, Features
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.check import CorpusError, check_audio
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
+from lightning_aqa.data.validation import CorpusError, check_audio
 
 AXES = (Axis("PQ", "Quality", 0, 10), Axis("CE", "Enjoyment", 0, 10))
 SPLITS = ("own", "test", "train", "dev", "train", "dev", "train")

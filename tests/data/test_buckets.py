@@ -10,7 +10,8 @@ import pytest
 
 from lightning_aqa.data.audio import audio_info
 from lightning_aqa.data.buckets import WIDTHS, bucketed, choose_width, padding, sizes_by_clips, sizes_by_seconds
-from lightning_aqa.data.windows import EvaluationBatches, TrainingBatches, Window
+from lightning_aqa.data.samplers import EvaluationBatches, TrainingBatches
+from lightning_aqa.data.windows import Window
 
 REAL_MUSIC = Path(__file__).resolve().parents[3] / "shared" / "real" / "music" / "audio"
 SHORT = np.random.default_rng(0).uniform(1.0, 10.0, 1500)

@@ -1,7 +1,7 @@
 import pytest
 
-from lightning_aqa.data.check import CorpusError
 from lightning_aqa.data.folder import Folder, read_folder
+from lightning_aqa.data.validation import CorpusError
 
 
 @pytest.fixture

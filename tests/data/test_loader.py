@@ -11,7 +11,8 @@ from lightning_aqa.data import loader as loaders
 from lightning_aqa.data.dataset import ClipWindows
 from lightning_aqa.data.loader import check_batch_settings, loader_options, workers_for_gpus
 from lightning_aqa.data.manifest import Clip, Manifest
-from lightning_aqa.data.windows import EvaluationBatches, Window
+from lightning_aqa.data.samplers import EvaluationBatches
+from lightning_aqa.data.windows import Window
 
 
 class NamesThreads(ClipWindows):

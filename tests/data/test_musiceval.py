@@ -2,8 +2,8 @@ import logging
 
 import pytest
 
-from lightning_aqa.data.check import CorpusError
 from lightning_aqa.data.musiceval import MusicEval, read_musiceval
+from lightning_aqa.data.validation import CorpusError
 
 PREFIX = "audiomos2025-track1-"
 

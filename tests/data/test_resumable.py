@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from lightning_aqa.data.resumable import ResumableLoader
-from lightning_aqa.data.windows import TrainingBatches
+from lightning_aqa.data.loader import ResumableLoader
+from lightning_aqa.data.samplers import TrainingBatches
 
 
 class Numbers(Dataset):

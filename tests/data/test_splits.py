@@ -3,7 +3,6 @@ from collections import Counter
 
 import pytest
 
-from lightning_aqa.data.check import CorpusError
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.splits import (
     apportion,
@@ -14,6 +13,7 @@ from lightning_aqa.data.splits import (
     make_folds,
     split_by_fractions,
 )
+from lightning_aqa.data.validation import CorpusError
 
 
 def corpus(num_clips=103, num_systems=7, folder="audio"):

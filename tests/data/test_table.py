@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_aqa.data.check import CorpusError
 from lightning_aqa.data.columns import make_axes
 from lightning_aqa.data.table import Table, read_table
+from lightning_aqa.data.validation import CorpusError
 
 REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "real" / "music"
 AXES = {"overall": [1, 5]}

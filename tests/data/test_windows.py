@@ -8,7 +8,8 @@ import pytest
 from lightning.fabric.utilities.data import _set_sampler_epoch
 from torch.utils.data import DataLoader
 
-from lightning_aqa.data.windows import EvaluationBatches, TrainingBatches, Window, cover
+from lightning_aqa.data.samplers import EvaluationBatches, TrainingBatches
+from lightning_aqa.data.windows import Window, cover
 
 SIZES = list(itertools.product([1, 2, 3, 7, 16, 33, 100], [1, 2, 5, 16], [1, 2, 3, 4]))
 ENOUGH = [(clips, batch, ranks) for clips, batch, ranks in SIZES if clips >= ranks]

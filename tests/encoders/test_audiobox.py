@@ -12,9 +12,9 @@ from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import audio_info, read_audio
 from lightning_aqa.data.windows import cover
 from lightning_aqa.encoders.audiobox import AudioboxAesthetics, build_wavlm, conv_layers, rename
-from lightning_aqa.encoders.speech import SpeechModel
+from lightning_aqa.encoders.wav2vec import SpeechModel
 from lightning_aqa.heads.audiobox import Audiobox
-from lightning_aqa.weights import WeightsError, load_exactly
+from lightning_aqa.utils.weights import WeightsError, load_exactly
 
 SHARED = Path(lightning_aqa.__file__).resolve().parents[1].parent / "shared" / "parity"
 AXES = [Axis(name, name, 0, 10) for name in ("CE", "CU", "PC", "PQ")]

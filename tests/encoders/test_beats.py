@@ -12,7 +12,7 @@ from lightning_aqa.encoders import beats, beats_attention
 from lightning_aqa.encoders.beats import BEATs, filter_banks
 from lightning_aqa.encoders.beats_attention import Attention, position_buckets
 from lightning_aqa.encoders.beats_model import PositionalConvolution
-from lightning_aqa.weights import WeightsError
+from lightning_aqa.utils.weights import WeightsError
 
 SHARED = Path(lightning_aqa.__file__).parents[2] / "shared" / "parity" / "beats"
 VARIANTS = ["pretrained_deepnorm", "finetuned_deepnorm", "pretrained_samewidth_postln", "pretrained_prenorm_convbias"]

@@ -12,8 +12,8 @@ import lightning_aqa
 from lightning_aqa.batch import Axis, Features
 from lightning_aqa.encoders.clap import CLAP, log_mel, quantise_int16, repeat_pad
 from lightning_aqa.encoders.clap_weights import convert, read_clap
-from lightning_aqa.heads.linear import MusicEvalBaseline
-from lightning_aqa.weights import WeightsError, read_weights
+from lightning_aqa.heads.musiceval_baseline import MusicEvalBaseline
+from lightning_aqa.utils.weights import WeightsError, read_weights
 
 SHARED = Path(lightning_aqa.__file__).parents[2] / "shared" / "parity" / "laion_clap"
 VARIANTS = ["tiny_win1024", "tiny_win512_full_layout"]

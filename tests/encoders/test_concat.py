@@ -6,11 +6,11 @@ import torch
 import yaml
 
 from lightning_aqa.batch import Features
-from lightning_aqa.cache import fingerprint
-from lightning_aqa.cli import main
+from lightning_aqa.cli.main import main
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.concat import Concat, nearest_layers, resample_clips
 from lightning_aqa.encoders.descriptors import Descriptors
+from lightning_aqa.encoders.fingerprint import fingerprint
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 
 NUM_SAMPLES = torch.tensor([1600, 700, 33, 1100])

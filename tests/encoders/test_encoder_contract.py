@@ -18,7 +18,7 @@ from lightning_aqa.encoders.beats import BEATs
 from lightning_aqa.encoders.clap import CLAP
 from lightning_aqa.encoders.concat import Concat
 from lightning_aqa.encoders.descriptors import Descriptors
-from lightning_aqa.encoders.hub import Hub
+from lightning_aqa.encoders.huggingface import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 from lightning_aqa.encoders.muq import MuQ
 from lightning_aqa.encoders.text import TextEncoder

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from lightning_aqa.encoders.muq import MuQ, log_mel
 from lightning_aqa.encoders.muq_layers import rotate
-from lightning_aqa.weights import WeightsError
+from lightning_aqa.utils.weights import WeightsError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "muq"
 NO_DROPOUT = ("hidden_dropout", "attention_dropout", "activation_dropout", "conformer_conv_dropout")

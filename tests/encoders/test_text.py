@@ -6,9 +6,9 @@ from safetensors.torch import load_file, save_file
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.encoders.text import TextEncoder
-from lightning_aqa.encoders.tokens import find_tokenizer
+from lightning_aqa.encoders.tokenizer import find_tokenizer
 from lightning_aqa.heads.mlp import MLP
-from lightning_aqa.weights import WeightsError
+from lightning_aqa.utils.weights import WeightsError
 
 PROMPTS = ["loud drums", "", "Rain on a tin roof, far away.", "loud drums"]
 CLIPS = torch.zeros(4, 10), torch.full((4,), 10)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from lightning_aqa.batch import Axis, Features
 from lightning_aqa.heads.audiobox import Audiobox, head_settings, perceptron
-from lightning_aqa.weights import WeightsError
+from lightning_aqa.utils.weights import WeightsError
 
 PQ, CE = Axis("PQ", "Production quality", 0, 10), Axis("CE", "Content enjoyment", 0, 10)
 

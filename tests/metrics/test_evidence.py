@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from lightning_aqa.metrics.ceilings import ceiling
-from lightning_aqa.metrics.evidence import with_ceilings, with_intervals
-from lightning_aqa.metrics.intervals import intervals
+from lightning_aqa.metrics.intervals import intervals, with_ceilings, with_intervals
 from lightning_aqa.metrics.levels import METRICS, evaluate, flatten, to_json
 
 AXES = ["PQ", "PC"]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from lightning_aqa.metrics.means import exact_mean, rows_of_systems, system_means
+from lightning_aqa.metrics.correlation import exact_mean, rows_of_systems, system_means
 
 
 def test_exact_mean_ties_where_decimals_tie():

@@ -7,12 +7,12 @@ import pytest
 import soundfile
 import yaml
 
-from lightning_aqa.callbacks.history import write_history
-from lightning_aqa.callbacks.observations import Window, write_clips, write_observations
-from lightning_aqa.cli import main
+from lightning_aqa.cli.main import main
 from lightning_aqa.data.manifest import Clip
-from lightning_aqa.predictions import Predictions, write_predictions
-from lightning_aqa.ratings import write_ratings
+from lightning_aqa.results.history import write_history
+from lightning_aqa.results.observations import Window, write_clips, write_observations
+from lightning_aqa.results.predictions import Predictions, write_predictions
+from lightning_aqa.results.ratings import write_ratings
 
 AXES = ["MI", "TA"]
 RATE = 8000

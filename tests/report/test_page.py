@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from lightning_aqa.cli import main
-from lightning_aqa.predictions import Predictions
+from lightning_aqa.cli.main import main
+from lightning_aqa.results.predictions import Predictions
 from tests.report.conftest import write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -6,13 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from lightning_aqa.cli import main
-from lightning_aqa.predictions import read_predictions, write_predictions
+from lightning_aqa.cli.main import main
+from lightning_aqa.report.context import axes_of
 from lightning_aqa.report.maps import agreement, principal_components, read_frames, read_map
-from lightning_aqa.report.material import axes_of
 from lightning_aqa.report.published import published_rows
-from lightning_aqa.report.runs import find_runs
-from lightning_aqa.report.variants import collect
+from lightning_aqa.results.predictions import read_predictions, write_predictions
+from lightning_aqa.results.runs import find_runs
+from lightning_aqa.results.variants import collect
 from tests.report.conftest import table, write_run
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lightning_aqa.cli import main
+from lightning_aqa.cli.main import main
 
 SMALL = ["--model.encoder=MelSpectrogram", "--model.encoder.width=8", "--model.encoder.depth=1"]
 SMALL += ["--model.encoder.window_seconds=0.5", "--model.encoder.num_heads=1"]
@@ -19,7 +19,7 @@ def run_folder(corpora, tmp_path_factory):
     root = tmp_path_factory.mktemp("scoring")
     words = ["--data=MusicEval", f"--data.root={corpora['musiceval']}", f"--trainer.default_root_dir={root}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_aqa.pictures.draw_run", lambda folder, axes: [])
+        patch.setattr("lightning_aqa.results.plots.draw_run", lambda folder, axes: [])
         assert main(["fit", *words, *SMALL, "--trainer.max_epochs=1", "--name=run"]) == 0
     return root / "run"
 

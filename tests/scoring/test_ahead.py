@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from lightning_aqa.scoring.ahead import ITEMS_PER_WORKER, VALUES_AHEAD, ahead
+from lightning_aqa.scoring.batching import ITEMS_PER_WORKER, VALUES_AHEAD, ahead
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_aqa.scoring import ray_crew
-from lightning_aqa.scoring.groups import Scored
-from lightning_aqa.scoring.items import Item
+from lightning_aqa.scoring.batching import Scored
+from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.ray_crew import Crew
 
 pytestmark = pytest.mark.filterwarnings("default")

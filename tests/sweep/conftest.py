@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from lightning_aqa.cli import main
-from lightning_aqa.sweep.trials import read_trials
+from lightning_aqa.cli.main import main
+from lightning_aqa.sweep.trial import read_trials
 
 COMMAND = """
 command:

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from lightning_aqa.sweep.bayes import BayesPlan
-from lightning_aqa.sweep.definition import read_sweep
+from lightning_aqa.sweep.config import read_sweep
+from lightning_aqa.sweep.plan import BayesPlan
 
 SPACE = {
     "x": {"min": -1.0, "max": 3.0},

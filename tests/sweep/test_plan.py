@@ -2,9 +2,9 @@
 
 import pytest
 
-from lightning_aqa.sweep.definition import read_sweep
+from lightning_aqa.sweep.config import read_sweep
 from lightning_aqa.sweep.plan import make_plan
-from lightning_aqa.sweep.trials import Trial, read_trials, trial_id, variant_name
+from lightning_aqa.sweep.trial import Trial, read_trials, trial_id, variant_name
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_aqa.cli import main
-from lightning_aqa.sweep.local import WAIT_SECONDS
+from lightning_aqa.cli.main import main
 from lightning_aqa.sweep.progress import Progress
 from lightning_aqa.sweep.results import Cell, final_value
+from lightning_aqa.sweep.runner import WAIT_SECONDS
 from lightning_aqa.sweep.tables import grids
-from lightning_aqa.sweep.trials import Trial
+from lightning_aqa.sweep.trial import Trial
 
 PARAMETERS = {"seed_everything": {"values": [0, 1]}, "variant": {"values": ["plain.yaml", "ranked.yaml"]}}
 QUIET = "--trainer.logger=false"

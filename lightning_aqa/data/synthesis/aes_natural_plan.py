@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from lightning_aqa.data.aes_natural import AXES, COLUMNS, EVALUATION, EVALUATION_LIST, LISTS
-from lightning_aqa.data.aes_sources import CHALLENGE, EVALUATION_FOLDER, PLACEHOLDER, SOURCES
+from lightning_aqa.data.aes_natural_sources import CHALLENGE, EVALUATION_FOLDER, PLACEHOLDER, SOURCES
 from lightning_aqa.data.synthesis.degradations import draw_mix
 from lightning_aqa.data.synthesis.listeners import Panel
 from lightning_aqa.data.synthesis.recordings import Plan, Recording, Settings, System, draw_systems, rng_for

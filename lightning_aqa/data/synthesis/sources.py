@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_aqa.data.aes_sources import SOURCES
+from lightning_aqa.data.aes_natural_sources import SOURCES
 
 _LETTERS = string.ascii_letters + string.digits
 

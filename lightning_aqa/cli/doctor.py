@@ -1,0 +1,190 @@
+"""``python -m lightning_aqa doctor``: what is here of the packages, devices, audio formats, weights and data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from lightning_aqa.cli.subcommands import VERBS
+
+NOTE = "The network is not used. Exit code: 0, or 1 if a required package is missing or has a wrong version."
+PATHS = ("path", "root", "audio_root", "roots")
+
+
+class Section(NamedTuple):
+    """One table of the report.
+
+    Args:
+        title: What it is about.
+        rows: Its cells.
+        lines: What is said below it, line by line; such as addresses, which no table may break.
+        is_problem: Whether the exit code is 1 for it.
+    """
+
+    title: str
+    rows: Sequence[tuple[str, ...]]
+    lines: Sequence[str] = ()
+    is_problem: bool = False
+
+
+def packages() -> Section:
+    """Compare what is installed with what is asked for."""
+    from lightning_aqa.cli.doctor_packages import find_packages
+
+    found = find_packages()
+    rows = [("package", "installed", "asked for", "state")]
+    for item in found:
+        purpose = f", for {item.purpose}" if item.purpose else ""
+        rows.append((item.name, item.installed or "-", item.required or "any", f"{item.state}{purpose}"))
+    is_problem = any(item.is_problem for item in found)
+    return Section("packages", rows, ["Mend them by: pip install -e ."] if is_problem else [], is_problem)
+
+
+def devices() -> Section:
+    """List what can train."""
+    import torch
+
+    threads = f"{os.cpu_count()} logical cores, {torch.get_num_threads()} threads used by torch"
+    backends, mkldnn = cast(Any, torch.backends), cast(Any, torch.ops.mkldnn)
+    has_bf16 = backends.mkldnn.is_available() and mkldnn._is_mkldnn_bf16_supported()
+    rows = [("CPU", f"{threads}, bf16 {'in hardware' if has_bf16 else 'in software alone'}")]
+    for index in range(torch.cuda.device_count()):
+        name, (free, total) = torch.cuda.get_device_name(index), torch.cuda.mem_get_info(index)
+        bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16"
+        rows.append((f"CUDA {index}", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, {bf16}"))
+    rows += [] if torch.cuda.device_count() else [("CUDA", "no device")]
+    rows.append(("MPS", "available" if torch.backends.mps.is_available() else "no device"))
+    return Section("devices", rows)
+
+
+def audio() -> Section:
+    """List the formats that can be read."""
+    import soundfile
+
+    from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG
+
+    suffixes = ", ".join(sorted(suffix.lstrip(".") for suffix in COMPRESSED_BY_FFMPEG))
+    ffmpeg = shutil.which("ffmpeg")
+    rows = [
+        (f"libsndfile {soundfile.__libsndfile_version__}", ", ".join(sorted(soundfile.available_formats()))),
+        ("ffmpeg", f"{ffmpeg}, for {suffixes}" if ffmpeg else f"missing; {suffixes} cannot be read"),
+    ]
+    return Section("audio", rows, [] if ffmpeg else ["Get it by: apt-get install ffmpeg, or conda install ffmpeg"])
+
+
+def weights() -> Section:
+    """Look for the weights that each encoder loads unless it is told otherwise."""
+    from lightning_aqa.encoders.base import Encoder
+    from lightning_aqa.utils.components import parts_of
+    from lightning_aqa.utils.weights import FOLDER, fetch_command, find_published
+
+    folder = os.environ.get(FOLDER, "")
+    state = "not set" if not folder else folder if Path(folder).is_dir() else f"{folder}, which is no folder"
+    rows: list[tuple[str, ...]] = [("encoder", "weights", "state")]
+    lines = [f"{FOLDER}: {state}"]
+    for encoder in parts_of("encoders", Encoder):
+        for item in encoder.published:
+            paths = find_published(item)
+            missing = [file for file, path in paths.items() if path is None]
+            rows.append((encoder.__name__, item.checkpoint, "missing" if missing else "here"))
+            command = fetch_command(item.hub or item.checkpoint, " ".join(missing), item.url)
+            found = [str(path) for path in paths.values() if path is not None]
+            told = [f"get it from {item.url}", *([f"by: {command}"] if command else [])] if missing else found[:1]
+            lines += [f"{encoder.__name__}, {item.checkpoint}:", *(f"    {line}" for line in told)]
+    return Section("weights", rows, lines)
+
+
+def logging() -> Section:
+    """Say where runs are logged."""
+    from lightning_aqa.utils.wandb import has_wandb_key
+
+    mode = f", WANDB_MODE is {os.environ['WANDB_MODE']}" if os.environ.get("WANDB_MODE") else ""
+    key = "an API key is here" if has_wandb_key() else "no API key, so runs are logged offline; wandb login takes one"
+    return Section("Weights & Biases", [("W&B", f"{key}{mode}")])
+
+
+def data() -> Section:
+    """Look for the files that the experiments of this folder name."""
+    import yaml
+
+    experiments: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(Path("experiments").rglob("*.yaml")):
+        settings = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data")
+        for option, named in _named_paths(settings):
+            state = "here" if Path(named).exists() else "made by the run" if _is_synthetic(settings) else "missing"
+            name = path.relative_to("experiments").with_suffix("").as_posix()
+            experiments.setdefault((f"--data.{option}={named}", state), []).append(name)
+    if not experiments:
+        return Section("data", [("experiments", "none that name data in this folder")])
+    rows = [("files", "state", "experiments"), *((*key, ", ".join(names)) for key, names in experiments.items())]
+    return Section("data", rows, ["Paths are taken from this folder; the option named gives another."])
+
+
+def _named_paths(settings: Any) -> Iterator[tuple[str, str]]:
+    """Yield the options of a corpus that are paths, and the paths."""
+    options = settings.get("init_args", {}) if isinstance(settings, dict) else {}
+    for option in PATHS:
+        given = options.get(option)
+        for path in given.values() if isinstance(given, dict) else [given] if given else []:
+            yield option, str(path)
+
+
+def _is_synthetic(settings: Any) -> bool:
+    return str(settings.get("class_path")).endswith("Synthetic")
+
+
+SECTIONS: tuple[Callable[[], Section], ...] = (packages, devices, audio, weights, logging, data)
+
+
+def _look(section: Callable[[], Section]) -> Section:
+    """Make a section; one that needs a missing package says so, since that is what people come here for."""
+    try:
+        return section()
+    except ImportError as error:
+        return Section(section.__name__, [("not looked at", str(error))], is_problem=True)
+
+
+def _print(section: Section) -> None:
+    """Print a section as a table; cells are folded to the width of the screen, lines below are not."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        print(section.title, *map("  ".join, section.rows), *section.lines, "", sep="\n")
+        return
+    table = Table(title=section.title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    for row in section.rows:
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
+    console = Console()
+    console.print(table)
+    for line in section.lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Print the report.
+
+    Args:
+        args: Command-line words from ``doctor`` on; None takes those of the process.
+
+    Returns:
+        Exit code: 0, or 1 if a required package is missing or has a wrong version.
+    """
+    words = list(args) if args is not None else sys.argv[1:]
+    parser = argparse.ArgumentParser(
+        "python -m lightning_aqa doctor", description=VERBS["doctor"].help, epilog=NOTE, allow_abbrev=False
+    )
+    parser.parse_args(words[1:])
+    is_problem = False
+    for section in SECTIONS:
+        found = _look(section)
+        _print(found)
+        is_problem = is_problem or found.is_problem
+    return int(is_problem)

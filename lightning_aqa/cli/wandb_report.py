@@ -1,0 +1,176 @@
+"""``python -m lightning_aqa wandb-report SWEEP``: write a sweep's report on W&B, or say what it would hold."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_aqa.cli.subcommands import VERBS
+from lightning_aqa.cli.sweep import Arguments
+from lightning_aqa.metrics.levels import MEAN
+from lightning_aqa.results.run_folder import DEFAULT_ROOT
+from lightning_aqa.sweep.results import Cell, cells, shown_split
+from lightning_aqa.sweep.trial import SWEEP, read_trials
+from lightning_aqa.sweep.wandb_agent import PROJECT
+from lightning_aqa.utils.wandb import has_wandb_key
+
+FACTORS = {
+    "margin": ("margin_scale", "margin"),
+    "weighting": ("preference_factor", "quality"),
+}
+"""Settings of objectives that make the panels of margin and of weighting."""
+VARIANT = "job_type"
+"""What W&B keeps the variant as; grouping by it leaves the seeds, which are averaged."""
+Panel = dict[str, Any]
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Write the report where there is a key; else print it as YAML.
+
+    Args:
+        args: Command-line words from ``wandb-report`` on; None takes those of the process.
+
+    Returns:
+        Exit code 0.
+    """
+    words = list(args if args is not None else sys.argv[1:])[1:]
+    parser = Arguments("python -m lightning_aqa wandb-report", description=VERBS["wandb-report"].help)
+    parser.add_argument("sweep", help=f"a sweep folder, such as {DEFAULT_ROOT}/qamro, or its name")
+    parser.add_argument("--project", default=PROJECT, help=f"project of the runs ({PROJECT})")
+    parser.add_argument("--entity", help="user or team of the project; null takes yours")
+    options = parser.parse_args(words)
+    folder = Path(options.sweep) if Path(options.sweep).is_dir() else Path(DEFAULT_ROOT) / options.sweep
+    report = describe(folder)
+    if not has_wandb_key() or os.environ.get("WANDB_MODE") == "offline":
+        print(yaml.safe_dump(report, sort_keys=False, width=120), end="")
+        print(
+            "# No API key here, or WANDB_MODE is offline: this is what the report would hold. wandb login takes a key."
+        )
+        return 0
+    print(f"report: {write(report, options.project, options.entity)}")
+    return 0
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """Say what the report of a sweep holds, as plain values.
+
+    Args:
+        folder: The sweep folder.
+
+    Returns:
+        title, description, the group of its runs, and the panels: each a kind and its fields by their names on W&B.
+
+    Raises:
+        ValueError: If it is no sweep folder, or no trial has finished.
+    """
+    if not (folder / SWEEP).exists():
+        raise ValueError(f"{folder} is no sweep folder (it has no {SWEEP}); give one that `sweep FILE` made.")
+    sweep = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+    trials = read_trials(folder)
+    found = cells(trials)
+    if not found:
+        raise ValueError(f"{folder}: no trial has finished, so there is nothing to report.")
+    metrics = _metrics(found)
+    watched = (sweep["metric"] or {}).get("name", "train/loss")
+    panels = [
+        *({"kind": "BarPlot", "title": metric, "metrics": [metric], "groupby": VARIANT} for metric in metrics),
+        {"kind": "LinePlot", "title": f"{watched} by epoch", "x": "epoch", "y": [watched], "groupby": VARIANT},
+        *_factor_panels(folder, metrics),
+    ]
+    return {
+        "title": f"{sweep['name']}: {sweep['description'] or sweep['file']}",
+        "description": f"{len(trials)} trials of {sweep['file']}, grouped by variant, mean and deviation over seeds.",
+        "group": sweep["name"],
+        "panels": panels,
+    }
+
+
+def _metrics(found: Sequence[Cell]) -> list[str]:
+    """Name SRCC of the evaluation by level, of the mean over axes where there are several."""
+    split = shown_split(found)
+    places = dict.fromkeys((cell.level, cell.axis) for cell in found if cell.split == split and cell.metric == "SRCC")
+    averaged = {level for level, axis in places if axis == MEAN}
+    return [f"test/{split}/{level}/SRCC/{axis}" for level, axis in places if level not in averaged or axis == MEAN]
+
+
+def _factor_panels(folder: Path, metrics: Sequence[str]) -> list[Panel]:
+    """Make the panels of margin and weighting from the settings that differ between the runs."""
+    configs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/config.yaml"))]
+    panels: list[Panel] = []
+    varying: list[str] = []
+    for factor, names in FACTORS.items():
+        for key in _differing(configs, names):
+            varying.append(key)
+            panels += [
+                {"kind": "ScatterPlot", "title": f"{factor}: {key.rsplit('.', 1)[-1]}", "x": key, "y": metric}
+                for metric in metrics
+            ]
+    if varying:
+        columns = [*varying, *metrics]
+        panels.append({"kind": "ParallelCoordinatesPlot", "title": "margin and weighting", "columns": columns})
+        panels.append({"kind": "ParameterImportancePlot", "with_respect_to": metrics[0]})
+    return panels
+
+
+def _differing(configs: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
+    """List the keys of objectives' settings that take several values, as W&B keeps them."""
+    values: dict[str, set[str]] = {}
+    for config in configs:
+        for objective, part in (config.get("objectives") or {}).items():
+            for name in names:
+                given = ((part or {}).get("init_args") or {}).get(name)
+                values.setdefault(f"config.objectives.{objective}.init_args.{name}", set()).add(json.dumps(given))
+    return [key for key, found in values.items() if len(found) > 1]
+
+
+def write(report: dict[str, Any], project: str, entity: str | None) -> str:
+    """Write the report on W&B.
+
+    Args:
+        report: What ``describe`` gives.
+        project: Project of the runs.
+        entity: User or team; None takes the default one.
+
+    Returns:
+        Its address.
+
+    Raises:
+        ValueError: If wandb-workspaces is missing.
+    """
+    made = build(report, project, entity)
+    made.save()
+    return str(made.url)
+
+
+def build(report: dict[str, Any], project: str, entity: str | None) -> Any:
+    """Make the report of wandb-workspaces, not yet saved."""
+    try:
+        wr: Any = importlib.import_module("wandb_workspaces.reports.v2")  # its names are found at run time alone
+    except ImportError:
+        raise ValueError("A report needs wandb-workspaces: pip install 'lightning_aqa[wandb-report]'.") from None
+    where = {"project": project, **({"entity": entity} if entity else {})}
+    runs = wr.Runset(**where, name=report["group"], filters=f"Group = '{report['group']}'", groupby=[VARIANT])
+    panels = [_panel(wr, panel) for panel in report["panels"]]
+    blocks = [wr.P(report["description"]), wr.PanelGrid(runsets=[runs], panels=panels)]
+    return wr.Report(**where, title=report["title"], description=report["description"], blocks=blocks)
+
+
+def _panel(wr: Any, panel: Panel) -> Any:
+    """Make a panel; keys that start with ``config.`` are settings, the others are logged."""
+    fields = {name: value for name, value in panel.items() if name != "kind"}
+    if panel["kind"] == "ScatterPlot":
+        fields |= {"x": wr.Config(panel["x"]), "y": wr.SummaryMetric(panel["y"])}
+    if panel["kind"] == "ParallelCoordinatesPlot":
+        kinds = (wr.Config if key.startswith("config.") else wr.SummaryMetric for key in panel["columns"])
+        named = zip(kinds, panel["columns"], strict=True)
+        fields["columns"] = [wr.ParallelCoordinatesPlotColumn(kind(key)) for kind, key in named]
+    if panel["kind"] in ("BarPlot", "LinePlot"):
+        fields |= {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+    return getattr(wr, panel["kind"])(**fields)

@@ -1,0 +1,70 @@
+"""Hash of all that shapes an encoder's features."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_aqa.encoders.base import Encoder
+
+UNHEARD = {"training", "name_or_path", "_name_or_path", "transformers_version", "requires_grad"}
+"""Attributes that do not change what an encoder gives, such as the folder that weights were read from."""
+
+
+def fingerprint(encoder: nn.Module) -> str:
+    """Hash the source of an encoder and of its parts, their classes and plain settings, and all weights and buffers.
+
+    The source is that of classes from the packages of the encoder, of encoders inside it, and of their bases; torch and
+    transformers are not among them.
+
+    Args:
+        encoder: The encoder, on any device, in any mode.
+    """
+    digest = hashlib.sha256()
+    for path in _sources(encoder):
+        digest.update(path.read_bytes())
+    for part in _settings(encoder):
+        digest.update(json.dumps(part, default=repr, sort_keys=True).encode())
+    for name, tensor in [*encoder.named_parameters(), *encoder.named_buffers()]:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(memoryview(_bytes(tensor)))
+    return digest.hexdigest()
+
+
+def _sources(encoder: nn.Module) -> list[Path]:
+    """Return the files of the classes that an encoder is made of, each once, in the order of its parts."""
+    bases = [base for part in encoder.modules() for base in inspect.getmro(type(part))]
+    packages = {_package(base) for base in bases if base is type(encoder) or issubclass(base, Encoder)}
+    own = dict.fromkeys(base for base in bases if _package(base) in packages and base is not Encoder)
+    return list(dict.fromkeys(Path(inspect.getfile(part)) for part in own))
+
+
+def _package(part: type) -> str:
+    return part.__module__.split(".")[0]
+
+
+def _settings(encoder: nn.Module) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for name, part in encoder.named_modules():
+        plain = {k: _plain(v) for k, v in vars(part).items() if not k.startswith("_") and k not in UNHEARD}
+        kept = {k: v for k, v in plain.items() if isinstance(v, int | float | str | tuple | list | dict | None)}
+        yield name, f"{type(part).__module__}.{type(part).__qualname__}", kept
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without where it came from; configs and feature extractors of transformers as what they hold."""
+    if callable(describe := getattr(value, "to_dict", None)):
+        return _plain(describe())
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items() if k not in UNHEARD}
+    return value
+
+
+def _bytes(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()

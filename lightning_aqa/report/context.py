@@ -1,0 +1,161 @@
+"""What a report is made from: the runs on their clips, every number, and what else the runs left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_aqa.batch import Axis
+from lightning_aqa.data.aes_natural import AXES as AES_AXES
+from lightning_aqa.data.musiceval_files import AXES as MUSICEVAL_AXES
+from lightning_aqa.metrics.levels import higher_is_better
+from lightning_aqa.metrics.resampling import Unit
+from lightning_aqa.report.clip_browser import Embedding
+from lightning_aqa.results.clips import Source, read_listeners, read_sources, read_system_scores
+from lightning_aqa.results.comparison import Block, compute_blocks
+from lightning_aqa.results.runs import Run, choose_split, find_runs
+from lightning_aqa.results.tables import headline
+from lightning_aqa.results.variants import Evidence, collect
+
+KNOWN_AXES = {axis.name: axis for axis in (*MUSICEVAL_AXES, *AES_AXES)}
+MIN_SYSTEMS = 10
+"""With fewer, a correlation over systems takes few values, and the text speaks of clips instead."""
+
+
+class Options(NamedTuple):
+    """What the user may choose.
+
+    Args:
+        split: Split to report; None is test, else dev.
+        baseline: Variant that the others are compared with; None is the first.
+        detailed: Of how many variants, the baseline and the best, single clips and systems are shown.
+        unit: What the bootstrap draws as one piece; None is clips at utterance and systems at system level.
+        num_resamples: How many resamples.
+        audio_root: Folder to look for audio in that the runs do not know of.
+        embedding: How much sound goes into the page.
+        title: Title of the page; None takes the names of the folders.
+    """
+
+    split: str | None = None
+    baseline: str | None = None
+    detailed: int = 6
+    unit: Unit | None = None
+    num_resamples: int = 2000
+    audio_root: Path | None = None
+    embedding: Embedding = Embedding()
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the page shows.
+
+    Args:
+        evidence: The variants on their clips.
+        blocks: Their tables, the one that the text speaks of first.
+        sources: Where the audio of each clip is.
+        ratings: Ratings of single listeners, shape ``(N, A, L)``; None without.
+        notes: What the reader has to know.
+        options: What the user chose.
+    """
+
+    evidence: Evidence
+    blocks: Sequence[Block]
+    sources: Sequence[Source]
+    ratings: NDArray[np.float64] | None
+    notes: Sequence[str]
+    options: Options
+
+    @cached_property
+    def axes(self) -> list[Axis]:
+        """The axes with their titles and scales."""
+        return axes_of(self.evidence, self.ratings)
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Title of each axis, with its name where that says something else."""
+        return {a.name: a.title if a.title == a.name else f"{a.title} ({a.name})" for a in self.axes}
+
+    @cached_property
+    def detailed(self) -> list[int]:
+        """The variants that are shown clip by clip."""
+        return choose_detailed(self.evidence, self.blocks[0], self.options.detailed)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the corpus of some run is synthesised, with simulated scores."""
+        return any("Synthetic" in run.config_text for variant in self.evidence.variants for run in variant.runs)
+
+
+def gather(paths: Sequence[Path], options: Options) -> Material:
+    """Read the runs and compute every number.
+
+    Raises:
+        ValueError: If there is no run, or these runs cannot be set side by side.
+    """
+    runs, notes = find_runs(paths)
+    evidence = collect(runs, choose_split(runs, options.split), options.baseline)
+    known = read_sources(runs, options.audio_root)
+    sources = [known.get(id_, Source(None)) for id_ in evidence.ids]
+    ratings = read_listeners(runs, evidence.split, evidence.ids, evidence.axes)
+    if not any(evidence.prompts):
+        evidence = replace(evidence, prompts=[source.prompt for source in sources])
+    published = read_system_scores(runs, evidence.systems, evidence.axes)
+    blocks = compute_blocks(evidence, ratings, published, unit=options.unit, num_resamples=options.num_resamples)
+    first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
+    blocks.sort(key=lambda block: (block.domain != "", block.level == "system_mos", block.level != first))
+    notes += [*evidence.notes, *_missing(runs, sources, ratings)]
+    return Material(evidence, blocks, sources, ratings, notes, options)
+
+
+def axes_of(evidence: Evidence, ratings: NDArray[np.float64] | None) -> list[Axis]:
+    """Return the axes with their titles and scales.
+
+    The scale of an axis that is not a known corpus's is what a config says, or else what its ratings span.
+    """
+    config = evidence.variants[0].runs[0].config
+    axes = []
+    for a, name in enumerate(evidence.axes):
+        parts = [evidence.targets[:, a], *([] if ratings is None else [ratings[:, a].ravel()])]
+        values = np.concatenate(parts)
+        values = values[np.isfinite(values)]
+        told = config.get(f"data.axes.{name}")
+        spanned = [values.min(), values.max()] if len(values) else [0.0]
+        scale = told if isinstance(told, list) and len(told) == 2 else spanned
+        low, high = math.floor(scale[0]), math.ceil(scale[-1])
+        axes.append(KNOWN_AXES.get(name, Axis(name, name, low, max(high, low + 1))))
+    return axes
+
+
+def _missing(runs: Sequence[Run], sources: Sequence[Source], ratings: NDArray[np.float64] | None) -> list[str]:
+    """Say what would show more, where it is not there."""
+    told = []
+    if ratings is None:
+        told.append(
+            "No ratings.csv with the ratings of single listeners: there are no ceilings and no strips of ratings."
+        )
+    without = sum(source.path is None for source in sources)
+    if without:
+        what = "any clip" if without == len(sources) else f"{without} of {len(sources)} clips"
+        told.append(f"No audio of {what} is known, or there; --audio_root names a folder to look in.")
+    if not any(run.history for run in runs):
+        told.append("No history.csv: there are no learning curves.")
+    if not all(run.config_text for run in runs):
+        told.append("No config.yaml in some runs: seeds and settings are told from the names of their folders.")
+    return told
+
+
+def choose_detailed(evidence: Evidence, block: Block, count: int) -> list[int]:
+    """Return the variants to show in detail: the best, the baseline, then the next best."""
+    column = headline(block)
+    sign = 1 if higher_is_better(column[1]) else -1
+    values = [sign * row[column].value for row in block.rows]
+    order = sorted(range(len(values)), key=lambda v: -values[v] if math.isfinite(values[v]) else math.inf)
+    return list(dict.fromkeys([order[0], 0, *order]))[: max(count, 1)]

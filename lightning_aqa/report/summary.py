@@ -1,0 +1,79 @@
+"""The answer in words: which variant is best, by how much, how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lightning_aqa.metrics.levels import MEAN, higher_is_better
+from lightning_aqa.report.html import escape
+from lightning_aqa.results.comparison import Block, Cell, Column
+from lightning_aqa.results.tables import LEVELS, headline, names_of, shown, shown_interval
+from lightning_aqa.results.variants import Evidence
+
+
+def answer(evidence: Evidence, block: Block) -> str:
+    """Say in words which variant is best, by how much, how sure that is, and what it shares the place with."""
+    column = headline(block)
+    cells = [row[column] for row in block.rows]
+    name = f"{column[1]} at {LEVELS[block.level]}" + (", mean over the axes" if column[0] == MEAN else "")
+    defined = [v for v, cell in enumerate(cells) if math.isfinite(cell.value)]
+    if not defined:
+        return f"<p>{escape(name)} is undefined for every variant.</p>"
+    best = next(v for v in defined if cells[v].is_best)
+    cell = cells[best]
+    value = f"{shown(cell.value, column[1])} [{shown_interval(cell.interval, column[1])}]"
+    if len(cells) == 1:
+        return f"<p>{escape(name)}: <b>{value}</b>. {_ceiling(block, column)}</p>"
+    tied = [v for v in defined if cells[v].is_tied and v != best]
+    text = f"{escape(name)}: <b>{escape(evidence.variants[best].name)}</b> is highest with {value}. "
+    if tied:
+        text += f"Not told apart from it: {escape(names_of(evidence, tied))}. "
+    else:
+        text += "It is told apart from every other variant. "
+    elsewhere = _elsewhere(block, column)
+    return f"<p>{text}{_ceiling(block, column)}</p><p>{_against_baseline(evidence, cells, column[1])}{elsewhere}</p>"
+
+
+def _elsewhere(block: Block, column: Column) -> str:
+    """Say in which other columns of the table some variant differs from the baseline."""
+    found: dict[str, list[str]] = {}
+    for axis, metric in block.columns:
+        if (axis, metric) != column and any(row[axis, metric].is_sure for row in block.rows):
+            found.setdefault(metric, []).append(axis)
+    told = "; ".join(f"{metric} ({', '.join(axes)})" for metric, axes in found.items())
+    return f" Other columns in which some differ: {escape(told)}." if told else ""
+
+
+def _ceiling(block: Block, column: Column) -> str:
+    """Say how far any predictor can get, where single listeners' ratings tell."""
+    values = [numbers.get(column, math.nan) for name, _, numbers in block.beside if name == "Ceiling"]
+    known = values and math.isfinite(values[0])
+    return f"These ratings let no predictor come further than {shown(values[0], column[1])}." if known else ""
+
+
+def _against_baseline(evidence: Evidence, cells: Sequence[Cell], metric: str) -> str:
+    sure = [v for v, cell in enumerate(cells) if cell.is_sure]
+    baseline = escape(evidence.variants[0].name)
+    if not sure:
+        widest = max((c.difference for c in cells if c.difference), key=lambda d: abs(d.value), default=None)
+        far = ""
+        if widest is not None and math.isfinite(widest.value):
+            low, high = (shown(end, metric) for end in widest.interval)
+            far = f" The largest difference is {shown(widest.value, metric)} [{low}, {high}]."
+        return f"No variant differs from the baseline, {baseline}, after Holm's correction.{far}"
+    sign = 1 if higher_is_better(metric) else -1
+    parts = []
+    for words, chosen in (
+        ("Better", [v for v in sure if sign * _value(cells[v]) > 0]),
+        ("Worse", [v for v in sure if sign * _value(cells[v]) < 0]),
+    ):
+        if chosen:
+            parts.append(
+                f"{words} than the baseline, {baseline}, after Holm's correction: {escape(names_of(evidence, chosen))}."
+            )
+    return " ".join(parts)
+
+
+def _value(cell: Cell) -> float:
+    return cell.difference.value if cell.difference else 0.0

@@ -1,0 +1,63 @@
+"""What a run prints: the parts it trains, its results as a table, where its files are."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_aqa.metrics.levels import MEAN, METRICS
+
+
+def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int) -> None:
+    """Print one row per split, level and axis, then the files of the run."""
+    console = _console()
+    if results:
+        console.print(results_table(results))
+    files = ["predictions.csv", "results.json"] if results else ["predictions.csv"]
+    shown = ", ".join([*files, *(path.name for path in pictures)])
+    console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, markup=False, soft_wrap=True)
+
+
+def results_table(results: dict[str, Any]) -> Table:
+    """Lay out {split: {level: {axis: {metric: value}}}} as a table; undefined values are dashes.
+
+    Beside the metrics: the interval of SRCC, and the highest LCC that the listeners allow, where these are known.
+    """
+    table = Table(title="results", title_justify="left", box=None, pad_edge=False)
+    for name in ("split", "level", "axis"):
+        table.add_column(name)
+    for name in ("n", *METRICS, "SRCC 95 %", "highest LCC"):
+        table.add_column(name, justify="right")
+    for split, levels in results.items():
+        for level, axes in levels.items():
+            if level == "domains":
+                continue
+            shown = {axis: values for axis, values in axes.items() if axis != MEAN or len(axes) > 2}
+            for axis, values in shown.items():
+                numbers = [_number(values.get(metric)) for metric in METRICS]
+                evidence = [_interval(values.get("ci", {}).get("SRCC")), _ceiling(values.get("ceiling", {}).get("lcc"))]
+                table.add_row(escape(split), level, escape(axis), str(values.get("n", "")), *numbers, *evidence)
+    return table
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "" if ends is None or math.isnan(ends[0]) else f"{ends[0]:.2f} to {ends[1]:.2f}"
+
+
+def _ceiling(value: float | None) -> str:
+    """Show a ceiling, which is rounded down so that it never reads as 1."""
+    return "" if value is None or math.isnan(value) else f"{math.floor(value * 1000) / 1000:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=160)

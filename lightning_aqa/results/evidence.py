@@ -1,0 +1,43 @@
+"""Intervals and ceilings for the tables of a run, from what its folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_aqa.metrics.ceilings import ratings_table
+from lightning_aqa.metrics.intervals import with_ceilings, with_intervals
+from lightning_aqa.results.predictions import Predictions
+from lightning_aqa.results.ratings import RatingRow
+
+TRAINING = "train"
+
+
+def with_evidence(
+    split: str,
+    results: dict[str, Any],
+    table: Predictions,
+    axes: Sequence[str],
+    ratings: Sequence[RatingRow] = (),
+    system_scores: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, Any]:
+    """Return the results of one split with intervals and, where single ratings are known, ceilings.
+
+    The training split gets no intervals: a model has seen these clips, so that drawing others of them says nothing
+    about new ones.
+
+    Args:
+        split: Name of the split.
+        results: From ``evaluate``.
+        table: The predictions that they are of.
+        axes: Names of the axes.
+        ratings: Of single listeners.
+        system_scores: Published score per axis name per system.
+    """
+    if split != TRAINING:
+        tables = (table.ids, table.systems, table.domains, table.scores, table.targets)
+        results = with_intervals(results, *tables, axes, system_scores)
+    if ratings:
+        of_clips = ratings_table(table.ids, axes, ratings)
+        results = with_ceilings(results, table.ids, table.systems, table.domains, table.targets, of_clips, axes)
+    return results

@@ -1,0 +1,184 @@
+"""From scored windows to a table of scored clips, and to the tidy CSV that every number and picture comes from."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightning_aqa.batch import Axis, Batch, Output
+from lightning_aqa.data.manifest import Manifest
+from lightning_aqa.metrics.levels import to_json
+from lightning_aqa.utils.distributed import gather_objects
+from lightning_aqa.utils.files import replacing
+
+COLUMNS = ("split", "id", "system", "domain", "prompt", "axis", "target", "score", "deviation")
+
+
+class ScoredWindow(NamedTuple):
+    """The scores of one window of a clip, its share in the clip's score, and deviations where the head gives them."""
+
+    id: str
+    score: tuple[float, ...]
+    weight: float
+    deviation: tuple[float, ...] | None = None
+
+
+class Predictions(NamedTuple):
+    """One row per clip, sorted by id.
+
+    Args:
+        ids: Clip ids, length N.
+        systems: System of each clip.
+        domains: Domain of each clip.
+        targets: Mean opinion scores, shape ``(N, A)``, NaN where not rated.
+        scores: Predicted scores, shape ``(N, A)``.
+        prompts: Text each clip was made from, empty where there is none; None in a file that does not say.
+        deviations: Predicted standard deviations in score points, shape ``(N, A)``; None from a head without them.
+    """
+
+    ids: list[str]
+    systems: list[str]
+    domains: list[str]
+    targets: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    prompts: list[str] | None = None
+    deviations: NDArray[np.float64] | None = None
+
+
+def scored_windows(output: Output, batch: Batch) -> list[ScoredWindow]:
+    """Turn a batch and its output into plain rows."""
+    weights = batch.weights.tolist() if batch.weights is not None else [1.0] * len(batch.ids)
+    scores = map(tuple, output.scores.detach().cpu().double().tolist())
+    if output.deviation is None:
+        return [ScoredWindow(*row) for row in zip(batch.ids, scores, weights, strict=True)]
+    deviations = map(tuple, output.deviation.detach().cpu().double().tolist())
+    return [ScoredWindow(*row) for row in zip(batch.ids, scores, weights, deviations, strict=True)]
+
+
+def gather_predictions(windows: list[ScoredWindow], manifest: Manifest, axes: Sequence[Axis]) -> Predictions:
+    """Collect the windows of all processes and average them per clip by weight, whatever their order.
+
+    Sums are exact (``math.fsum``), so the number of processes and of workers cannot move a digit. Targets come from
+    the manifest in float64. The deviation of a clip is that of the mean of its windows' distributions: their variance
+    on average, and the variance between their scores.
+
+    Args:
+        windows: The scored windows of this process.
+        manifest: The clips they are from.
+        axes: What the scores are of; targets are looked up by their names, NaN where the manifest does not rate one.
+    """
+    by_clip: dict[str, list[ScoredWindow]] = defaultdict(list)
+    for window in gather_objects(windows):
+        by_clip[window.id].append(window)
+    clips = sorted((clip for clip in manifest if clip.id in by_clip), key=lambda clip: clip.id)
+    return Predictions(
+        ids=[clip.id for clip in clips],
+        systems=[clip.system for clip in clips],
+        domains=[clip.domain for clip in clips],
+        targets=Manifest(clips, axes).scores(),
+        scores=np.array([_clip_score(by_clip[clip.id]) for clip in clips], dtype=np.float64),
+        prompts=[clip.prompt for clip in clips],
+        deviations=_clip_deviations([by_clip[clip.id] for clip in clips]),
+    )
+
+
+def as_step(table: Predictions, device: torch.device) -> tuple[Output, Batch]:
+    """Return a whole table as what objectives on scores read, in float64 where the device has it."""
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    scores_NA, targets_NA = (torch.from_numpy(values).to(device, dtype) for values in (table.scores, table.targets))
+    empty = torch.zeros(len(table.ids), 0)
+    prompts = [""] * len(table.ids)
+    batch = Batch(empty, empty.sum(1).long(), targets_NA, table.ids, table.systems, table.domains, prompts)
+    return Output(scores_NA, scores_NA), batch
+
+
+def _clip_score(windows: Sequence[ScoredWindow]) -> list[float]:
+    return _weighted_means(windows, [window.score for window in windows])
+
+
+def _weighted_means(windows: Sequence[ScoredWindow], rows: Sequence[tuple[float, ...]]) -> list[float]:
+    weights = [window.weight for window in windows]
+    total = math.fsum(weights)
+    columns = zip(*rows, strict=True)
+    return [math.fsum(w * s for w, s in zip(weights, column, strict=True)) / total for column in columns]
+
+
+def _clip_deviations(clips: Sequence[Sequence[ScoredWindow]]) -> NDArray[np.float64] | None:
+    if not clips or clips[0][0].deviation is None:
+        return None
+    return np.array([_clip_deviation(windows) for windows in clips], dtype=np.float64)
+
+
+def _clip_deviation(windows: Sequence[ScoredWindow]) -> list[float]:
+    means = _clip_score(windows)
+    variances = [
+        tuple(d * d + (s - mean) ** 2 for d, s, mean in zip(window.deviation or (), window.score, means, strict=True))
+        for window in windows
+    ]
+    return [math.sqrt(variance) for variance in _weighted_means(windows, variances)]
+
+
+def write_predictions(path: str | Path, splits: Iterable[tuple[str, Predictions]], axes: Sequence[str]) -> None:
+    """Write tidy rows, one per clip and axis; an unrated target is empty, and so is a deviation that is not given."""
+    with replacing(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for split, table in splits:
+            for i, id_ in enumerate(table.ids):
+                for a, axis in enumerate(axes):
+                    prompt = table.prompts[i] if table.prompts is not None else ""
+                    deviation = math.nan if table.deviations is None else float(table.deviations[i, a])
+                    target, score = float(table.targets[i, a]), float(table.scores[i, a])
+                    names = [split, id_, table.systems[i], table.domains[i], prompt, axis]
+                    writer.writerow([*names, _or_empty(target), score, _or_empty(deviation)])
+
+
+def _or_empty(value: float) -> float | str:
+    return "" if math.isnan(value) else value
+
+
+def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
+    """Write the results of ``evaluate`` by split as JSON; null where a number is undefined."""
+    with replacing(path) as file:
+        file.write(json.dumps(to_json(dict(results)), indent=1, allow_nan=False) + "\n")
+
+
+def read_predictions(path: str | Path) -> tuple[list[tuple[str, Predictions]], list[str]]:
+    """Read what ``write_predictions`` wrote: the tables by split, and the names of the axes.
+
+    Files from before there were prompts and deviations are read too.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    axes = list(dict.fromkeys(row["axis"] for row in rows))
+    by_split: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        by_split[row["split"]][row["id"]].append(row)
+    return [(split, _table(clips)) for split, clips in by_split.items()], axes
+
+
+def _table(clips: dict[str, list[dict[str, str]]]) -> Predictions:
+    firsts = [rows[0] for rows in clips.values()]
+    return Predictions(
+        ids=list(clips),
+        systems=[row["system"] for row in firsts],
+        domains=[row["domain"] for row in firsts],
+        targets=np.array([[float(row["target"] or "nan") for row in rows] for rows in clips.values()]),
+        scores=np.array([[float(row["score"]) for row in rows] for rows in clips.values()]),
+        prompts=[row["prompt"] for row in firsts] if "prompt" in firsts[0] else None,
+        deviations=_deviations(clips.values()),
+    )
+
+
+def _deviations(clips: Iterable[list[dict[str, str]]]) -> NDArray[np.float64] | None:
+    table = np.array([[float(row.get("deviation") or "nan") for row in rows] for rows in clips])
+    return None if np.isnan(table).all() else table

@@ -1,0 +1,203 @@
+"""Read run folders and folders of them: predictions.csv, and beside it what else a run may have left."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_aqa.results.history import read_history
+from lightning_aqa.results.predictions import Predictions, read_predictions
+
+PREDICTIONS = "predictions.csv"
+SEED = re.compile(r"(^|\.)(seed_everything|[^.]*seed)$")
+# What says where and how a run was made, and not what was tried in it.
+CIRCUMSTANCES = re.compile(
+    r"^(name|config|ckpt_path|init_from|vars(\..*)?|trainer\.(default_root_dir|logger|enable_.*|devices|accelerator)(\..*)?"
+    r"|data\.(cache|num_workers|eval_batch_size|check))$"
+)
+PARTS_OF_A_NAME = re.compile(r"[-_. ]?(s|seed|fold)?[-_=]?\d+$")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder.
+
+    Args:
+        folder: Where it is.
+        splits: Predictions per split.
+        axes: Names of the axes.
+        config_text: Its ``config.yaml``; empty where there is none.
+        trial: Its ``trial.json``; empty where it is not a trial of a sweep.
+    """
+
+    folder: Path
+    splits: Mapping[str, Predictions]
+    axes: Sequence[str]
+    config_text: str = ""
+    trial: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The whole config under dotted names, without ``class_path`` and ``init_args``."""
+        return dict(flat(yaml.safe_load(self.config_text) or {})) if self.config_text else {}
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the sweep set; empty outside of one."""
+        return dict(self.trial.get("parameters", {}))
+
+    @property
+    def seed(self) -> tuple[tuple[str, str], ...]:
+        """Every seed of the run."""
+        return tuple((key, str(value)) for key, value in sorted(self._settings.items()) if SEED.search(key))
+
+    @property
+    def tried(self) -> tuple[tuple[str, str], ...]:
+        """What runs of one variant have in common: all settings but seeds and circumstances."""
+        kept = {k: v for k, v in self._settings.items() if not SEED.search(k) and not CIRCUMSTANCES.match(k)}
+        return tuple((key, str(value)) for key, value in sorted(kept.items()))
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        plain = PARTS_OF_A_NAME.sub("", self.name)
+        return self.config or self.parameters or {"folder": plain, "seed": self.name.removeprefix(plain)}
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """What was logged after each epoch; of cross-validation nothing, since each fold has its own."""
+        path = self.folder / "history.csv"
+        return read_history(path) if path.exists() else []
+
+    @property
+    def command(self) -> str:
+        """The command that makes the run again."""
+        told = self.trial.get("command")
+        if told:
+            return told if isinstance(told, str) else shlex.join(map(str, told))
+        config = shlex.quote(str(self.folder / "config.yaml"))
+        return f"python -m lightning_aqa fit --config {config}" if self.config_text else ""
+
+
+def flat(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested dicts under dotted names; a part is named by the last word of its class.
+
+    Example:
+        >>> list(flat({"head": {"class_path": "a.MLP", "init_args": {"width": 3}}}))
+        [('head', 'MLP'), ('head.width', 3)]
+    """
+    if not isinstance(tree, dict) or not tree:
+        yield name, tree
+        return
+    for key, value in tree.items():
+        if key == "class_path":
+            yield name, str(value).rsplit(".", 1)[-1]
+        elif key == "init_args":
+            yield from flat(value, name) if value else ()
+        else:
+            yield from flat(value, f"{name}.{key}" if name else str(key))
+
+
+def find_runs(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
+    """Read every run folder that is named, or lies in a folder that is named.
+
+    Args:
+        paths: Run folders, and folders of run folders such as sweeps.
+
+    Returns:
+        The runs in the order of their paths, each once, and notes on folders that hold no predictions yet.
+
+    Raises:
+        ValueError: If a path does not exist or leads to no run.
+    """
+    folders: dict[Path, Path] = {}
+    notes: list[str] = []
+    for path in map(Path, paths):
+        found, unfinished = _folders(path)
+        notes += unfinished
+        if not found:
+            raise ValueError(
+                f"{path}: no {PREDICTIONS} in it, nor in a folder of it; give run folders, or a folder of run folders."
+            )
+        folders |= {folder.resolve(): folder for folder in found}
+    return [read_run(folder) for folder in folders.values()], notes
+
+
+def _folders(path: Path) -> tuple[list[Path], list[str]]:
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such folder; give run folders, or a folder of run folders.")
+    if (path / PREDICTIONS).exists():
+        return [path], []
+    inside = sorted((child for child in path.iterdir() if child.is_dir()), key=lambda child: _natural(child.name))
+    found = [child for child in inside if (child / PREDICTIONS).exists() and _state(child) == "finished"]
+    begun = [child for child in inside if child not in found and _is_begun(child)]
+    names = ", ".join(child.name for child in begun[:8]) + (", …" if len(begun) > 8 else "")
+    return found, [f"{path}: {len(begun)} not finished, left out: {names}"] if begun else []
+
+
+def _is_begun(folder: Path) -> bool:
+    return (folder / "trial.json").exists() or (folder / "config.yaml").exists()
+
+
+def _state(folder: Path) -> str:
+    """State of a trial; a run outside of a sweep that has predictions is finished."""
+    return str(_read_trial(folder).get("state", "finished"))
+
+
+def _read_trial(folder: Path) -> dict[str, Any]:
+    path = folder / "trial.json"
+    trial: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return trial
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key under which run-2 comes before run-10."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run folder.
+
+    Raises:
+        ValueError: If its predictions cannot be read.
+    """
+    try:
+        splits, axes = read_predictions(folder / PREDICTIONS)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{folder / PREDICTIONS}: not a table of predictions ({error}); is it half a copy?") from None
+    config = folder / "config.yaml"
+    return Run(
+        folder,
+        dict(splits),
+        axes,
+        config.read_text(encoding="utf-8") if config.exists() else "",
+        _read_trial(folder),
+    )
+
+
+def choose_split(runs: Iterable[Run], wanted: str | None) -> str:
+    """Return the split to report: the wanted one, or test, else dev, else the last that is rated in every run.
+
+    Raises:
+        ValueError: If no run, or not every run, has such a split.
+    """
+    has = [[name for name, table in run.splits.items() if (table.targets == table.targets).any()] for run in runs]
+    common = [name for name in has[0] if all(name in names for names in has)]
+    if wanted is not None and wanted not in common:
+        raise ValueError(f"--split={wanted}: not rated in every run; splits that are: {', '.join(common) or 'none'}.")
+    if not common:
+        raise ValueError("no split is rated in every one of these runs; report them one by one.")
+    usual = [name for name in ("test", "eval", "dev") if name in common]
+    return wanted or (usual[0] if usual else common[-1])

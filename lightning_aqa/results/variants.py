@@ -1,0 +1,201 @@
+"""Runs that differ in their seeds alone are one variant; all variants are set on the same clips."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_aqa.results.predictions import Predictions
+from lightning_aqa.results.runs import PARTS_OF_A_NAME, SEED, Run
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What was tried, with one run per seed.
+
+    Args:
+        name: What to call it in tables.
+        runs: Its runs.
+        scores: Predicted scores, shape ``(K, N, A)``: seeds, clips, axes.
+        deviations: Predicted standard deviations, of the same shape; None from a head without them.
+    """
+
+    name: str
+    runs: Sequence[Run]
+    scores: Array
+    deviations: Array | None = None
+
+    @property
+    def mean_scores(self) -> Array:
+        """Scores averaged over the seeds, shape ``(N, A)``."""
+        mean: Array = self.scores.mean(0)
+        return mean
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the sweep set, without seeds; outside of a sweep all of the config that says what was tried."""
+        run = self.runs[0]
+        return {k: v for k, v in run.parameters.items() if not SEED.search(k)} or dict(run.tried)
+
+    @property
+    def reason(self) -> str:
+        """Why it was tried: the comment that opens the small YAML over the base config, where a trial names one."""
+        path = Path(str(self.runs[0].parameters.get("variant", "")))
+        if path.suffix not in (".yaml", ".yml") or not path.is_file():
+            return ""
+        lines = path.read_text(encoding="utf-8").splitlines()
+        comments = lines[: next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))]
+        return " ".join(line.lstrip("# ").strip() for line in comments)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All variants on the clips that they share; N clips, A axes.
+
+    Args:
+        split: Split of the clips.
+        axes: Names of the axes.
+        ids: Clip ids, sorted.
+        systems: System of each clip.
+        domains: Domain of each clip.
+        prompts: Text each clip was made from; empty where there is none, or where no run says.
+        targets: Mean opinion scores, shape ``(N, A)``.
+        variants: The variants, the baseline first.
+        notes: What the reader has to know of what was left out.
+    """
+
+    split: str
+    axes: Sequence[str]
+    ids: Sequence[str]
+    systems: Sequence[str]
+    domains: Sequence[str]
+    prompts: Sequence[str]
+    targets: Array
+    variants: Sequence[Variant]
+    notes: Sequence[str]
+
+    @property
+    def named_domains(self) -> list[str]:
+        """Names of the domains, where clips name more than one."""
+        names = sorted(set(self.domains) - {""})
+        return names if len(names) > 1 else []
+
+    @property
+    def has_systems(self) -> bool:
+        """Whether there are systems to compare."""
+        return len(set(self.systems) - {""}) > 1
+
+
+def collect(runs: Sequence[Run], split: str, baseline: str | None = None) -> Evidence:
+    """Group runs to variants and set them on the clips and axes that all of them have.
+
+    Args:
+        runs: The runs.
+        split: The split to look at.
+        baseline: Name of the variant that the others are compared with; None is the first.
+
+    Raises:
+        ValueError: If the runs share no clip or axis, rate a clip differently, or there is no such variant.
+    """
+    axes = [axis for axis in runs[0].axes if all(axis in run.axes for run in runs)]
+    rows = [dict(zip(run.splits[split].ids, range(len(run.splits[split].ids)), strict=True)) for run in runs]
+    ids = sorted(set(rows[0]).intersection(*rows[1:]))
+    if not axes or not ids:
+        raise ValueError("these runs have no clip or no axis in common; report them one by one.")
+    tables = [_chosen(run, split, [of[id_] for id_ in ids], axes) for run, of in zip(runs, rows, strict=True)]
+    first = tables[0]
+    for run, table in zip(runs, tables, strict=True):
+        if not np.array_equal(table.targets, first.targets, equal_nan=True):
+            raise ValueError(
+                f"{run.folder}: rates the same clips differently from {runs[0].folder}; report them one by one."
+            )
+    most = max(len(of) for of in rows)
+    notes = [f"{most - len(ids)} clips are not in every run and are left out."] if most > len(ids) else []
+    prompts = next((table.prompts for table in tables if table.prompts is not None), [""] * len(ids))
+    variants, more = _variants(runs, tables)
+    ordered = _baseline_first(variants, baseline)
+    names = first.systems, first.domains, prompts
+    return Evidence(split, axes, ids, *names, first.targets, ordered, [*notes, *more])
+
+
+def _chosen(run: Run, split: str, rows: list[int], axes: Sequence[str]) -> Predictions:
+    table = run.splits[split]
+    columns = [list(run.axes).index(axis) for axis in axes]
+    return Predictions(
+        [table.ids[row] for row in rows],
+        [table.systems[row] for row in rows],
+        [table.domains[row] for row in rows],
+        table.targets[np.ix_(rows, columns)],
+        table.scores[np.ix_(rows, columns)],
+        None if table.prompts is None else [table.prompts[row] for row in rows],
+        None if table.deviations is None else table.deviations[np.ix_(rows, columns)],
+    )
+
+
+def _variants(runs: Sequence[Run], tables: Sequence[Predictions]) -> tuple[list[Variant], list[str]]:
+    """Group runs by what was tried; a seed that was run twice counts once."""
+    is_sweep = all(run.trial.get("variant") for run in runs)
+    groups: dict[object, dict[object, int]] = {}
+    repeated = []
+    order = sorted(range(len(runs)), key=lambda i: runs[i].trial.get("number", i)) if is_sweep else range(len(runs))
+    for i in order:
+        run = runs[i]
+        key = (run.trial.get("sweep"), run.trial["variant"], _plain(run)) if is_sweep else run.tried
+        seeds = groups.setdefault(key, {})
+        repeated += [run.name] if run.seed in seeds else []
+        seeds[run.seed] = i
+    members = [[runs[i] for i in seeds.values()] for seeds in groups.values()]
+    names = _unique([_name(group, is_sweep) for group in members])
+    variants = [
+        Variant(name, group, np.stack([tables[i].scores for i in seeds.values()]), _deviations(tables, seeds.values()))
+        for name, group, seeds in zip(names, members, groups.values(), strict=True)
+    ]
+    told = f"Run twice with the same settings and seeds, the later one counts: {', '.join(repeated)}."
+    return variants, [told] if repeated else []
+
+
+def _plain(run: Run) -> str:
+    """Write the parameters of a trial, seeds left out."""
+    return json.dumps({key: value for key, value in run.parameters.items() if not SEED.search(key)}, sort_keys=True)
+
+
+def _deviations(tables: Sequence[Predictions], chosen: Iterable[int]) -> Array | None:
+    found = [tables[i].deviations for i in chosen]
+    given = [deviations for deviations in found if deviations is not None]
+    return np.stack(given) if len(given) == len(found) else None
+
+
+def _name(runs: Sequence[Run], is_sweep: bool) -> str:
+    """Name a variant as the sweep does, or by its folder without the number of the seed."""
+    if is_sweep:
+        return str(runs[0].trial["variant"])
+    return runs[0].name if len(runs) == 1 else PARTS_OF_A_NAME.sub("", runs[0].name) or runs[0].name
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Number names that repeat."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique
+
+
+def _baseline_first(variants: list[Variant], baseline: str | None) -> list[Variant]:
+    if baseline is None:
+        return variants
+    chosen = [variant for variant in variants if variant.name == baseline]
+    if not chosen:
+        names = ", ".join(variant.name for variant in variants)
+        raise ValueError(f"--baseline={baseline}: no such variant; there are: {names}.")
+    return chosen + [variant for variant in variants if variant not in chosen]

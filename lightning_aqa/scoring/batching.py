@@ -1,0 +1,267 @@
+"""From windows of many clips to batches of like length, and from their scores to the scores of the clips."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from queue import Empty, Queue
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from lightning_aqa.data.audio import AudioError
+from lightning_aqa.scoring.decode import Piece
+from lightning_aqa.scoring.inputs import Item
+
+GROUP_BATCHES = 4
+"""Batches that a group of clips fills: among so many windows are some of like length."""
+
+Score = Callable[[Sequence[Tensor], Sequence[str]], Sequence[Sequence[float]]]
+"""Scores windows ``(T,)`` with their prompts: a row per window, a number per axis."""
+
+Key = TypeVar("Key")
+
+Value = TypeVar("Value")
+
+ITEMS_PER_WORKER = 4
+
+VALUES_AHEAD = 4
+"""Values of one key that wait for the reader; a value is a window of audio."""
+
+
+class DeviceError(ValueError):
+    """The device has failed, so that nothing can be computed in this process any more."""
+
+
+class Scored(NamedTuple):
+    """A clip with its scores, one per axis, or with the reason why there are none; and its length in seconds."""
+
+    item: Item
+    seconds: float = 0.0
+    scores: tuple[float, ...] = ()
+    error: str = ""
+
+
+class Batching(NamedTuple):
+    """How windows become batches.
+
+    Args:
+        seconds: Most seconds of a padded batch; a longer window goes alone.
+        sample_rate: Rate of the windows, in Hz.
+        num_workers: Threads that decode ahead; 0 decodes in between.
+    """
+
+    seconds: float
+    sample_rate: int
+    num_workers: int
+
+    @property
+    def samples(self) -> float:
+        """Most samples of a padded batch."""
+        return self.seconds * self.sample_rate
+
+
+class _Clip:
+    """A clip whose windows are being scored."""
+
+    def __init__(self, item: Item) -> None:
+        self.item, self.error = item, ""
+        self.windows: list[tuple[float, Sequence[float]]] = []
+
+    def fail(self, error: Exception) -> None:
+        """Keep the reason, in one line."""
+        name = "" if isinstance(error, AudioError | ValueError) else f"{type(error).__name__}: "
+        text = str(error).removeprefix(f"{self.item.path}: ")
+        self.error = self.error or f"{name}{' '.join(text.split())}" or "unknown"
+
+    def row(self) -> Scored:
+        """Average the windows by weight, in exact sums, so that their order cannot move a digit."""
+        if self.error:
+            return Scored(self.item, error=self.error)
+        total = math.fsum(weight for weight, _ in self.windows)
+        columns = zip(*([weight * score for score in scores] for weight, scores in self.windows), strict=True)
+        scores = tuple(math.fsum(column) / total for column in columns)
+        if not all(map(math.isfinite, scores)):
+            return Scored(self.item, error="the model gives no finite score")
+        return Scored(self.item, total, scores)
+
+
+class _Group:
+    """Clips that come one after the other; their windows are scored together."""
+
+    def __init__(self, shard: int, batching: Batching, score: Score) -> None:
+        self.shard, self.batching, self.score = shard, batching, score
+        self.clips: list[_Clip] = []
+        self.pending: list[tuple[_Clip, Piece]] = []
+        self.num_samples = self.num_pending = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is enough to sort and batch."""
+        return self.num_samples >= GROUP_BATCHES * self.batching.samples
+
+    def add(self, item: Item, pieces: Iterable[Piece]) -> None:
+        """Take the windows of a clip; those of a long one are scored on the way."""
+        clip = _Clip(item)
+        self.clips.append(clip)
+        try:
+            for piece in pieces:
+                self.pending.append((clip, piece))
+                self.num_samples += len(piece.samples)
+                self.num_pending += len(piece.samples)
+                if self.num_pending >= GROUP_BATCHES * self.batching.samples:
+                    self._run()
+        except DeviceError:
+            raise
+        except Exception as error:
+            clip.fail(error)
+
+    def close(self) -> list[Scored]:
+        """Score what is left, and return the clips in their order."""
+        self._run()
+        return [clip.row() for clip in self.clips]
+
+    def _run(self) -> None:
+        wanted = [(clip, piece) for clip, piece in self.pending if not clip.error]
+        self.pending, self.num_pending = [], 0
+        wanted.sort(key=lambda window: len(window[1].samples))
+        for batch in _cut(wanted, self.batching.samples):
+            self._score(batch)
+
+    def _score(self, batch: Sequence[tuple[_Clip, Piece]]) -> None:
+        """Score a batch; where that fails, each window alone, so that one cannot take others with it."""
+        try:
+            rows = self.score([piece.samples for _, piece in batch], [clip.item.prompt for clip, _ in batch])
+        except torch.AcceleratorError as error:
+            reason = str(error).splitlines()[0]
+            raise DeviceError(
+                f"the device has failed ({reason}); the rows are kept, and the same command goes on from there."
+            ) from error
+        except (ValueError, RuntimeError) as error:
+            if len(batch) == 1:
+                batch[0][0].fail(error)
+                return
+            for window in batch:
+                self._score([window])
+            return
+        for (clip, piece), scores in zip(batch, rows, strict=True):
+            clip.windows.append((piece.weight, scores))
+
+
+def _cut(windows: Sequence[tuple[_Clip, Piece]], limit: float) -> Iterator[list[tuple[_Clip, Piece]]]:
+    """Cut windows in order of length into batches of at most ``limit`` padded samples, one window at least."""
+    batch: list[tuple[_Clip, Piece]] = []
+    for window in windows:
+        if batch and (len(batch) + 1) * len(window[1].samples) > limit:
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch
+
+
+def score_groups(
+    items: Iterable[tuple[int, Item]], read: Callable[[Item], Iterable[Piece]], score: Score, batching: Batching
+) -> Iterator[list[Scored]]:
+    """Yield scored clips in the order of the items, group by group.
+
+    A group ends with a shard, or with the clip that fills it. So what is computed together follows from the items
+    alone: not from the number of workers, and not from where an earlier run was stopped.
+
+    Args:
+        items: Number of the shard of each clip, and the clip.
+        read: Decodes the windows of a clip.
+        score: Scores windows.
+        batching: How windows become batches.
+    """
+    group = _Group(0, batching, score)
+    for (shard, item), pieces in ahead(items, lambda numbered: read(numbered[1]), batching.num_workers):
+        if shard != group.shard:
+            yield group.close()
+            group = _Group(shard, batching, score)
+        group.add(item, pieces)
+        if group.is_full:
+            yield group.close()
+            group = _Group(shard, batching, score)
+    yield group.close()
+
+
+class _Stream(Generic[Value]):
+    """The values of one key, made by a worker, taken by the reader."""
+
+    def __init__(self) -> None:
+        self.values: Queue[Value | BaseException | None] = Queue(VALUES_AHEAD)
+        self.is_stopped = threading.Event()
+
+    def fill(self, values: Callable[[], Iterable[Value]]) -> None:
+        """Put in what there is, then the end or the error."""
+        try:
+            for value in values():
+                self.values.put(value)
+                if self.is_stopped.is_set():
+                    return
+            self.values.put(None)
+        except Exception as error:
+            self.values.put(error)
+
+    def __iter__(self) -> Iterator[Value]:
+        """Take out what comes, raising the error where it comes."""
+        while (value := self.values.get()) is not None:
+            if isinstance(value, BaseException):
+                raise value
+            yield value
+
+    def stop(self) -> None:
+        """Let a worker that waits go on, to its end."""
+        self.is_stopped.set()
+        while True:
+            try:
+                self.values.get_nowait()
+            except Empty:
+                return
+
+
+def ahead(
+    keys: Iterable[Key], values: Callable[[Key], Iterable[Value]], num_workers: int
+) -> Iterator[tuple[Key, Iterable[Value]]]:
+    """Yield each key with its values, which threads make meanwhile.
+
+    An error of ``values`` is raised where the values are read, after those that came before it; a reader may leave the
+    rest of a key's values.
+
+    Args:
+        keys: The keys, of which a few more are taken than are yielded.
+        values: Makes the values of a key.
+        num_workers: Number of threads; 0 makes the values when they are read.
+
+    Example:
+        >>> [(key, list(found)) for key, found in ahead([1, 2, 3], range, num_workers=2)]
+        [(1, [0]), (2, [0, 1]), (3, [0, 1, 2])]
+    """
+    if num_workers == 0:
+        yield from ((key, values(key)) for key in keys)
+        return
+    remaining, waiting = iter(keys), deque[tuple[Key, _Stream[Value]]]()
+    with ThreadPoolExecutor(num_workers) as pool:
+        try:
+            while True:
+                for key in islice(remaining, ITEMS_PER_WORKER * num_workers - len(waiting)):
+                    waiting.append((key, _Stream()))
+                    pool.submit(waiting[-1][1].fill, _bind(values, key))
+                if not waiting:
+                    return
+                yield waiting[0][0], waiting[0][1]
+                waiting.popleft()[1].stop()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for _, stream in waiting:
+                stream.stop()
+
+
+def _bind(values: Callable[[Key], Iterable[Value]], key: Key) -> Callable[[], Iterable[Value]]:
+    return lambda: values(key)

@@ -1,0 +1,125 @@
+"""Find what scores: the model of a checkpoint, or that of a config whose parts bring their own weights."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from jsonargparse import ArgumentError
+from lightning.pytorch.cli import LightningArgumentParser
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_aqa.module import AQAModule
+from lightning_aqa.scoring.scorer import Scorer
+from lightning_aqa.training.loading import load_module
+from lightning_aqa.utils.components import import_parts
+
+CONFIGS = frozenset({".yaml", ".yml"})
+READING = ("resampler", "level", "window_seconds")
+"""Settings of the data that change scores; a checkpoint has them in the config of its run folder."""
+
+UNTRAINED = "its head is not trained; give the checkpoint of a run that trained it: RUN_FOLDER/checkpoints/best.ckpt."
+
+
+class Source(NamedTuple):
+    """A trained module, and how its training read audio, as far as that is known."""
+
+    module: AQAModule
+    reading: dict[str, Any]
+
+
+def load(source: str | os.PathLike[str], model: Sequence[str] = (), **settings: Any) -> Scorer:
+    """Load a trained predictor to score with.
+
+    Args:
+        source: A checkpoint of a run, or a config (YAML) whose encoder and head bring weights of their own. How audio
+            is read (resampler, level, windows) follows the config, or that of the checkpoint's run folder.
+        model: Words such as ``--model.encoder.checkpoint=PATH`` that change a config.
+        **settings: Arguments of ``Scorer``: ``device``, ``dtype``, ``batch_seconds``, ``num_workers``, and
+            ``window_seconds``, ``resampler`` and ``level``, which then count. None stands for what is usual.
+
+    Returns:
+        The scorer: ``load("best.ckpt")("clip.wav")`` is a score per axis.
+
+    Raises:
+        ValueError: If there is no such file, or nothing in it that is trained.
+    """
+    found = find_source(source, model)
+    given = {name: value for name, value in settings.items() if value is not None}
+    return Scorer(found.module, **(found.reading | given))
+
+
+def find_source(source: str | os.PathLike[str], model: Sequence[str] = ()) -> Source:
+    """Build the module of a checkpoint or a config, and look up how audio was read for it."""
+    path = Path(source)
+    import_parts()
+    if path.suffix.lower() in CONFIGS:
+        return _from_config(path, model)
+    if model:
+        raise ValueError(f"{path}: a checkpoint says what its model is; {model[0].split('=')[0]} is for a config.")
+    beside = path.resolve().parent.parent / "config.yaml"
+    return Source(_lean(load_module(path)), _reading(_read_yaml(beside)) if beside.is_file() else {})
+
+
+def _lean(module: AQAModule) -> AQAModule:
+    """Drop the copy of the encoder that Lightning keeps among a module's arguments; give freed memory back."""
+    vars(module)["_hparams_initial"] = module.hparams
+    with suppress(OSError, AttributeError):  # of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
+    return module
+
+
+def _from_config(path: Path, model: Sequence[str]) -> Source:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such config.")
+    config = _read_yaml(path)
+    parser = LightningArgumentParser(exit_on_error=False, parser_mode="omegaconf+")
+    parser.add_argument("--config", action="config")
+    parser.add_lightning_class_args(AQAModule, "model")
+    said: dict[str, Any] = {"axes": []} | dict(config.get("model") or {})
+    try:
+        parsed = parser.parse_args(["--config", json.dumps({"model": said}), *model])
+        module: AQAModule = parser.instantiate_classes(parsed).model
+    except (ArgumentError, ValueError) as error:
+        text = UNTRAINED if "no axis to predict" in str(error) else " ".join(str(error).split())
+        raise ValueError(f"{path}: {text}") from error
+    if not module.head.is_trained:
+        raise ValueError(f"{path}: {UNTRAINED}")
+    return Source(_lean(module), _reading(config))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Read a config, with the references of its model and data resolved."""
+    try:
+        whole = OmegaConf.load(path)
+        sections = {name: OmegaConf.select(whole, name) for name in ("model", "data")}
+        return {name: OmegaConf.to_container(found, resolve=True) for name, found in sections.items() if found}
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: cannot be read as a config ({str(error).splitlines()[0]}).") from error
+
+
+def _reading(config: Mapping[str, Any]) -> dict[str, Any]:
+    data = config.get("data")
+    given = data.get("init_args", {}) if isinstance(data, Mapping) else {}
+    return {name: given[name] for name in READING if given.get(name) is not None}
+
+
+def fingerprint(scorer: Scorer) -> str:
+    """Hash what scores follow from: the weights, the classes of encoder and head, and how audio is read."""
+    module, digest = scorer.module, hashlib.sha256()
+    parts = [f"{type(part).__module__}.{type(part).__qualname__}" for part in (module.encoder, module.head)]
+    axes = [list(axis) for axis in scorer.axes]
+    digest.update(json.dumps([parts, axes, list(scorer.reading), scorer.dtype]).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,187 @@
+"""Run the trials of a sweep on this machine; any number of such processes share a sweep folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import zipfile
+from datetime import datetime, timezone
+from pathlib import Path
+from shutil import rmtree
+from typing import NamedTuple
+
+from lightning_aqa.sweep.config import Sweep
+from lightning_aqa.sweep.lease import Claim, claim
+from lightning_aqa.sweep.plan import Plan
+from lightning_aqa.sweep.process import Child, start
+from lightning_aqa.sweep.progress import Progress
+from lightning_aqa.sweep.trial import Trial
+from lightning_aqa.sweep.trial_command import own_words, trial_command, trial_environment, typed
+
+CLAIMS = "claims"
+POLL_SECONDS, WAIT_SECONDS = 0.1, 1.0
+"""How often to look at children, and at other processes' trials where there are no children."""
+
+
+class Running(NamedTuple):
+    """A trial that runs.
+
+    Args:
+        trial: The trial.
+        child: Its process.
+        claim: The right to run it.
+        begun: When it was started, of ``time.monotonic``.
+        slot: Number of the worker, from 0.
+    """
+
+    trial: Trial
+    child: Child
+    claim: Claim
+    begun: float
+    slot: int
+
+
+class LocalEngine:
+    """Run what is left of a plan, several trials at a time.
+
+    Finished trials are not run again; killed ones go on from their last epoch where there is one; failed ones are left
+    unless they are to be retried. The first trial prepares the corpus and the feature cache alone.
+
+    Args:
+        sweep: The sweep.
+        plan: Its trials.
+        folder: Its folder.
+        workers: How many trials run at a time.
+        retry: Whether to run failed trials again.
+        devices: GPUs to spread the workers over; empty leaves that to the trials.
+    """
+
+    def __init__(
+        self, sweep: Sweep, plan: Plan, folder: Path, *, workers: int, retry: bool, devices: list[str] | None = None
+    ) -> None:
+        self.sweep, self.plan, self.folder, self.workers = sweep, plan, folder, workers
+        self.retry, self.devices = retry, devices or []
+        self.running: list[Running] = []
+        self.tried: set[str] = set()
+        self.finished: dict[str, Trial] = {}
+        self.is_prepared = False
+
+    def run(self, progress: Progress) -> None:
+        """Run until every trial has ended, here or elsewhere; on Ctrl-C stop the children and say so in their records.
+
+        Raises:
+            KeyboardInterrupt: On Ctrl-C, once all is in order.
+        """
+        try:
+            while self._fill() or self.running or self._waits():
+                time.sleep(POLL_SECONDS if self.running else WAIT_SECONDS)
+                self._reap(progress)
+                if progress.is_due():
+                    progress.show(self._records(), [running.trial for running in self.running])
+        finally:
+            for running in self.running:  # none, unless interrupted
+                running.child.stop()
+                self._record_end(running, "killed")
+
+    def _records(self) -> list[Trial]:
+        """List the trials as their folders record them; one that has finished is read once."""
+        for trial in self.plan.trials():
+            if trial.id not in self.finished and (recorded := trial.read()).state == "finished":
+                self.finished[trial.id] = recorded
+        return [self.finished.get(trial.id) or trial.read() for trial in self.plan.trials()]
+
+    def _fill(self) -> bool:
+        """Start trials while there are free workers; return whether one was started."""
+        started = False
+        while len(self.running) < self.workers and (not self.running or self._has_prepared()):
+            trial, right = self._next()
+            if trial is None or right is None:
+                if self.plan.propose():
+                    continue
+                break
+            self._start(trial, right)
+            started = True
+        return started
+
+    def _has_prepared(self) -> bool:
+        """Tell whether a trial got past the corpus and the feature cache, which the others then find done."""
+        is_own = own_words(trial_command(self.sweep, self.running[0].trial)) is not None
+        self.is_prepared = self.is_prepared or not is_own or any(self.folder.glob("*/config.yaml"))
+        return self.is_prepared
+
+    def _next(self) -> tuple[Trial | None, Claim | None]:
+        """Claim a trial that is to be run."""
+        for trial in self._records():
+            if not self._is_due(trial):
+                continue
+            right = claim(self.folder / CLAIMS, trial.id)
+            if right is None:
+                continue
+            recorded = trial.read()  # another process may have ended it since the look before
+            if self._is_due(recorded):
+                return recorded, right
+            right.release()
+        return None, None
+
+    def _is_due(self, trial: Trial) -> bool:
+        """Tell whether a trial is to be run; one recorded as running is, if its claim turns out to be free."""
+        if trial.id in self.tried:
+            return False
+        return trial.state in ("", "killed", "running") or (trial.state == "failed" and self.retry)
+
+    def _waits(self) -> bool:
+        """Tell whether trials still run in other processes."""
+        return any(trial.id not in self.tried and trial.state == "running" for trial in self._records())
+
+    def _start(self, trial: Trial, right: Claim) -> None:
+        checkpoint = last_checkpoint(trial)
+        has_folds = any(trial.folder.glob("fold*"))  # a cross-validation finds its own unfinished work
+        if checkpoint is None and not has_folds:
+            rmtree(trial.folder, ignore_errors=True)
+        command = trial_command(self.sweep, trial, checkpoint)
+        slot = min(set(range(self.workers)) - {running.slot for running in self.running})
+        record = trial._replace(
+            state="running", start=_now(), end=None, seconds=None, exit_code=None, command=typed(command)
+        )
+        record = record._replace(attempts=trial.attempts + 1, host=socket.gethostname(), pid=os.getpid())
+        record.write()
+        environment = trial_environment(self.sweep, trial)
+        if self.devices:
+            environment["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
+        self.tried.add(trial.id)
+        child = start(command, record.log, environment)
+        self.running.append(Running(record, child, right, time.monotonic(), slot))
+
+    def _reap(self, progress: Progress) -> None:
+        """Renew claims; take note of trials that have ended."""
+        for running in list(self.running):
+            running.claim.renew()
+            code = running.child.poll()
+            if code is None and running.claim.is_lost:
+                running.child.stop()
+                self.running.remove(running)  # the record is the other process's
+            elif code is not None:
+                self.running.remove(running)
+                state = "finished" if code == 0 else "failed" if code > 0 else "killed"
+                ended = self._record_end(running, state, code)
+                self.plan.tell(ended)
+                progress.ended(ended, self._records())
+
+    def _record_end(self, running: Running, state: str, code: int | None = None) -> Trial:
+        seconds = round(time.monotonic() - running.begun, 2)
+        ended = running.trial._replace(state=state, end=_now(), seconds=seconds, exit_code=code)
+        ended.write()
+        running.claim.release()
+        return ended
+
+
+def last_checkpoint(trial: Trial) -> Path | None:
+    """Return the checkpoint that a killed trial goes on from; None if it has none, or one that is half written."""
+    path = trial.folder / "checkpoints" / "last.ckpt"
+    is_resumable = trial.state in ("killed", "running") and (trial.folder / "config.yaml").exists()
+    return path if is_resumable and zipfile.is_zipfile(path) else None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

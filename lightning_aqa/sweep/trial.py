@@ -1,0 +1,177 @@
+"""A trial: its parameters, the name that follows from them, and the record in its run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_aqa.results.run_folder import TRIAL
+from lightning_aqa.utils.files import replacing
+
+SWEEP = "sweep.json"
+"""Marks the folder of a sweep."""
+
+Parameters = dict[str, Any]
+
+
+class Trial(NamedTuple):
+    """The record of a trial, ``trial.json`` in its run folder.
+
+    Args:
+        folder: The run folder.
+        id: Name that follows from the sweep's name and the parameters; name of the folder and of the W&B run.
+        sweep: Name of the sweep.
+        number: Place in the expansion of the sweep.
+        parameters: Its parameters.
+        variant: Readable name of the parameters that vary, seeds left out; the same for all seeds of a variant.
+        state: ``running``, ``finished``, ``failed`` or ``killed``; empty for one that never ran.
+        start: When it started, in ISO 8601.
+        end: When it ended; None while it runs.
+        seconds: How long its last attempt took.
+        exit_code: Exit code of its command; None while it runs.
+        command: The command as one could type it.
+        attempts: How often it was started.
+        host: Name of the machine.
+        pid: Number of the process.
+    """
+
+    folder: Path
+    id: str
+    sweep: str
+    number: int
+    parameters: Parameters
+    variant: str
+    state: str = ""
+    start: str | None = None
+    end: str | None = None
+    seconds: float | None = None
+    exit_code: int | None = None
+    command: Sequence[str] = ()
+    attempts: int = 0
+    host: str = ""
+    pid: int | None = None
+
+    @property
+    def log(self) -> Path:
+        """What the trial printed."""
+        return self.folder / "trial.log"
+
+    def write(self) -> None:
+        """Write the record, all at once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.folder / TRIAL) as file:
+            file.write(json.dumps({k: v for k, v in self._asdict().items() if k != "folder"}, indent=1) + "\n")
+
+    def read(self) -> Trial:
+        """Return the trial as its folder records it; itself where nothing is recorded."""
+        try:
+            recorded = json.loads((self.folder / TRIAL).read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return self
+        # Place and name are those of the sweep that is run now.
+        known = {"folder", "id", "sweep", "number", "parameters", "variant"}
+        return self._replace(**{k: v for k, v in recorded.items() if k in self._fields and k not in known})
+
+
+def read_trials(folder: str | Path) -> list[Trial]:
+    """Read the trials that a sweep folder holds, by their place in the expansion.
+
+    Variants of one name with other parameters, such as a constant that was edited in between, are told apart.
+    """
+    found = []
+    for path in Path(folder).glob(f"*/{TRIAL}"):
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        found.append(Trial(path.parent, **{k: v for k, v in recorded.items() if k in Trial._fields}))
+    return told_apart(sorted(found, key=lambda trial: (trial.number, trial.id)))
+
+
+def told_apart(trials: Sequence[Trial]) -> list[Trial]:
+    """Add to the names of variants what tells those of one name apart; seeds do not.
+
+    Example:
+        >>> one, two = (Trial(Path(), "", "", 0, {"epochs": n, "seed_everything": n}, "base") for n in (5, 50))
+        >>> [trial.variant for trial in told_apart([one, two])]
+        ['base (epochs=5)', 'base (epochs=50)']
+    """
+    plain = [{key: value for key, value in trial.parameters.items() if not is_seed(key)} for trial in trials]
+    mates: dict[str, list[Parameters]] = {}
+    for trial, own in zip(trials, plain, strict=True):
+        mates.setdefault(trial.variant, []).append(own)
+
+    def name(trial: Trial, own: Parameters) -> str:
+        others = mates[trial.variant]
+        keys = [key for key in own if any(key not in other or other[key] != own[key] for other in others)]
+        return trial.variant + (f" ({', '.join(f'{key}={own[key]}' for key in keys)})" if keys else "")
+
+    return [trial._replace(variant=name(trial, own)) for trial, own in zip(trials, plain, strict=True)]
+
+
+def trial_id(sweep: str, parameters: Mapping[str, Any]) -> str:
+    """Name a trial by the sweep and its parameters, whatever their order.
+
+    Example:
+        >>> trial_id("qamro", {"a": 1, "b": 2}) == trial_id("qamro", {"b": 2, "a": 1})
+        True
+    """
+    text = json.dumps([sweep, parameters], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def is_seed(name: str) -> bool:
+    """Tell whether a parameter is a seed: runs that differ in it alone are repetitions.
+
+    Example:
+        >>> [is_seed(name) for name in ("seed_everything", "data.split_seed", "model.head")]
+        [True, True, False]
+    """
+    last = name.rsplit(".", 1)[-1]
+    return last == "seed_everything" or last.endswith("seed")
+
+
+def variant_name(parameters: Mapping[str, Any], varying: Sequence[str]) -> str:
+    """Name a trial by the parameters that vary in its sweep, seeds left out.
+
+    Config files go by their stem, other parameters by as much of the dotted key as tells them apart.
+
+    Args:
+        parameters: Parameters of the trial.
+        varying: Keys of those that vary.
+
+    Example:
+        >>> variant_name({"variant": "a/b.yaml", "seed_everything": 0}, ["variant", "seed_everything"])
+        'b'
+        >>> variant_name({"objectives.qamro.margin_scale": 0.1, "x.lr": 1}, ["objectives.qamro.margin_scale"])
+        'margin_scale=0.1'
+    """
+    names = [name for name in varying if not is_seed(name)]
+    short = short_names(names)
+    return ", ".join(_shown(short[name], parameters[name]) for name in names if name in parameters) or "base"
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Shorten dotted keys to the last parts that tell them apart.
+
+    Example:
+        >>> short_names(["a.near.weight", "a.far.weight", "lr"])
+        {'a.near.weight': 'near.weight', 'a.far.weight': 'far.weight', 'lr': 'lr'}
+    """
+    short = {}
+    for name in names:
+        parts = name.split(".")
+        for start in reversed(range(len(parts))):
+            end = ".".join(parts[start:])
+            if sum(f".{other}".endswith(f".{end}") for other in names) == 1:
+                break
+        short[name] = end
+    return short
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        return Path(value).stem
+    if isinstance(value, float):
+        return f"{name}={value:.6g}"
+    return f"{name}={value.rsplit('.', 1)[-1] if isinstance(value, str) else json.dumps(value)}"

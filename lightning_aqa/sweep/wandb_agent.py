@@ -1,0 +1,92 @@
+"""Run a sweep by W&B: its server hands out the trials, agents on this machine run them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_aqa.results.run_folder import SWEEP_FOLDER, TRIAL
+from lightning_aqa.sweep.config import Sweep
+from lightning_aqa.sweep.trial import SWEEP, Trial, read_trials, variant_name
+from lightning_aqa.utils.wandb import has_wandb_key
+
+PROJECT = "lightning_aqa"
+"""Project of a sweep whose file names none, as in the experiments."""
+
+
+def run_by_wandb(sweep: Sweep, folder: Path, *, workers: int, count: int | None) -> None:
+    """Create the sweep on the server, unless this folder has one already, run agents until it is done.
+
+    Args:
+        sweep: The sweep.
+        folder: Its folder; the runs are written there under their W&B ids.
+        workers: How many agents.
+        count: How many trials all agents run together; None for as many as the server hands out.
+
+    Raises:
+        ValueError: If there is no API key.
+    """
+    if not has_wandb_key() or os.environ.get("WANDB_MODE") == "offline":
+        raise ValueError(
+            "--engine wandb needs W&B's server, and there is no API key here (or WANDB_MODE is offline): run "
+            "`wandb login` or set WANDB_API_KEY; --engine local runs the same file without a server."
+        )
+    limit = [] if count is None else ["--count", str(math.ceil(count / workers))]
+    command = [sys.executable, "-m", "wandb", "agent", *limit, _address(sweep, folder)]
+    agents = [subprocess.Popen(command, env=_environment(sweep, folder)) for _ in range(workers)]
+    try:
+        for agent in agents:
+            agent.wait()
+    finally:
+        for agent in agents:
+            agent.terminate()
+            agent.wait()
+        adopt(sweep, folder)
+
+
+def _environment(sweep: Sweep, folder: Path) -> dict[str, str]:
+    """Name the sweep's folder, group and tags to the runs of an agent."""
+    place = {SWEEP_FOLDER: str(folder.resolve()), "WANDB_DIR": str(folder.resolve())}
+    return {**os.environ, **place, "WANDB_RUN_GROUP": sweep.name, "WANDB_TAGS": ",".join(["sweep", sweep.name])}
+
+
+def _address(sweep: Sweep, folder: Path) -> str:
+    """Return entity/project/id of the sweep on the server; one that was created for this folder is gone on with."""
+    import wandb
+
+    record = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+    if "wandb" not in record:
+        project = sweep.text.get("project") or PROJECT
+        name = wandb.sweep(to_wandb(sweep), entity=sweep.text.get("entity"), project=project)
+        entity = os.environ.get("WANDB_ENTITY") or sweep.text.get("entity")
+        record["wandb"] = "/".join([part for part in (entity, project, name) if part])
+        (folder / SWEEP).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return str(record["wandb"])
+
+
+def to_wandb(sweep: Sweep) -> dict[str, Any]:
+    """Return the sweep as the server takes it: the file, with the name, base and words that were asked for."""
+    return {**sweep.text, "name": sweep.name, "command": [*sweep.command, *sweep.words]}
+
+
+def adopt(sweep: Sweep, folder: Path) -> None:
+    """Write the records of the trials that agents ran, from the parameters that the agents left for them."""
+    known = {trial.id for trial in read_trials(folder)}
+    rows = {}
+    for path in sorted(folder.glob("wandb/sweep-*/config-*.yaml")):
+        text = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows[path.stem.removeprefix("config-")] = {
+            parameter.name: text[parameter.name]["value"] for parameter in sweep.parameters if parameter.name in text
+        }
+    for number, (name, row) in enumerate(rows.items()):
+        run, variant = folder / name, variant_name(row, sweep.varying)
+        state = "finished" if (run / "results.json").exists() else "failed"
+        if run.is_dir() and (name not in known or not (run / TRIAL).exists()):
+            Trial(run, name, sweep.name, number, row, variant, state).write()

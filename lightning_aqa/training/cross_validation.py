@@ -1,0 +1,145 @@
+"""k-fold cross-validation: one run per fold, then one table of predictions that are all out of fold."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import Namespace
+
+from lightning_aqa.batch import Axis
+from lightning_aqa.metrics.levels import MEAN, evaluate
+from lightning_aqa.results.console import print_results
+from lightning_aqa.results.evidence import with_evidence
+from lightning_aqa.results.plots import draw_run
+from lightning_aqa.results.predictions import Predictions, read_predictions, write_predictions, write_results
+from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
+from lightning_aqa.results.run_folder import SWEEP_FOLDER
+from lightning_aqa.training.loading import read_checkpoint
+
+POOLED = "test"
+
+
+def wants_folds(settings: Namespace) -> bool:
+    """Tell whether the data asks for all of its folds: ``folds`` is set and ``fold`` is null."""
+    arguments = settings.data.get("init_args")
+    return arguments is not None and arguments.get("folds") is not None and arguments.get("fold") is None
+
+
+def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
+    """Tell whether a folder holds a cross-validation with this very config that was broken off."""
+    saved = folder / "config.yaml"
+    return not (folder / "results.json").exists() and saved.exists() and saved.read_text(encoding="utf-8") == config
+
+
+def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
+    """Train one run per fold in ``folder/fold<k>``, then pool their test predictions.
+
+    A fold whose results.json is there already is not run again, and one that stopped in the middle goes on from its
+    last epoch, so the same command goes on with a cross-validation that was broken off.
+
+    Returns:
+        Exit code: 0, or that of the first fold that failed.
+
+    Raises:
+        ValueError: If it is to resume from a checkpoint, or was started as one of several processes.
+    """
+    if settings.get("ckpt_path"):
+        raise ValueError("--ckpt_path resumes one training, not one per fold: add --data.fold=K, or leave it out.")
+    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
+        raise ValueError("Cross-validation starts its folds itself: run it as one process, with --trainer.devices=N.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    num_folds = settings.data.init_args.folds
+    for fold in range(num_folds):
+        if not (folder / f"fold{fold}" / "results.json").exists():
+            print(f"fold {fold + 1} of {num_folds}: training, log in {folder / f'fold{fold}.log'}", flush=True)
+            code = _run_fold(folder, fold)
+            if code:
+                return code
+        print(f"fold {fold + 1} of {num_folds}: {_summary(folder / f'fold{fold}')}", flush=True)
+    pool_folds(folder, num_folds)
+    if any(folder.glob("fold*/wandb/offline-run-*")):
+        print(f"W&B logged offline; to send it: wandb sync {folder}/fold*/wandb/offline-run-*")
+    return 0
+
+
+def _run_fold(folder: Path, fold: int) -> int:
+    command = [sys.executable, "-m", "lightning_aqa", "fit", "--config", str(folder / "config.yaml")]
+    command += [f"--data.fold={fold}", f"--trainer.default_root_dir={folder}", f"--name=fold{fold}"]
+    last = folder / f"fold{fold}" / "checkpoints" / "last.ckpt"
+    if last.exists():
+        command.append(f"--ckpt_path={last}")
+    else:
+        shutil.rmtree(folder / f"fold{fold}", ignore_errors=True)
+    environment = _environment(folder, fold)
+    log = folder / f"fold{fold}.log"
+    with open(log, "a", encoding="utf-8") as file:
+        code = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+    if code:
+        sys.stderr.write("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-10:]))
+    return code
+
+
+def _environment(folder: Path, fold: int) -> dict[str, str]:
+    """Return the variables of a fold: its W&B group, and a W&B id and name of its own where a sweep gave one to all."""
+    own = {name: f"{os.environ[name]}-fold{fold}" for name in ("WANDB_RUN_ID", "WANDB_NAME") if name in os.environ}
+    outside = {name: value for name, value in os.environ.items() if name != SWEEP_FOLDER}
+    return {"WANDB_RUN_GROUP": folder.name, "WANDB_JOB_TYPE": "fold", **outside, **own}
+
+
+def _summary(folder: Path) -> str:
+    entry = json.loads((folder / "results.json").read_text(encoding="utf-8"))[POOLED]["utterance"][MEAN]
+    return f"{POOLED} utterance SRCC {_shown(entry['SRCC'])}, MSE {_shown(entry['MSE'])}"
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def pool_folds(folder: Path, num_folds: int) -> None:
+    """Join the folds' test predictions, in which each clip appears once, and compute the results over all of them."""
+    tables: list[Predictions] = []
+    ratings: list[RatingRow] = []
+    axes: list[str] = []
+    for fold in range(num_folds):
+        splits, axes = read_predictions(folder / f"fold{fold}" / "predictions.csv")
+        tables.append(dict(splits)[POOLED])
+        ratings += read_ratings(folder / f"fold{fold}" / "ratings.csv").get(POOLED, [])
+    pooled = _join(tables)
+    write_predictions(folder / "predictions.csv", [(POOLED, pooled)], axes)
+    ratings.sort(key=lambda row: row[0])
+    write_ratings(folder / "ratings.csv", [(POOLED, ratings)])
+    found = evaluate(pooled.ids, pooled.systems, pooled.domains, pooled.scores, pooled.targets, axes)
+    results = {POOLED: with_evidence(POOLED, found, pooled, axes, ratings)}
+    write_results(folder / "results.json", results)
+    drawn = draw_run(folder, _axes(folder))
+    print_results(results, folder, drawn, num_predicted=len(pooled.ids))
+
+
+def _axes(folder: Path) -> list[Axis]:
+    """Return the axes with their titles and scales, which every checkpoint has."""
+    hyperparameters = read_checkpoint(folder / "fold0" / "checkpoints" / "last.ckpt")["hyper_parameters"]
+    return [Axis(*axis) for axis in hyperparameters["axes"]]
+
+
+def _join(tables: list[Predictions]) -> Predictions:
+    order = np.argsort([id_ for table in tables for id_ in table.ids])
+
+    def joined(name: str) -> Any:
+        """Join one field; None where a fold lacks it."""
+        parts = [getattr(table, name) for table in tables]
+        if any(part is None for part in parts):
+            return None
+        if isinstance(parts[0], np.ndarray):
+            return np.concatenate(parts)[order]
+        values = [value for part in parts for value in part]
+        return [values[i] for i in order]
+
+    return Predictions(**{name: joined(name) for name in Predictions._fields})

@@ -1,0 +1,100 @@
+"""Write the run folder: config, predictions, ratings, results, skipped clips, pictures; and say it on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import yaml
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.data.validation import write_skipped
+from lightning_aqa.module import AQAModule
+from lightning_aqa.results.console import print_results
+from lightning_aqa.results.evidence import with_evidence
+from lightning_aqa.results.predictions import write_predictions, write_results
+from lightning_aqa.results.ratings import ratings_of, write_ratings
+from lightning_aqa.training.console import print_run
+
+
+class RunFolder(Callback):
+    """Leave everything a run found in one folder, computed from the gathered predictions.
+
+    Args:
+        folder: The run folder.
+        config: Text of ``config.yaml``.
+    """
+
+    def __init__(self, folder: Path, config: str) -> None:
+        self.folder, self.config = folder, config
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Make the folder with the config and the list of skipped clips."""
+        if not trainer.is_global_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "config.yaml").exists():
+            (self.folder / "config.yaml").write_text(self.config, encoding="utf-8")
+        write_skipped(cast(Any, trainer).datamodule.skipped, self.folder / "skipped.csv")
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print what is trained, on what, by which objectives; give W&B the whole config."""
+        assert isinstance(pl_module, AQAModule)
+        if trainer.is_global_zero:
+            print_run(pl_module, self.folder)
+            for logger in wandb_loggers(trainer.loggers):
+                logger.log_hyperparams({"config": yaml.safe_load(self.config)})
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the numbers of ``validate``; inside ``fit`` there is nothing to write yet."""
+        if trainer.state.fn == "validate":
+            self._write(trainer, pl_module)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the numbers of every rated split."""
+        self._write(trainer, pl_module)
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the scores of all clips."""
+        self._write(trainer, pl_module)
+
+    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, AQAModule)
+        if not trainer.is_global_zero:
+            return
+        evaluated, axes = self._evaluated(trainer, pl_module), [axis.name for axis in pl_module.axes]
+        splits = {name: pl_module.predictions[name] for name in evaluated} or pl_module.predictions
+        write_predictions(self.folder / "predictions.csv", splits.items(), axes)
+        results = {}
+        if evaluated:
+            manifest = cast(AQADataModule, cast(Any, trainer).datamodule).manifest
+            ratings = {name: ratings_of(manifest, splits[name].ids, axes) for name in evaluated}
+            write_ratings(self.folder / "ratings.csv", ratings.items())
+            for name in evaluated:
+                found, rows = pl_module.results[name], ratings[name]
+                results[name] = with_evidence(name, found, splits[name], axes, rows, manifest.system_scores)
+            write_results(self.folder / "results.json", results)
+        drawn = self._draw(trainer, pl_module) if results else []
+        print_results(results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))
+
+    def _evaluated(self, trainer: L.Trainer, pl_module: AQAModule) -> list[str]:
+        splits: list[str] = cast(Any, trainer).datamodule.rated_splits
+        return [split for split in splits if split in pl_module.results]
+
+    def _draw(self, trainer: L.Trainer, pl_module: AQAModule) -> list[Path]:
+        from lightning_aqa.results.plots import draw_run
+
+        paths = draw_run(self.folder, pl_module.axes)
+        for logger in wandb_loggers(trainer.loggers):
+            for path in paths:
+                logger.log_image(key=f"pictures/{path.stem}", images=[str(path)])
+        return paths
+
+
+def wandb_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
+    """Pick the W&B loggers."""
+    return [logger for logger in loggers if isinstance(logger, WandbLogger)]

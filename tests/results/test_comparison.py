@@ -1,0 +1,194 @@
+"""The numbers of the table: those of evaluate, with what stands out; ceilings and files."""
+
+import csv
+import math
+import re
+
+import numpy as np
+import pytest
+
+from lightning_aqa.metrics.bootstrap import Interval, replicate
+from lightning_aqa.metrics.levels import METRICS, evaluate
+from lightning_aqa.metrics.significance import compare
+from lightning_aqa.report.summary import answer
+from lightning_aqa.results.clips import read_listeners
+from lightning_aqa.results.comparison import cells_of, compute_blocks
+from lightning_aqa.results.runs import find_runs
+from lightning_aqa.results.tables import shown, shown_interval, write_latex, write_markdown
+from lightning_aqa.results.variants import collect
+from tests.report.conftest import table, write_run
+
+
+@pytest.fixture(scope="module")
+def evidence(sweep):
+    return collect(find_runs([sweep])[0], "test")
+
+
+@pytest.fixture(scope="module")
+def blocks(sweep, evidence):
+    ratings = read_listeners(find_runs([sweep])[0], "test", evidence.ids, evidence.axes)
+    return {(b.level, b.domain): b for b in compute_blocks(evidence, ratings, num_resamples=200)}
+
+
+def test_there_is_a_table_per_level_and_domain(blocks):
+    domains = ("", "music", "speech")
+    assert set(blocks) == {(level, domain) for level in ("utterance", "system") for domain in domains}
+    assert blocks["system", ""].n == {"MI": 5, "TA": 5}
+    assert blocks["utterance", "music"].n == {"MI": 20, "TA": 20}
+
+
+@pytest.mark.parametrize("level", ["utterance", "system"])
+@pytest.mark.parametrize("domain", ["", "speech"])
+def test_values_are_the_means_over_seeds_of_what_a_run_reports(evidence, blocks, level, domain):
+    for v, variant in enumerate(evidence.variants):
+        found = []
+        for scores in variant.scores:
+            results = evaluate(
+                evidence.ids, evidence.systems, evidence.domains, scores, evidence.targets, evidence.axes
+            )  # fmt: skip
+            found.append((results["domains"][domain] if domain else results)[level])
+        for axis in ("MI", "TA", "mean"):
+            for metric in METRICS:
+                cell = blocks[level, domain].rows[v][axis, metric]
+                values = [entry[axis][metric] for entry in found]
+                assert cell.value == pytest.approx(np.mean(values), abs=1e-9)
+                assert cell.deviation == pytest.approx(np.std(values, ddof=1), abs=1e-9)
+
+
+def test_systems_are_also_set_against_the_scores_that_the_corpus_publishes(evidence):
+    published = {f"S{i}": {"MI": 1.0 + i * 0.7, "TA": 4.5 - i} for i in range(4)}
+    scores = np.array(
+        [[published.get(name, {}).get(axis, np.nan) for axis in ("MI", "TA")] for name in evidence.systems]
+    )
+    (block,) = [b for b in compute_blocks(evidence, None, scores, num_resamples=100) if b.level == "system_mos"]
+    assert block.n == {"MI": 4, "TA": 4}
+    for v, variant in enumerate(evidence.variants):
+        found = [
+            evaluate(
+                evidence.ids, evidence.systems, evidence.domains, each, evidence.targets, evidence.axes, published
+            )["system_mos"]
+            for each in variant.scores
+        ]  # fmt: skip
+        for axis, metric in block.columns:
+            expected = np.mean([entry[axis][metric] for entry in found])
+            assert block.rows[v][axis, metric].value == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_baseline_is_compared_with_nothing_and_the_best_is_tied_with_itself(blocks):
+    for block in blocks.values():
+        for column in block.columns:
+            cells = [row[column] for row in block.rows]
+            assert cells[0].difference is None
+            assert all(cell.difference is not None for cell in cells[1:])
+            best = [cell for cell in cells if cell.is_best]
+            assert len(best) == 1
+            assert best[0].is_tied
+            sign = -1 if column[1] == "MSE" else 1
+            assert sign * best[0].value == max(sign * cell.value for cell in cells)
+
+
+def test_what_is_far_worse_is_marked_and_what_is_the_same_is_not():
+    draw = np.random.default_rng(0)
+    y = draw.normal(size=(200, 1))
+    good, same, bad = (
+        y + draw.normal(size=(200, 1)) * 0.1,
+        y + draw.normal(size=(200, 1)) * 0.1,
+        draw.normal(size=(200, 1)),
+    )
+    drawn = [replicate(p, y, [""] * 200, num_resamples=400, metrics=["SRCC"])["SRCC"] for p in (good, same, bad)]
+    cells = cells_of(drawn, "SRCC")
+    assert [cell.is_sure for cell in cells] == [False, False, True]
+    assert [cell.is_tied for cell in cells] == [True, True, False]
+    assert cells[2].p_adjusted == pytest.approx(2 * compare(drawn[2], drawn[0], "SRCC").p_value)
+
+
+def test_what_has_no_p_value_is_not_told_from_the_best():
+    y = np.array([[1.0], [2.0], [3.0], [4.0]])
+    drawn = [
+        replicate(p, y, ["A", "A", "B", "B"], level="system", num_resamples=20, metrics=["SRCC"])["SRCC"]
+        for p in (y, y + 0.1)
+    ]
+    assert [cell.is_tied for cell in cells_of(drawn, "SRCC")] == [True, True]
+
+
+def test_one_variant_is_tied_with_nothing(tmp_path):
+    evidence = collect(find_runs([write_run(tmp_path / "a", table(12))])[0], "test")
+    block = compute_blocks(evidence, num_resamples=100)[0]
+    assert not any(cell.is_tied for cell in block.rows[0].values())
+
+
+def test_an_axis_that_nobody_rated_is_undefined_and_told_as_a_dash(tmp_path):
+    of = table(12)
+    of.targets[:, 1] = np.nan
+    folder = write_run(tmp_path / "a", of)
+    evidence = collect(find_runs([folder])[0], "test")
+    block = compute_blocks(evidence, num_resamples=100)[0]
+    assert block.n == {"MI": 12, "TA": 0}
+    assert math.isnan(block.rows[0]["TA", "SRCC"].value)
+    assert block.rows[0]["mean", "SRCC"].value == block.rows[0]["MI", "SRCC"].value
+    write_markdown(tmp_path / "t.md", evidence, [block])
+    assert "\u2013" in (tmp_path / "t.md").read_text()
+
+
+def test_ceilings_and_the_system_alone_stand_beside(blocks):
+    names = [name for name, _, _ in blocks["utterance", ""].beside]
+    assert names == ["Ceiling", "Half the listeners", "Knows the system alone"]
+    assert [name for name, _, _ in blocks["system", ""].beside] == names[:2]
+    _, _, alone = blocks["utterance", ""].beside[2]
+    assert 0.5 < alone["MI", "SRCC"] < 1
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "text"),
+    [(0.9999, "SRCC", "1.000"), (-0.0001, "LCC", ".000"), (0.05, "MSE", "0.050"), (math.nan, "MSE", "\u2013")],
+)
+def test_numbers_are_written_with_three_decimals(value, metric, text):
+    assert shown(value, metric) == text
+
+
+def test_an_interval_is_cut_to_what_the_metric_can_be():
+    assert shown_interval(Interval(-1.2, 1.3), "SRCC") == "\u22121.000, 1.000"
+    assert shown_interval(Interval(-0.2, 1.3), "MSE") == "0.000, 1.300"
+    assert shown_interval(Interval(math.nan, 1.0), "MSE") == ""
+
+
+def test_the_csv_has_every_number_with_its_config_and_command(report, sweep, evidence):
+    with open(report / "tables.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    variants = [row for row in rows if row["row"].startswith("margin_scale")]
+    assert len(variants) == 6 * 4 * 3 * 4
+    first = variants[0]
+    assert (report / first["config"]).resolve() == (sweep / "t0" / "config.yaml").resolve()
+    assert first["command"] == "python -m x"
+    assert {row["row"] for row in rows} - {row["row"] for row in variants} == {
+        "Ceiling", "Half the listeners", "Knows the system alone",
+    }  # fmt: skip
+
+
+def test_the_markdown_is_a_table_with_links(report, evidence):
+    text = (report / "tables.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count(" | ") for line in lines if not line.startswith("|--")} == {12}
+    assert "](<../" in text
+    assert "margin\\_scale=0.1" in text
+
+
+def test_the_latex_has_as_many_cells_as_columns_and_no_bare_sign(tmp_path, evidence, blocks):
+    write_latex(tmp_path / "t.tex", evidence, blocks.values())
+    lines = (tmp_path / "t.tex").read_text().splitlines()
+    bodies = [line for line in lines if line.endswith("\\\\") and "multicolumn" not in line]
+    assert {line.count(" & ") for line in bodies} == {12}
+    assert all("margin\\_scale" in line for line in bodies if "margin" in line)
+    assert not any("\u2212" in line or "\u2013" in line for line in lines)
+
+
+def test_the_answer_names_the_best_its_ties_and_where_else_variants_differ(evidence, blocks):
+    text = answer(evidence, blocks["utterance", ""])
+    cells = [row["mean", "SRCC"] for row in blocks["utterance", ""].rows]
+    best = next(v for v, cell in enumerate(cells) if cell.is_best)
+    assert f"<b>{evidence.variants[best].name}</b> is highest with {shown(cells[best].value, 'SRCC')}" in text
+    others = [v for v, cell in enumerate(cells) if cell.is_tied and v != best]
+    assert ("Not told apart from it" in text) == bool(others)
+    differs = any(row["mean", "MSE"].is_sure for row in blocks["utterance", ""].rows)
+    assert differs
+    assert re.search(r"Other columns in which some differ: MSE \([^)]*mean\)", text)

@@ -1,0 +1,93 @@
+"""Intervals and ceilings of a run: in its folder, on the screen, and paid for once, at its end."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+from lightning_aqa import evidence
+from lightning_aqa.cli.main import main
+from lightning_aqa.metrics.ceilings import ceiling, ratings_table
+from lightning_aqa.metrics.intervals import intervals
+from lightning_aqa.metrics.levels import METRICS, evaluate
+from lightning_aqa.results.console import results_table
+from lightning_aqa.results.evidence import with_evidence
+from lightning_aqa.results.predictions import Predictions, read_predictions
+from lightning_aqa.results.ratings import read_ratings
+from lightning_aqa.training import run_writer
+
+
+@pytest.fixture(scope="module")
+def run(corpora, tmp_path_factory):
+    """A short training of a head with deviations; the splits that evidence was computed for, and the screen."""
+    asked, root, screen = [], tmp_path_factory.mktemp("evidence"), io.StringIO()
+
+    def watched(split, *arguments):
+        asked.append(split)
+        return with_evidence(split, *arguments)
+
+    words = ["fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--data.batch_size=8"]
+    words += ["--model.head=Ordinal", "--objectives.bins=SoftOrdinal", "--trainer.max_epochs=2"]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(screen):
+        patch.setattr(run_writer, "with_evidence", watched)
+        assert main([*words, f"--trainer.default_root_dir={root}", "--name=run"]) == 0
+    return root / "run", asked, screen.getvalue()
+
+
+def test_a_run_has_its_evidence_in_its_folder(run):
+    folder, asked, screen = run
+    # Two epochs were validated; only the evaluation at the end computed intervals, once per split.
+    assert asked == ["train", "dev", "test"]
+    results = json.loads((folder / "results.json").read_text())
+    tables, axes = read_predictions(folder / "predictions.csv")
+    test = dict(tables)["test"]
+    found = intervals(test.ids, test.systems, test.domains, test.scores, test.targets, axes, num_resamples=1000)
+    for level in ("utterance", "system"):
+        for metric in METRICS:
+            expected = [None if np.isnan(end) else pytest.approx(end) for end in found[""][level]["MI"][metric]]
+            assert results["test"][level]["MI"]["ci"][metric] == expected
+    assert "ci" not in results["train"]["utterance"]["MI"]
+    rated = ratings_table(test.ids, axes, read_ratings(folder / "ratings.csv")["test"])
+    assert np.nanmean(rated, axis=2) == pytest.approx(test.targets)
+    held = results["test"]["utterance"]["MI"]["ceiling"]
+    assert held["mse"] == pytest.approx(ceiling(rated[:, 0]).mse)
+    assert held["n"] == len(test.ids)
+    assert results["train"]["utterance"]["MI"]["system_only"]["n"] > 0
+    assert "SRCC 95 %" in screen
+    assert "highest LCC" in screen
+
+
+def test_a_run_keeps_prompts_and_deviations(run):
+    folder, _, _ = run
+    tables, _ = read_predictions(folder / "predictions.csv")
+    for _, table in tables:
+        assert (table.deviations > 0).all()
+        assert any(table.prompts)
+
+
+def _small():
+    y = np.arange(6.0)[:, None]
+    table = Predictions([*"abcdef"], ["S"] * 6, [""] * 6, y, y[::-1] / 2)
+    return table, evaluate(table.ids, table.systems, table.domains, table.scores, table.targets, ["PQ"])
+
+
+def test_clips_that_were_trained_on_get_no_interval_and_means_alone_no_ceiling():
+    table, results = _small()
+    assert with_evidence(evidence.TRAINING, results, table, ["PQ"]) == results
+    entry = with_evidence("test", results, table, ["PQ"])["utterance"]["PQ"]
+    assert "ci" in entry
+    assert "ceiling" not in entry
+
+
+def test_the_table_shows_interval_and_ceiling_where_they_are_known():
+    table, results = _small()
+    ratings = [(id_, "PQ", listener, float(i)) for i, id_ in enumerate(table.ids) for listener in "12"]
+    found = with_evidence("test", results, table, ["PQ"], ratings)
+    found["utterance"]["PQ"] |= {"ci": {"SRCC": [0.8123, 0.957]}, "ceiling": {"lcc": 0.99999}}
+    shown = results_table({"train": results, "test": found})
+    columns = {column.header: list(column.cells) for column in shown.columns}
+    assert columns["level"] == ["utterance", "system"] * 2
+    assert columns["SRCC 95 %"] == ["", "", "0.81 to 0.96", ""]
+    assert columns["highest LCC"] == ["", "", "0.999", ""]

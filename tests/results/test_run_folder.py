@@ -1,0 +1,92 @@
+"""Where a run puts its files: names, numbers, and the folder that it goes on with."""
+
+import pytest
+from jsonargparse import Namespace
+
+from lightning_aqa.results.run_folder import choose_run_folder, free_folder
+from lightning_aqa.utils.wandb import set_up_wandb, sync_hint
+
+
+def _never(folder):
+    return False
+
+
+def _settings(root, name=None, checkpoint=None, logger=None):
+    trainer = Namespace(default_root_dir=str(root), logger=logger)
+    data = Namespace(class_path="lightning_aqa.data.table.Table")
+    return Namespace(trainer=trainer, name=name, ckpt_path=checkpoint, data=data)
+
+
+def _run(folder):
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def test_a_run_is_named_by_its_flag_its_config_or_its_data(tmp_path):
+    def folder(verb="fit", stem="", **settings):
+        return choose_run_folder(_settings(tmp_path, **settings), verb, stem, _never).name
+
+    assert folder(name="mine", stem="own_data") == "mine"
+    assert folder(stem="own_data") == "own_data"
+    assert folder() == "table"
+    assert folder("test", checkpoint=str(tmp_path / "trained" / "checkpoints" / "best.ckpt")) == "trained-test"
+
+
+def test_a_name_that_is_taken_gets_the_next_number(tmp_path):
+    assert free_folder(tmp_path / "run", _never) == tmp_path / "run"
+    (tmp_path / "run").mkdir()
+    assert free_folder(tmp_path / "run", _never) == tmp_path / "run"
+    _run(tmp_path / "run")
+    _run(tmp_path / "run-2")
+    assert free_folder(tmp_path / "run", _never) == tmp_path / "run-3"
+    assert free_folder(tmp_path / "run", lambda folder: folder.name == "run-2") == tmp_path / "run-2"
+
+
+def test_training_goes_on_in_the_folder_of_its_checkpoint_and_an_evaluation_does_not(tmp_path):
+    checkpoint = _run(tmp_path / "old" / "run")
+    settings = _settings(tmp_path, checkpoint=str(checkpoint))
+    assert choose_run_folder(settings, "fit", "", _never) == tmp_path / "old" / "run"
+    assert choose_run_folder(settings, "test", "", _never) == tmp_path / "run-test"
+    loose = _settings(tmp_path, checkpoint=str(tmp_path / "loose.ckpt"))
+    assert choose_run_folder(loose, "fit", "", _never) == tmp_path / "table"
+
+
+@pytest.fixture
+def logger():
+    arguments = Namespace(project="p", name=None, save_dir=".")
+    return Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=arguments)
+
+
+@pytest.fixture
+def _no_key(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_no_key")
+def test_every_wandb_logger_writes_to_the_run_folder_offline_without_a_key(tmp_path, logger):
+    other = Namespace(class_path="lightning.pytorch.loggers.CSVLogger", init_args=Namespace(save_dir="elsewhere"))
+    second = logger.clone()
+    second.init_args.name = "own"
+    settings = _settings(tmp_path, logger=[other, logger, second])
+    assert set_up_wandb(settings, tmp_path / "run")
+    found = [(one.init_args.save_dir, one.init_args.name) for one in (logger, second)]
+    assert found == [(str(tmp_path / "run"), "run"), (str(tmp_path / "run"), "own")]
+    assert other.init_args.save_dir == "elsewhere"
+
+
+@pytest.mark.usefixtures("_no_key")
+def test_a_key_logs_online_and_no_wandb_logger_is_not_offline(tmp_path, logger, monkeypatch):
+    assert not set_up_wandb(_settings(tmp_path, logger=False), tmp_path / "run")
+    assert not set_up_wandb(_settings(tmp_path, logger=None), tmp_path / "run")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert not set_up_wandb(_settings(tmp_path, logger=logger), tmp_path / "run")
+
+
+def test_the_hint_names_the_newest_offline_run(tmp_path):
+    assert sync_hint(tmp_path) == ""
+    for name in ("offline-run-20260101_000000-a", "offline-run-20260102_000000-b"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+    assert sync_hint(tmp_path).endswith(f"wandb sync {tmp_path / 'wandb' / 'offline-run-20260102_000000-b'}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lightning_aqa.utils import renamed
+
 if TYPE_CHECKING:
     from lightning_aqa.batch import Axis, Batch, Features, Output
     from lightning_aqa.encoders.base import Encoder
@@ -25,6 +27,8 @@ _HOMES = {
     "Scorer": "scoring.scorer",
     "load": "scoring.load",
 }
+
+renamed.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,141 @@
+"""What commit 83a3301 wrote and left half done: the same files come out, and old runs, configs and sweeps go on."""
+
+import csv
+import json
+import math
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_aqa.cli.main import main
+from tests.golden import FIT, MEMORY, QUICKSTART, SCORE, TABLE, write_corpus
+
+GOLDEN = Path(__file__).parent / "fixtures" / "golden"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder in which the golden files were made, with the runs and the half-done sweep of that commit."""
+    folder = tmp_path_factory.mktemp("golden")
+    write_corpus(folder)
+    shutil.copytree(GOLDEN / "experiments", folder / "experiments")
+    shutil.copytree(GOLDEN / "sweep_folders", folder / "sweeps")
+    for name in ("memory", "old_names"):
+        shutil.copytree(GOLDEN / "run_folders" / name, folder / "runs" / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(QUICKSTART) == 0
+    return folder
+
+
+@pytest.fixture
+def inside(folder, monkeypatch):
+    """Run commands in that folder."""
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def _same(made, golden):
+    """Compare two texts cell by cell: words exactly, numbers up to the rounding of another processor."""
+    lines = zip(csv.reader(made.splitlines()), csv.reader(golden.splitlines()), strict=True)
+    for line, (row, wanted) in enumerate(lines, 1):
+        for cell, expected in zip(row, wanted, strict=True):
+            try:
+                assert math.isclose(float(cell), float(expected), rel_tol=1e-4, abs_tol=1e-5), f"line {line}: {row}"
+            except ValueError:
+                assert cell == expected, f"line {line}: {row}"
+
+
+def _same_file(path, golden):
+    _same(path.read_text(), (GOLDEN / golden).read_text())
+
+
+def _same_numbers(made, golden, where=""):
+    """Compare two trees of JSON, numbers up to rounding."""
+    if isinstance(golden, dict):
+        assert list(made) == list(golden), where
+        for name in golden:
+            _same_numbers(made[name], golden[name], f"{where}/{name}")
+    elif isinstance(golden, list):
+        assert len(made) == len(golden), where
+        for number, (mine, other) in enumerate(zip(made, golden, strict=True)):
+            _same_numbers(mine, other, f"{where}/{number}")
+    elif isinstance(golden, float):
+        assert made == pytest.approx(golden, rel=1e-4, abs=1e-5, nan_ok=True), where
+    else:
+        assert made == golden, where
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "history.csv"])
+def test_the_quickstart_leaves_the_same_tables(folder, name):
+    _same_file(folder / "runs" / "quickstart" / name, f"run_folders/quickstart/{name}")
+
+
+def test_the_quickstart_leaves_the_same_results(folder):
+    golden = json.loads((GOLDEN / "run_folders" / "quickstart" / "results.json").read_text())
+    _same_numbers(json.loads((folder / "runs" / "quickstart" / "results.json").read_text()), golden)
+
+
+def test_score_writes_the_same_table_by_an_old_checkpoint_and_by_a_new_one(inside):
+    old = GOLDEN / "run_folders" / "quickstart" / "checkpoints" / "best.ckpt"
+    for checkpoint, output in ((SCORE[1], "scores.csv"), (str(old), "scores_old.csv")):
+        assert main([SCORE[0], checkpoint, SCORE[2], "--output", output]) == 0
+        _same_file(inside / output, "scores.csv")
+
+
+def test_the_keys_of_the_states_of_callbacks_are_the_same(folder):
+    def states(run):
+        return torch.load(run / "quickstart" / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"].keys()
+
+    assert states(GOLDEN / "run_folders") <= states(folder / "runs")
+
+
+def test_an_old_run_with_a_memory_goes_on_to_the_scores_of_the_undisturbed_run(inside):
+    last = "runs/memory/checkpoints/last.ckpt"
+    assert main([*MEMORY, "--trainer.max_epochs=3", f"--ckpt_path={last}"]) == 0
+    _same_file(inside / "runs" / "memory" / "predictions.csv", "run_folders/memory_whole/predictions.csv")
+    _same_file(inside / "runs" / "memory" / "history.csv", "run_folders/memory_whole/history.csv")
+
+
+def _told(command, monkeypatch):
+    """Run a command as a process would that has not met an old name yet; return what it says of new ones."""
+    monkeypatch.delitem(sys.modules, "lightning_aqa.heads.linear", raising=False)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert main(command) == 0
+    return [text for text in (str(warning.message) for warning in told) if " is now " in text]
+
+
+MOVED = "lightning_aqa.heads.linear is now lightning_aqa.heads.musiceval_baseline; the old name will go in 0.3."
+
+
+def test_a_checkpoint_with_old_names_is_evaluated_to_the_same_scores(inside, monkeypatch):
+    data = ["--config", "table.yaml", "--data.level=rms", "--name=again"]
+    assert _told(["test", "--ckpt_path=runs/old_names/checkpoints/best.ckpt", *data], monkeypatch) == [MOVED]
+    _same_file(inside / "runs" / "again" / "predictions.csv", "run_folders/old_names/predictions.csv")
+
+
+def test_an_old_config_trains(inside, monkeypatch):
+    config = ["--config", str(GOLDEN / "run_folders" / "old_names" / "config.yaml")]
+    assert _told(["fit", *config, "--name=trained_again"], monkeypatch) == [MOVED]
+    _same_file(inside / "runs" / "trained_again" / "predictions.csv", "run_folders/old_names/predictions.csv")
+
+
+def test_a_half_done_sweep_goes_on_under_the_same_ids_to_the_same_table(inside, capfd):
+    sweep = inside / "sweeps" / "golden"
+    finished = (sweep / "ddc3af06" / "predictions.csv").stat().st_mtime_ns
+    assert main(TABLE) == 0
+    trials = {path.parent.name: json.loads(path.read_text()) for path in sweep.glob("*/trial.json")}
+    assert trials.keys() == {"ddc3af06", "e4f8d6ec", "a1edb9b1", "1e1d7bc5"}
+    assert (sweep / "ddc3af06" / "predictions.csv").stat().st_mtime_ns == finished, "a finished trial was run again"
+    assert "checkpoints/last.ckpt" in " ".join(trials["a1edb9b1"]["command"]), "the killed trial did not go on"
+    _same_file(sweep / "summary.csv", "table/summary.csv")
+    _same_file(sweep / "report" / "tables.csv", "table/tables.csv")
+
+
+def test_fit_is_the_command_of_the_golden_runs():
+    assert FIT[:2] == QUICKSTART[:2] == MEMORY[:2] == ["fit", "--config"]

@@ -18,7 +18,7 @@ from lightning_aqa.data.synthesis.corpus import write_corpus
 
 torch.set_num_threads(1)
 
-pytest_plugins = ["tests.small_weights"]
+pytest_plugins = ["tests.small_weights", "tests.small_model", "tests.small_sweep"]
 CORPORA = {"musiceval": {"num_clips": 30, "num_systems": 4}, "aes_natural": {"num_clips": 48, "num_systems": 3}}
 
 

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import constants
 from packaging.requirements import Requirement
 
-from lightning_aqa import doctor
+from lightning_aqa.cli import doctor
 from lightning_aqa.cli.doctor_packages import OPTIONAL, Package, find_packages
 from lightning_aqa.cli.main import main
 from lightning_aqa.encoders.base import Encoder

@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
+from lightning_aqa.cli import wandb_report
 from lightning_aqa.cli.main import main
-from lightning_aqa.sweep import wandb_report
 from lightning_aqa.sweep.trial import Trial
 
 SETTINGS = {"plain": (0.2, "none"), "wide": (0.4, "minmax")}

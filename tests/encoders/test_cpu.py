@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lightning_aqa.encoders import packing
+from lightning_aqa.encoders import cpu
 from lightning_aqa.encoders.cpu import PackedProducts, can_pack, product, same_convolution, side_by_side
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 from lightning_aqa.encoders.wav2vec_convolutions import packed_convolution
 
-pytestmark = pytest.mark.skipif(not packing.is_available(torch.float32), reason="this torch has no packed products")
+pytestmark = pytest.mark.skipif(not cpu.is_available(torch.float32), reason="this torch has no packed products")
 
 
 def _frozen(*shape):
@@ -79,18 +79,18 @@ def test_a_weight_that_changes_is_packed_anew(change):
 
 def test_what_is_packed_goes_with_its_weight():
     gc.collect()
-    before = len(packing._packs)
+    before = len(cpu._packs)
     layer = nn.Linear(12, 7).requires_grad_(False)
     with PackedProducts():
         layer(torch.randn(5, 12))
         copied = copy.deepcopy(layer)
-        assert len(packing._packs) == before + 1
+        assert len(cpu._packs) == before + 1
         copied(torch.randn(5, 12))
-        assert len(packing._packs) == before + 2
+        assert len(cpu._packs) == before + 2
     assert list(layer.state_dict()) == ["weight", "bias"]
     del layer, copied
     gc.collect()
-    assert len(packing._packs) == before
+    assert len(cpu._packs) == before
 
 
 def test_weights_that_are_trained_and_rows_that_want_a_gradient_are_left_to_torch():
@@ -116,29 +116,29 @@ def test_a_bias_that_is_trained_over_a_frozen_weight_gets_its_gradient():
 
 
 def test_each_type_of_numbers_is_tried_by_itself(monkeypatch):
-    kept = packing._multiply
+    kept = cpu._multiply
 
     def only_float32(rows, packed, bias, *, gelu):
         if rows.dtype == torch.bfloat16:
             raise RuntimeError("bf16 path needs the cpu support avx512")
         return kept(rows, packed, bias, gelu=gelu)
 
-    monkeypatch.setattr(packing, "_multiply", only_float32)
-    packing.is_available.cache_clear()
+    monkeypatch.setattr(cpu, "_multiply", only_float32)
+    cpu.is_available.cache_clear()
     try:
-        assert packing.is_available(torch.float32)
+        assert cpu.is_available(torch.float32)
         layer, rows = nn.Linear(12, 7).requires_grad_(False).bfloat16(), torch.randn(5, 12).bfloat16()
         with PackedProducts():
             assert torch.equal(layer(rows), F.linear(rows, layer.weight, layer.bias))
     finally:
-        packing.is_available.cache_clear()
+        cpu.is_available.cache_clear()
 
 
 def test_a_frozen_encoder_packs_and_a_trained_one_does_not(monkeypatch):
     encoder, used = MelSpectrogram(width=16, depth=1).eval(), []
     waveform, num_samples = torch.randn(2, 16000), torch.tensor([16000, 9000])
-    kept = packing.product
-    monkeypatch.setattr(packing, "product", lambda *given: used.append(1) or kept(*given))
+    kept = cpu.product
+    monkeypatch.setattr(cpu, "product", lambda *given: used.append(1) or kept(*given))
     trained = encoder(waveform, num_samples)
     assert used == []
     frozen = encoder.requires_grad_(False)(waveform, num_samples)
@@ -151,14 +151,14 @@ def test_a_frozen_encoder_packs_and_a_trained_one_does_not(monkeypatch):
 
 def test_without_the_operators_torch_multiplies(monkeypatch):
     monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
-    packing.is_available.cache_clear()
+    cpu.is_available.cache_clear()
     try:
         layer, rows = nn.Linear(12, 7).requires_grad_(False), torch.randn(5, 12)
         assert not can_pack(rows, layer.weight)
         with PackedProducts():
             assert torch.equal(layer(rows), F.linear(rows, layer.weight, layer.bias))
     finally:
-        packing.is_available.cache_clear()
+        cpu.is_available.cache_clear()
 
 
 # Clips side by side

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lightning_aqa.encoders import speech
+from lightning_aqa.encoders import wav2vec
 from lightning_aqa.encoders.cpu import PackedProducts
 from lightning_aqa.encoders.wav2vec import SpeechModel
 from lightning_aqa.encoders.wav2vec_convolutions import (
@@ -98,7 +98,7 @@ def test_gradient_of_the_folded_normalisation_is_that_of_the_normalisation():
 @pytest.mark.parametrize("way", ["plain", "packed", "grouped", "packed and grouped"])
 def test_each_clip_of_a_ragged_batch_is_as_transformers_has_it_alone(monkeypatch, kind, large, way):
     if "grouped" in way:
-        monkeypatch.setattr(speech, "MOST_PADDING", {"cpu": 100.0})
+        monkeypatch.setattr(wav2vec, "MOST_PADDING", {"cpu": 100.0})
     model = _model(kind, do_stable_layer_norm=large, feat_extract_norm="layer" if large else "group", conv_bias=large)
     sizes = [8000, 400, 3333, 5000]
     clips = _noise(*sizes)
@@ -126,9 +126,9 @@ def test_how_clips_are_grouped_does_not_matter(monkeypatch):
     sizes = [4000, 8000, 1000, 6000]
     model = SpeechModel(_model()).eval()
     with torch.no_grad():
-        monkeypatch.setattr(speech, "MOST_PADDING", {"cpu": 100.0})
+        monkeypatch.setattr(wav2vec, "MOST_PADDING", {"cpu": 100.0})
         together, _ = model(_noise(*sizes), _frames(sizes), sizes)
-        monkeypatch.setattr(speech, "MAX_FRAME_PAIRS", {"cpu": 1})
+        monkeypatch.setattr(wav2vec, "MAX_FRAME_PAIRS", {"cpu": 1})
         alone, _ = model(_noise(*sizes), _frames(sizes), sizes)
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
 
@@ -149,7 +149,7 @@ def test_how_many_frames_are_convolved_at_once_does_not_matter(monkeypatch, kind
     (num_frames,) = _frames([6000])
     with torch.no_grad():
         at_once = model._convolve(clip, num_frames, 6000, model._taps())
-        monkeypatch.setattr(speech, "FRAMES_AT_ONCE", {"cpu": 7})
+        monkeypatch.setattr(wav2vec, "FRAMES_AT_ONCE", {"cpu": 7})
         pieces = model._convolve(clip, num_frames, 6000, model._taps())
     assert len(at_once) == num_frames > 14
     torch.testing.assert_close(pieces, at_once, atol=1e-6, rtol=1e-6)

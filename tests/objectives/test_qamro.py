@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.objectives import pairs
+from lightning_aqa.objectives import pairwise
 from lightning_aqa.objectives.qamro import INTERVAL_QUALITY, QAMRO, qamro_loss
 
 GOLDEN = Path(__file__).resolve().parents[1] / "fixtures" / "qamro"
@@ -145,7 +145,7 @@ def test_qamro_does_not_depend_on_the_blocks_that_a_large_batch_is_cut_into(monk
     options = {"quality": quality, "axis": "PC", "tolerance": 0.25}
     whole = qamro_loss(scores, targets, **options)
     # Blocks of 4, 4 and 3 rows.
-    monkeypatch.setattr(pairs, "BLOCK_PAIRS", 4 * 11)
+    monkeypatch.setattr(pairwise, "BLOCK_PAIRS", 4 * 11)
     cut = qamro_loss(scores, targets, **options)
     torch.testing.assert_close(cut, whole, rtol=1e-12, atol=0)
     gradients = [torch.autograd.grad(loss, scores)[0] for loss in (cut, whole)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.objectives import pairs
+from lightning_aqa.objectives import pairwise
 from lightning_aqa.objectives.qamro import QAMRO, qamro_loss
 
 
@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_the_value(make_step):
 def test_the_memory_does_not_depend_on_the_blocks_that_a_large_batch_is_cut_into(make_step, monkeypatch):
     past, step = _plain(random_step(make_step, 5, 0)), random_step(make_step, 4, 1)
     whole = remembering(make_step, past).loss(*step).item()
-    monkeypatch.setattr(pairs, "BLOCK_PAIRS", 20)
+    monkeypatch.setattr(pairwise, "BLOCK_PAIRS", 20)
     assert remembering(make_step, past).loss(*step).item() == pytest.approx(whole, rel=1e-6)
 
 

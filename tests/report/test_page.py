@@ -7,7 +7,7 @@ import pytest
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.results.predictions import Predictions
-from tests.report.conftest import write_run
+from tests.small_sweep import write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

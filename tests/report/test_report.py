@@ -13,7 +13,7 @@ from lightning_aqa.report.published import published_rows
 from lightning_aqa.results.predictions import read_predictions, write_predictions
 from lightning_aqa.results.runs import find_runs
 from lightning_aqa.results.variants import collect
-from tests.report.conftest import table, write_run
+from tests.small_sweep import table, write_run
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from lightning_aqa.data.manifest import Clip
 from lightning_aqa.results.clips import read_listeners, read_sources, read_system_scores, worst_clips, worst_pairs
 from lightning_aqa.results.observations import write_clips, write_systems
 from lightning_aqa.results.runs import find_runs
-from tests.report.conftest import table, write_run
+from tests.small_sweep import table, write_run
 
 
 def test_the_worst_clips_come_in_turns_over_axes_and_sides():

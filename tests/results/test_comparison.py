@@ -16,7 +16,7 @@ from lightning_aqa.results.comparison import cells_of, compute_blocks
 from lightning_aqa.results.runs import find_runs
 from lightning_aqa.results.tables import shown, shown_interval, write_latex, write_markdown
 from lightning_aqa.results.variants import collect
-from tests.report.conftest import table, write_run
+from tests.small_sweep import table, write_run
 
 
 @pytest.fixture(scope="module")

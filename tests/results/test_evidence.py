@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from lightning_aqa import evidence
 from lightning_aqa.cli.main import main
 from lightning_aqa.metrics.ceilings import ceiling, ratings_table
 from lightning_aqa.metrics.intervals import intervals
 from lightning_aqa.metrics.levels import METRICS, evaluate
+from lightning_aqa.results import evidence
 from lightning_aqa.results.console import results_table
 from lightning_aqa.results.evidence import with_evidence
 from lightning_aqa.results.predictions import Predictions, read_predictions

@@ -7,7 +7,7 @@ import pytest
 
 from lightning_aqa.results.runs import choose_split, find_runs, flat
 from lightning_aqa.results.variants import collect
-from tests.report.conftest import table, write_run
+from tests.small_sweep import table, write_run
 
 
 def _config(seed=0, **more):

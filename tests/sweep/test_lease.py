@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lightning_aqa.sweep import claims
+from lightning_aqa.sweep import lease
 from lightning_aqa.sweep.lease import claim, is_stale
 
 
@@ -54,19 +54,19 @@ def test_the_claim_of_another_machine_is_stale_once_it_is_not_renewed(tmp_path, 
     mine = claim(tmp_path, "x")
     mine.path.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
     assert not is_stale(mine.path)
-    old = mine.path.stat().st_mtime - 2 * claims.STALE_SECONDS
+    old = mine.path.stat().st_mtime - 2 * lease.STALE_SECONDS
     os.utime(mine.path, (old, old))
     assert is_stale(mine.path)
     mine.renew()  # not yet time to
     assert is_stale(mine.path)
-    monkeypatch.setattr(claims, "RENEWAL_SECONDS", -1.0)
+    monkeypatch.setattr(lease, "RENEWAL_SECONDS", -1.0)
     mine.renew()
     assert not is_stale(mine.path)
 
 
 def test_a_claim_that_nobody_renews_is_free_though_its_number_is_alive_again(tmp_path):
     mine = claim(tmp_path, "x")
-    old = mine.path.stat().st_mtime - 2 * claims.STALE_SECONDS
+    old = mine.path.stat().st_mtime - 2 * lease.STALE_SECONDS
     os.utime(mine.path, (old, old))  # as after a restart in which another process got the number
     assert claim(tmp_path, "x") is not None
 
@@ -75,7 +75,7 @@ def test_a_claim_that_was_taken_over_and_given_back_is_lost_for_good(tmp_path, m
     mine = claim(tmp_path, "x")
     os.utime(mine.path, (0, 0))
     claim(tmp_path, "x").release()
-    monkeypatch.setattr(claims, "RENEWAL_SECONDS", -1.0)
+    monkeypatch.setattr(lease, "RENEWAL_SECONDS", -1.0)
     mine.renew()
     assert mine.is_lost
     assert claim(tmp_path, "x") is not None

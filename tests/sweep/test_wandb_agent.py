@@ -9,7 +9,7 @@ from wandb.sdk.launch.sweeps import utils
 from wandb.sdk.lib import config_util
 
 from lightning_aqa.cli.main import main
-from lightning_aqa.sweep import server
+from lightning_aqa.sweep import wandb_agent
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_agents_run_the_sweep_into_its_folder(account, write_sweep, sweep, sandb
     write_sweep({"variant": {"values": ["plain.yaml", "ranked.yaml"]}}, entity="team")
     Agent.started, Agent.values = [], ["plain.yaml", "ranked.yaml"]
     monkeypatch.setattr(Agent, "sweep", property(lambda agent: account[0][0]), raising=False)
-    monkeypatch.setattr(server.subprocess, "Popen", Agent)
+    monkeypatch.setattr(wandb_agent.subprocess, "Popen", Agent)
     words = ["--engine=wandb", "--count=4", "--", "--trainer.logger=false"]
     code, said, trials = sweep(*words)
     assert code == 0, said

@@ -5,9 +5,9 @@ import warnings
 import lightning as L
 import pytest
 import torch
-from tests.distributed_worker import every_objective, make_module
 
 from lightning_aqa.data.table import Table
+from tests.utils.distributed_worker import every_objective, make_module
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),

@@ -7,12 +7,12 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.cli import ReduceLROnPlateau
-from tests.distributed_worker import make_module
 
 from lightning_aqa.data.musiceval import MusicEval
 from lightning_aqa.objectives.regression import Regression
 from lightning_aqa.training import checkpoints
 from lightning_aqa.training.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
+from tests.utils.distributed_worker import make_module
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),

@@ -88,8 +88,8 @@ def test_a_clip_s_embedding_is_the_weighted_mean_of_its_windows_in_any_order(tmp
 
 
 def test_the_file_is_bounded_and_keeps_the_frames_of_the_worst(tmp_path, monkeypatch):
-    monkeypatch.setattr(observations, "MAX_EMBEDDINGS", 10)
-    monkeypatch.setattr(observations, "MAX_CLIPS_WITH_FRAMES", 3)
+    monkeypatch.setattr("lightning_aqa.results.observations.MAX_EMBEDDINGS", 10)
+    monkeypatch.setattr("lightning_aqa.results.observations.MAX_CLIPS_WITH_FRAMES", 3)
     errors = {("test", f"c{i:03d}"): float(i % 50) for i in range(100)}
     write_observations(tmp_path / "o.npz", _windows(100), errors, ["x", "y"])
     arrays = _read(tmp_path / "o.npz")

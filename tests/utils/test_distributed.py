@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lightning_aqa.cli.main import main
-from tests import distributed_worker as alone
+from tests.utils import distributed_worker as alone
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 BAD = """

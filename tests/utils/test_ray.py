@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_aqa.sweep import command
+from lightning_aqa.cli import sweep as command
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray, the extra ray")

@@ -141,4 +141,4 @@ def test_the_source_of_parts_and_bases_counts_and_that_of_libraries_does_not(mon
 
     monkeypatch.setattr(Path, "read_bytes", read)
     assert fingerprint(encoder) != before
-    assert sorted(seen) == ["melspectrogram", "test_key"]
+    assert sorted(seen) == ["melspectrogram", "test_content_index"]

@@ -73,10 +73,10 @@ def place(embed: Any, hidden: Tensor) -> Tensor:
     if hidden.device.type == "cpu" and is_narrow:
         exact = {name: parameter.float() for name, parameter in embed.named_parameters()}
         with torch.autocast("cpu", enabled=False):
-            placed: Tensor = torch.func.functional_call(embed, exact, hidden.float()).to(hidden.dtype)
-        return placed
-    placed = embed(hidden)
-    return placed
+            hidden = torch.func.functional_call(embed, exact, hidden.float()).to(hidden.dtype)
+    else:
+        hidden = embed(hidden)
+    return hidden
 
 
 def groups_of_like_length(num_frames: Sequence[int], limit: int, most_padding: float) -> Iterator[list[int]]:

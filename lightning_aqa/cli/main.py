@@ -30,8 +30,9 @@ from lightning_aqa.objectives.base import Objective
 from lightning_aqa.results.run_folder import choose_run_folder, config_stem
 from lightning_aqa.training.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
 from lightning_aqa.training.cross_validation import crossvalidate, is_unfinished_crossvalidation, wants_folds
+from lightning_aqa.training.exact_resume import ExactResume
 from lightning_aqa.training.feature_cache import FeatureCache
-from lightning_aqa.training.finite_check import NonFiniteError
+from lightning_aqa.training.finite_check import FiniteCheck, NonFiniteError
 from lightning_aqa.training.history import History
 from lightning_aqa.training.loading import load_module, load_weights, read_checkpoint, warn_of_differences
 from lightning_aqa.training.monitor import direction_of
@@ -152,6 +153,7 @@ class AQACLI(LightningCLI):
         callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text), Observations(self.folder)]
         objectives = self._objectives()
         if self.subcommand == "fit":
+            callbacks += [ExactResume(), FiniteCheck()]
             callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
         callbacks += objectives
         kwargs |= {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_aqa.cli.parser import raised, readable
+from lightning_aqa.cli.messages import raised, readable
 from lightning_aqa.utils.components import import_parts
 
 OPTIONS = ["trainer.max_epochs", "data.batch_size", "model.head", "seed_everything"]

@@ -50,6 +50,8 @@ def readable(message: str, options: Sequence[str]) -> str:
     if found := re.search(r'^Parser key "[\w.]+": Expected a typing\.Literal\[(.*)\]\. Got value: (\S+)$', text):
         choices = re.findall(r"'([^']*)'", found[1])
         return f"--{key} must be one of {', '.join(choices)}, got '{found[2]}'.{_hint(found[2], choices)}"
+    if found := re.search(r"invalid choice: '(\w+)' \(choose from (.*)\)", text):
+        return f"{text}.{_hint(found[1], re.findall(r'[a-z]+', found[2]))}"
     text = re.sub(r"Parser key \"[\w.]+\": Problem with given class_path '[\w.]+\.(\w+)': ", r"\1: ", text)
     return re.sub(r'Parser key "([\w.]+)": ', r"\1: ", text)
 

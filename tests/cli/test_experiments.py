@@ -12,7 +12,7 @@ from lightning_aqa.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = "experiments/quickstart.yaml"
-SMALL = ["--data.num_clips=24", "--data.num_systems=3", "--data.seconds=[0.4, 0.5]", "--data.num_workers=0"]
+SMALL = ["--data.num_clips=30", "--data.num_systems=3", "--data.seconds=[0.5, 0.6]", "--data.num_workers=0"]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_the_list_has_every_file_with_its_first_line(elsewhere, capsys):
     assert [line for line in lines if not line.split("  ", 1)[1]] == []
 
 
-def test_one_or_a_folder_of_them_is_copied_and_nothing_is_overwritten(elsewhere, fails, capsys):
+def test_one_or_a_folder_of_them_is_copied_and_nothing_is_overwritten(elsewhere, fails):
     assert main(["experiments", "--copy", QUICKSTART, "--to", "mine"]) == 0
     assert (elsewhere / "mine" / QUICKSTART).read_bytes() == (ROOT / QUICKSTART).read_bytes()
     assert "is there already" in fails("experiments", f"--copy={QUICKSTART}", "--to=mine")

@@ -39,6 +39,10 @@ def _parts():
             "--model.encoder: there is no class 'Descriptor'. Did you mean 'Descriptors'?",
         ),
         (
+            "Parser key \"unit\":\n  Expected a typing.Literal['clip', 'system']. Got value: sytem",
+            "--unit must be one of clip, system, got 'sytem'. Did you mean 'system'?",
+        ),
+        (
             "invalid choice: 'predic' (choose from fit, validate, test, predict)",
             "invalid choice: 'predic' (choose from fit, validate, test, predict). Did you mean 'predict'?",
         ),

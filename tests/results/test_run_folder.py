@@ -1,6 +1,5 @@
 """Where a run puts its files: names, numbers, and the folder that it goes on with."""
 
-import pytest
 from jsonargparse import Namespace
 
 from lightning_aqa.results.run_folder import choose_run_folder, free_folder

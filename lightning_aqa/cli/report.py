@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning_aqa.cli.subcommands import VERBS
 from lightning_aqa.metrics.resampling import UNITS
 from lightning_aqa.report.build import build_report
-from lightning_aqa.report.clip_browser import Embedding
+from lightning_aqa.report.clip_browser import InlinedAudio
 from lightning_aqa.report.context import Options
 
 
@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
         unit=given.unit,
         num_resamples=given.resamples,
         audio_root=given.audio_root,
-        embedding=Embedding(given.clips, given.seconds, given.megabytes),
+        inlined_audio=InlinedAudio(given.clips, given.seconds, given.megabytes),
         title=given.title,
     )
     for path in build_report(given.paths, output, options):

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning_aqa.cli.subcommands import VERBS
+from lightning_aqa.results.files import SWEEP
 from lightning_aqa.results.run_folder import DEFAULT_ROOT
 from lightning_aqa.sweep.config import Sweep, read_sweep
-from lightning_aqa.sweep.trial import SWEEP, Trial, read_trials
+from lightning_aqa.sweep.trial import Trial, read_trials
 
 LAST_LINES = 5
 STOPPED = 130
@@ -174,7 +175,8 @@ def _devices() -> list[str]:
 
 def _show(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     """Print the table, what failed and why; make the report where it is asked for."""
-    from lightning_aqa.sweep.tables import print_tables
+    from lightning_aqa.results.runs import finished_runs
+    from lightning_aqa.results.summary_tables import print_tables
 
     trials = read_trials(folder)
     failed = [t for t in trials if t.state == "failed" or (t.state == "killed" and (t.exit_code or 0) < 0)]
@@ -182,7 +184,7 @@ def _show(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
         ended = "failed" if trial.state == "failed" else "was killed"
         told = f"{trial.id} {ended} ({trial.variant}), log in {trial.log}; it ended with:\n{last_lines(trial)}"
         sys.stderr.write(told)
-    print_tables(sweep.name, trials, folder)
+    print_tables(sweep.name, finished_runs(folder), folder)
     unfinished = [trial for trial in trials if trial.state != "finished"]
     if unfinished:
         again = (

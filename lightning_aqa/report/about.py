@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_aqa.report.html import escape
-from lightning_aqa.results.variants import Evidence, Variant
+from lightning_aqa.results.files import CONFIG
+from lightning_aqa.results.variants import SharedClips, Variant
 
 
-def configurations(evidence: Evidence, output: Path) -> str:
+def configurations(evidence: SharedClips, output: Path) -> str:
     """Return, per variant, its runs with a link to each config and the command that makes it again."""
     return "".join(_configuration(v, variant, output) for v, variant in enumerate(evidence.variants))
 
@@ -28,7 +29,7 @@ def _configuration(v: int, variant: Variant, output: Path) -> str:
 
 def _run(variant: Variant, number: int, output: Path) -> str:
     run = variant.runs[number]
-    config = run.folder / "config.yaml"
+    config = run.folder / CONFIG
     link = escape(Path(os.path.relpath(config, output)).as_posix())
     name = f'<a href="{link}">{escape(run.name)}</a>' if config.exists() else escape(run.name)
     seeds = ", ".join(f"{key} {value}" for key, value in run.seed)

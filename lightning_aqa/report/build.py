@@ -12,7 +12,7 @@ from lightning_aqa.report import about, clip_browser, details, embedding, figure
 from lightning_aqa.report.context import Material, Options, gather
 from lightning_aqa.report.html import escape, section
 from lightning_aqa.results.tables import write_csv, write_latex, write_markdown
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 from lightning_aqa.utils.files import replacing
 
 PAGE, TABLES = "report.html", "tables"
@@ -54,7 +54,7 @@ def build_report(paths: Sequence[Path], output: Path, options: Options | None = 
 def _sections(of: Material, output: Path) -> list[Section]:
     evidence, blocks, titles = of.evidence, of.blocks, of.titles
     data, notes = clip_browser.browser_data(
-        evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.embedding
+        evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.inlined_audio
     )
     warning = f'<p class="note warn">{SIMULATED}</p>' if of.is_simulated else ""
     others = published.published(published.published_rows(evidence.axes), of.is_simulated)
@@ -75,7 +75,7 @@ def _sections(of: Material, output: Path) -> list[Section]:
     ]
 
 
-def _write_page(path: Path, title: str, evidence: Evidence, sections: Sequence[Section]) -> None:
+def _write_page(path: Path, title: str, evidence: SharedClips, sections: Sequence[Section]) -> None:
     used = [part for part in sections if part.inside]
     with replacing(path) as file:
         file.write(
@@ -106,7 +106,7 @@ def _how(options: Options) -> list[str]:
     ]
 
 
-def _facts(evidence: Evidence) -> str:
+def _facts(evidence: SharedClips) -> str:
     def many(count: int, word: str) -> str:
         return f"{count:,} {word}{'' if count == 1 else 's'}".replace(",", "\u202f")
 

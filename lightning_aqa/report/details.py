@@ -8,12 +8,14 @@ import numpy as np
 
 from lightning_aqa.report.html import chooser, escape, figure, legend, shown_for
 from lightning_aqa.report.plots import SystemMeans, colour, draw_calibration, draw_clips, draw_ranking, draw_systems
-from lightning_aqa.results.comparison import Block, Cell
+from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
 from lightning_aqa.results.tables import shown
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 
 
-def predictions(evidence: Evidence, detailed: Sequence[int], blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+def predictions(
+    evidence: SharedClips, detailed: Sequence[int], blocks: Sequence[ComparisonTable], titles: Mapping[str, str]
+) -> str:
     """Return the pictures of the scores of each detailed variant."""
     names = [(str(v), evidence.variants[v].name) for v in detailed]
     controls = f'<div class="controls">{chooser("Variant", "detail", names)}</div>' if len(names) > 1 else ""
@@ -37,7 +39,7 @@ KEYS = {
 }
 
 
-def _details(evidence: Evidence, v: int, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+def _details(evidence: SharedClips, v: int, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
     variant = evidence.variants[v]
     rows: dict[str, list[str]] = {heading: [] for heading in NOTES}
     for a, axis in enumerate(evidence.axes):
@@ -49,7 +51,7 @@ def _details(evidence: Evidence, v: int, blocks: Sequence[Block], titles: Mappin
 
 
 def _pictures(
-    evidence: Evidence, v: int, a: int, blocks: Sequence[Block], title: str
+    evidence: SharedClips, v: int, a: int, blocks: Sequence[ComparisonTable], title: str
 ) -> dict[str, str]:  # fmt: skip
     """Draw the pictures of one variant on one axis, under their headings."""
     variant, axis, targets = evidence.variants[v], evidence.axes[a], evidence.targets[:, a]
@@ -95,5 +97,5 @@ def _below(rows: Mapping[str, Sequence[str]]) -> str:
     return "".join(parts)
 
 
-def _numbers(row: Mapping[tuple[str, str], Cell], axis: str) -> str:
+def _numbers(row: Mapping[tuple[str, str], ComparisonCell], axis: str) -> str:
     return ", ".join(f"{metric} {shown(row[axis, metric].value, metric)}" for metric in ("MSE", "LCC", "SRCC"))

@@ -10,10 +10,10 @@ from lightning_aqa.report.html import chooser, figure, legend, shown_for
 from lightning_aqa.report.maps import Map, agreement, draw_map, read_map
 from lightning_aqa.report.plots import colour
 from lightning_aqa.results.tables import shown
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 
 
-def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
+def embedding_maps(evidence: SharedClips, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
     """Return the embeddings of each detailed variant's first run, coloured by rating and by domain."""
     place = {id_: i for i, id_ in enumerate(evidence.ids)}
     maps = [(v, read_map(evidence.variants[v].runs[0].folder, evidence.split)) for v in detailed]
@@ -45,7 +45,7 @@ def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[
     return f'{told}<div class="controls">{chooser("Colour", "maps", ways)}</div>{"".join(parts)}'
 
 
-def _different(evidence: Evidence, maps: Sequence[tuple[int, Map]]) -> list[tuple[str, Map]]:
+def _different(evidence: SharedClips, maps: Sequence[tuple[int, Map]]) -> list[tuple[str, Map]]:
     """Join the names of variants whose embeddings are the same, as under a linear head on a frozen encoder."""
     joined: list[tuple[str, Map]] = []
     for v, of in maps:

@@ -25,14 +25,14 @@ from lightning_aqa.report.plots import (
     colour,
     draw_accuracy,
 )
-from lightning_aqa.results.comparison import Block, Cell
+from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
 from lightning_aqa.results.tables import LEVELS, axes_of
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
 
 
-def effects(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+def effects(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
     """Return the differences from the baseline, per metric and level."""
     if len(evidence.variants) < 2:
         return ""
@@ -54,7 +54,7 @@ def effects(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, st
     return f'{told}<div class="controls">{controls}</div>{panels}'
 
 
-def _effects(evidence: Evidence, block: Block, metric: str, titles: Mapping[str, str]) -> str:
+def _effects(evidence: SharedClips, block: ComparisonTable, metric: str, titles: Mapping[str, str]) -> str:
     side = "right is better" if higher_is_better(metric) else "left is better"
     panels = []
     for axis in axes_of(block):
@@ -66,7 +66,7 @@ def _effects(evidence: Evidence, block: Block, metric: str, titles: Mapping[str,
     return "".join(panels)
 
 
-def _effect(name: str, cell: Cell) -> Effect:
+def _effect(name: str, cell: ComparisonCell) -> Effect:
     if cell.difference is None:
         return Effect(name, math.nan, math.nan, math.nan, False, "")
     ends = cell.difference.interval
@@ -74,7 +74,7 @@ def _effect(name: str, cell: Cell) -> Effect:
     return Effect(name, cell.difference.value, ends.low, ends.high, cell.is_sure, note)
 
 
-def heat_maps(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+def heat_maps(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
     """Return metrics over pairs of settings, where a sweep varies two together."""
     plain = [block for block in blocks if not block.domain]
     settings = _settings(evidence)
@@ -101,7 +101,7 @@ def heat_maps(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, 
     return f'{told}<div class="controls">{controls}</div>{"".join(panels)}'
 
 
-def _settings(evidence: Evidence) -> list[dict[str, Any]]:
+def _settings(evidence: SharedClips) -> list[dict[str, Any]]:
     """Return the settings of each variant, those of the sweep or else of the configs; none where they form no grid."""
     values = [0.0] * len(evidence.variants)
     of_sweep = [variant.settings for variant in evidence.variants]
@@ -109,7 +109,7 @@ def _settings(evidence: Evidence) -> list[dict[str, Any]]:
     return next((settings for settings in (of_sweep, of_config) if find_grids(settings, values)), [])
 
 
-def learning_curves(evidence: Evidence) -> str:
+def learning_curves(evidence: SharedClips) -> str:
     """Return what the runs logged over their epochs, where they left a history."""
     histories = [
         (v, f"{variant.name}, {run.name}", run.history)
@@ -137,7 +137,7 @@ def _logged(name: str) -> str:
     return f"{'sum of the weighted losses' if rest == ['loss'] else '/'.join(rest)}, {where}"
 
 
-def _variant_legend(evidence: Evidence, kind: str = "") -> str:
+def _variant_legend(evidence: SharedClips, kind: str = "") -> str:
     if len(evidence.variants) == 1:
         return ""
     entries = [(colour(v), variant.name) for v, variant in enumerate(evidence.variants[:MAX_COLOURED])]
@@ -145,7 +145,7 @@ def _variant_legend(evidence: Evidence, kind: str = "") -> str:
     return legend([*entries, *([("rest", f"{rest} more")] if rest > 0 else [])], kind)
 
 
-def pairs_by_gap(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
+def pairs_by_gap(evidence: SharedClips, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
     """Return how often the better of two clips is found, by how much better it is rated."""
     drawn = []
     for a, axis in enumerate(evidence.axes):

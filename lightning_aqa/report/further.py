@@ -13,7 +13,7 @@ from lightning_aqa.metrics.correlation import exact_mean, rows_of_systems
 from lightning_aqa.metrics.pairwise import top_k_accuracy, within_groups
 from lightning_aqa.report.html import chooser, escape, shown_for
 from lightning_aqa.results.tables import shown
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
 TOP = 3
@@ -31,7 +31,7 @@ COLUMNS = {
 }
 
 
-def further(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
+def further(evidence: SharedClips, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
     """Return a table of these numbers per axis, of the detailed variants, each the mean over seeds."""
     tables = []
     for a, axis in enumerate(evidence.axes):
@@ -42,7 +42,7 @@ def further(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, st
     return f'<div class="controls">{controls}</div>{"".join(tables)}'
 
 
-def numbers_of(evidence: Evidence, v: int, a: int) -> dict[str, float]:
+def numbers_of(evidence: SharedClips, v: int, a: int) -> dict[str, float]:
     """Compute the numbers of a variant on an axis, mean over seeds; NaN where undefined."""
     variant, targets = evidence.variants[v], evidence.targets[:, a]
     found = []
@@ -59,7 +59,7 @@ def numbers_of(evidence: Evidence, v: int, a: int) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in found])) for key in COLUMNS}
 
 
-def _top(evidence: Evidence, scores: Array, targets: Array) -> float:
+def _top(evidence: SharedClips, scores: Array, targets: Array) -> float:
     rated = np.flatnonzero(np.isfinite(targets))
     rows = [rated[of] for of in rows_of_systems([evidence.systems[i] for i in rated.tolist()]).values()]
     if len(rows) <= TOP:
@@ -68,7 +68,7 @@ def _top(evidence: Evidence, scores: Array, targets: Array) -> float:
     return top_k_accuracy(means[0], means[1], TOP)
 
 
-def _table(evidence: Evidence, rows: Mapping[int, Mapping[str, float]], used: Sequence[str]) -> str:
+def _table(evidence: SharedClips, rows: Mapping[int, Mapping[str, float]], used: Sequence[str]) -> str:
     heads = "".join(
         f'<th scope="col" class="n" data-column="{i}" title="{escape(COLUMNS[key][1])}">'
         f'<button type="button" class="sort">{escape(COLUMNS[key][0])}</button></th>'

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 LEAST_FILLED = 0.6
 
 
-class Grid(NamedTuple):
+class HeatMap(NamedTuple):
     """A metric over two settings.
 
     Args:
@@ -33,7 +33,7 @@ class Grid(NamedTuple):
     values: Array
 
 
-def find_grids(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) -> list[Grid]:
+def find_grids(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) -> list[HeatMap]:
     """Return the grids that variants fill: pairs of settings that vary together, every other setting being equal.
 
     Where other settings vary too, the value of a cell is the mean over them. A variant that lacks one of the two
@@ -54,13 +54,13 @@ def find_grids(settings: Sequence[Mapping[str, Any]], values: Sequence[float]) -
     return grids
 
 
-def _grid(settings: Sequence[Mapping[str, Any]], values: Sequence[float], row_name: str, column_name: str) -> Grid:
+def _grid(settings: Sequence[Mapping[str, Any]], values: Sequence[float], row_name: str, column_name: str) -> HeatMap:
     rows, columns = (_levels(setting[name] for setting in settings) for name in (row_name, column_name))
     cells: dict[tuple[str, str], list[float]] = {}
     for setting, value in zip(settings, values, strict=True):
         cells.setdefault((_word(setting[row_name]), _word(setting[column_name])), []).append(value)
     table = [[float(np.mean(cells[r, c])) if (r, c) in cells else np.nan for c in columns] for r in rows]
-    return Grid(rows, columns, row_name, column_name, np.array(table))
+    return HeatMap(rows, columns, row_name, column_name, np.array(table))
 
 
 def _word(value: Any) -> str:
@@ -80,7 +80,7 @@ def _levels(values: Iterable[Any]) -> list[str]:
     return sorted(different, key=key)
 
 
-def draw_grid(grid: Grid, higher_is_better: bool, label: str) -> str:
+def draw_grid(grid: HeatMap, higher_is_better: bool, label: str) -> str:
     """Draw a heat map: the better, the darker; the value stands in the cell."""
     num_rows, num_columns = grid.values.shape
     left = min(36 + 6.2 * max(map(len, grid.rows)), 150)
@@ -108,7 +108,7 @@ def _draw_cell(panel: Panel, c: int, y: int, value: float, of: Span, higher_is_b
     panel.text(c + 0.5, y + 0.5, f"{value:.3f}", f"mid in q{level}")
 
 
-def _name_sides(panel: Panel, grid: Grid) -> None:
+def _name_sides(panel: Panel, grid: HeatMap) -> None:
     bottom = panel.height - panel.bottom
     middle = panel.left + (panel.width - panel.left - panel.right) / 2
     turned = f'transform="translate(11 {panel.top + (bottom - panel.top) / 2}) rotate(-90)"'

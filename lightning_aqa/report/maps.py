@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lightning_aqa.metrics.correlation import srcc
 from lightning_aqa.report.plots import colour
 from lightning_aqa.report.svg import NUM_SHADES, Panel, shade, span
-from lightning_aqa.results.observations import OBSERVATIONS
+from lightning_aqa.results.files import OBSERVATIONS
 
 Array = NDArray[np.float64]
 MAX_FOR_DISTANCES = 400

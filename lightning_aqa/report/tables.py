@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from lightning_aqa.metrics.levels import MEAN, higher_is_better
 from lightning_aqa.report.html import attributes, chooser, escape, shown_for
-from lightning_aqa.results.comparison import Block, Cell, Column
+from lightning_aqa.results.comparison import Column, ComparisonCell, ComparisonTable
 from lightning_aqa.results.tables import (
     LEVELS,
     MARKS,
@@ -16,10 +16,10 @@ from lightning_aqa.results.tables import (
     shown,
     shown_interval,
 )
-from lightning_aqa.results.variants import Evidence, Variant
+from lightning_aqa.results.variants import SharedClips, Variant
 
 
-def results(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+def results(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
     """Return the tables, of which the reader chooses level and domain.
 
     Args:
@@ -51,7 +51,7 @@ _FEW = (
 )
 
 
-def _table(evidence: Evidence, block: Block, titles: Mapping[str, str]) -> str:
+def _table(evidence: SharedClips, block: ComparisonTable, titles: Mapping[str, str]) -> str:
     metrics, axes = metrics_of(block), axes_of(block)
     groups = "".join(
         f'<th class="group" scope="colgroup" colspan="{len(metrics)}">{escape(_axis_title(axis, titles))}'
@@ -78,7 +78,7 @@ def _table(evidence: Evidence, block: Block, titles: Mapping[str, str]) -> str:
     )
 
 
-def _tags(evidence: Evidence, v: int) -> list[str]:
+def _tags(evidence: SharedClips, v: int) -> list[str]:
     """Say which variant is the baseline, and how many seeds it has where variants differ in that."""
     counts = [len(variant.runs) for variant in evidence.variants]
     seeds = [f"{counts[v]} seed{'' if counts[v] == 1 else 's'}"] if len(set(counts)) > 1 else []
@@ -89,19 +89,21 @@ def _axis_title(axis: str, titles: Mapping[str, str]) -> str:
     return "Mean over axes" if axis == MEAN else titles.get(axis, axis)
 
 
-def _n(block: Block, axis: str) -> str:
+def _n(block: ComparisonTable, axis: str) -> str:
     what = "clips" if block.level == "utterance" else "systems"
     return f' <span class="sd">{block.n[axis]} {what}</span>' if axis in block.n else ""
 
 
-def _row(v: int, variant: Variant, row: Mapping[Column, Cell], columns: Sequence[Column], tags: Sequence[str]) -> str:
+def _row(
+    v: int, variant: Variant, row: Mapping[Column, ComparisonCell], columns: Sequence[Column], tags: Sequence[str]
+) -> str:
     name = f'<a href="#config-{v}">{escape(variant.name)}</a>'
     name += "".join(f' <span class="tag">{escape(tag)}</span>' for tag in tags)
     cells = "".join(_cell(row[column], column[1], column[1] == columns[0][1]) for column in columns)
     return f'<tr><th scope="row" data-value="{escape(variant.name)}">{name}</th>{cells}</tr>'
 
 
-def _cell(cell: Cell, metric: str, is_first: bool) -> str:
+def _cell(cell: ComparisonCell, metric: str, is_first: bool) -> str:
     value = shown(cell.value, metric)
     inside = f'<span class="best">{value}</span>' if cell.is_tied and math.isfinite(cell.value) else value
     inside += f'<span class="star">{"*" if cell.is_sure else ""}</span>' if cell.is_compared else ""
@@ -114,7 +116,7 @@ def _cell(cell: Cell, metric: str, is_first: bool) -> str:
     return f"<td{attributes(class_=css, data_value=plain, title=_compared(cell, metric))}>{inside}</td>"
 
 
-def _compared(cell: Cell, metric: str) -> str | None:
+def _compared(cell: ComparisonCell, metric: str) -> str | None:
     """Say on hover how the cell compares with the baseline."""
     if cell.difference is None:
         return None

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-DEFAULT_ROOT = "runs"
+from lightning_aqa.results.files import CONFIG, TRIAL, TRIAL_LOG
 
-TRIAL = "trial.json"
-"""What a sweep keeps in the run folder of a trial, beside ``trial.log``."""
+DEFAULT_ROOT = "runs"
 
 SWEEP_FOLDER = "LIGHTNING_AQA_SWEEP"
 """Environment variable with the sweep folder, for trials that W&B's agent starts; they go by their W&B id."""
@@ -34,7 +33,7 @@ def choose_run_folder(
     checkpoint = settings.get("ckpt_path")
     if subcommand == "fit" and checkpoint:
         folder = Path(checkpoint).resolve().parent.parent
-        if (folder / "config.yaml").exists():
+        if (folder / CONFIG).exists():
             return folder
     if os.environ.get(SWEEP_FOLDER) and os.environ.get("WANDB_RUN_ID"):
         return free_folder(Path(os.environ[SWEEP_FOLDER]) / os.environ["WANDB_RUN_ID"], is_unfinished)
@@ -77,5 +76,5 @@ def free_folder(folder: Path, is_unfinished: Callable[[Path], bool]) -> Path:
 
 
 def _holds_a_run(folder: Path) -> bool:
-    own = (TRIAL, Path(TRIAL).with_suffix(".log").name)
+    own = (TRIAL, TRIAL_LOG)
     return folder.exists() and any(path.name not in own for path in folder.iterdir())

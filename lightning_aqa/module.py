@@ -23,8 +23,9 @@ from lightning_aqa.encoders.finetuning import freeze as freeze_parts
 from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.metrics.levels import evaluate, flatten
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.results.predictions import Predictions, ScoredWindow, as_step, gather_predictions, scored_windows
+from lightning_aqa.results.predictions import ScoredWindow, as_step, gather_predictions, scored_windows
 from lightning_aqa.utils.distributed import gather_training
 
 HALF = ("16-true", "bf16-true")

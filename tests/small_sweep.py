@@ -9,9 +9,10 @@ import yaml
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.data.manifest import Clip
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.history import write_history
 from lightning_aqa.results.observations import Window, write_clips, write_observations
-from lightning_aqa.results.predictions import Predictions, write_predictions
+from lightning_aqa.results.predictions import write_predictions
 from lightning_aqa.results.ratings import write_ratings
 
 AXES = ["MI", "TA"]

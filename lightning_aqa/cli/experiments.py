@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_aqa.cli.signatures import call
-from lightning_aqa.utils.args import CONFIG, find_options, split_extra
+from lightning_aqa.utils.args import CONFIG_FLAGS, find_options, split_extra
 
 FOLDER = "experiments"
 SHIPPED = Path(__file__).parent / "shipped"
@@ -43,7 +43,7 @@ def with_shipped_configs(args: Sequence[str]) -> list[str]:
     """
     own, _ = split_extra(args)
     result = list(args)
-    for option in find_options(own, CONFIG):
+    for option in find_options(own, CONFIG_FLAGS):
         joined = f"{option.flag}=" if option.stop == option.start + 1 else ""
         result[option.stop - 1] = joined + (located(option.value) if option.value else "")
     for index in range(len(own)):

@@ -13,7 +13,7 @@ import yaml
 from lightning_aqa.cli.experiments import located
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.heads.base import Head
-from lightning_aqa.utils.args import CONFIG, find_options
+from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
 from lightning_aqa.utils.components import subclasses
 
 SWAPPED: dict[str, type] = {"--model.encoder": Encoder, "--model.head": Head}
@@ -41,7 +41,7 @@ def with_variant(args: Sequence[str]) -> list[str]:
         ['fit', '--seed_everything=1', '--variant=b.yaml', '--config', 'a.yaml', '--config=b.yaml', '--patience=3']
     """
     files = [option.value for option in find_options(args, [VARIANT])]
-    index = max((option.stop for option in find_options(args, CONFIG)), default=1)
+    index = max((option.stop for option in find_options(args, CONFIG_FLAGS)), default=1)
     configs = [f"--config={located(name)}" for name in files if name not in ("", "null")]
     return [*args[:index], *configs, *args[index:]]
 
@@ -80,7 +80,7 @@ def _resets(flag: str, name: str, old: dict[str, Any]) -> list[str]:
 def _of_config(args: Sequence[str], part: str) -> dict[str, Any]:
     """Return the class and settings of a part in the config files, those of the last file that names it."""
     settings: dict[str, Any] = {}
-    for path in (Path(option.value) for option in find_options(args, CONFIG) if Path(option.value).is_file()):
+    for path in (Path(option.value) for option in find_options(args, CONFIG_FLAGS) if Path(option.value).is_file()):
         try:
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError:

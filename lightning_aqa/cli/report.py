@@ -50,7 +50,7 @@ def report(
     if audio_root is not None and not Path(audio_root).is_dir():
         raise ValueError(f"--audio_root={audio_root}: no such folder.")
     from lightning_aqa.report.build import build_report
-    from lightning_aqa.report.clip_browser import Embedding
+    from lightning_aqa.report.clip_browser import InlinedAudio
     from lightning_aqa.report.context import Options
 
     options = Options(
@@ -60,7 +60,7 @@ def report(
         unit=unit,
         num_resamples=resamples,
         audio_root=None if audio_root is None else Path(audio_root),
-        embedding=Embedding(clips, seconds, megabytes),
+        inlined_audio=InlinedAudio(clips, seconds, megabytes),
         title=title,
     )
     folders = [Path(path) for path in paths]

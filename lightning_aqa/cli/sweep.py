@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from lightning_aqa.cli.signatures import call, check_at_least
+from lightning_aqa.results.files import SWEEP
 from lightning_aqa.results.run_folder import DEFAULT_ROOT
 from lightning_aqa.sweep.config import Sweep, read_sweep
-from lightning_aqa.sweep.trial import SWEEP, Trial, read_trials
+from lightning_aqa.sweep.trial import Trial, read_trials
 from lightning_aqa.utils.args import split_extra, split_options
 
 LAST_LINES = 5
@@ -172,7 +173,8 @@ def _devices() -> list[str]:
 
 def _show(sweep: Sweep, folder: Path, has_report: bool) -> int:
     """Print the table, what failed and why; make the report where it is asked for."""
-    from lightning_aqa.sweep.tables import print_tables
+    from lightning_aqa.results.runs import finished_runs
+    from lightning_aqa.results.summary_tables import print_tables
 
     trials = read_trials(folder)
     failed = [t for t in trials if t.state == "failed" or (t.state == "killed" and (t.exit_code or 0) < 0)]
@@ -180,7 +182,7 @@ def _show(sweep: Sweep, folder: Path, has_report: bool) -> int:
         ended = "failed" if trial.state == "failed" else "was killed"
         message = f"{trial.id} {ended} ({trial.variant}), log in {trial.log}; it ended with:\n{last_lines(trial)}"
         sys.stderr.write(message)
-    print_tables(sweep.name, trials, folder)
+    print_tables(sweep.name, finished_runs(folder), folder)
     unfinished = [trial for trial in trials if trial.state != "finished"]
     if unfinished:
         again = (

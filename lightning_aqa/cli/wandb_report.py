@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lightning_aqa.cli.signatures import call
+from lightning_aqa.results.files import SWEEP
 from lightning_aqa.results.run_folder import DEFAULT_ROOT
-from lightning_aqa.sweep.trial import SWEEP, read_trials
+from lightning_aqa.sweep.trial import read_trials
 from lightning_aqa.sweep.wandb_agent import PROJECT
 from lightning_aqa.utils.wandb import has_wandb_key
 
 if TYPE_CHECKING:
-    from lightning_aqa.sweep.results import Cell
+    from lightning_aqa.results.summary import SummaryRow
 
 FACTORS = {
     "margin": ("margin_scale", "margin"),
@@ -70,13 +71,14 @@ def describe(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: If it is no sweep folder, or no trial has finished.
     """
-    from lightning_aqa.sweep.results import cells
+    from lightning_aqa.results.runs import finished_runs
+    from lightning_aqa.results.summary import summarise
 
     if not (folder / SWEEP).exists():
         raise ValueError(f"{folder} is no sweep folder (it has no {SWEEP}); give one that `sweep FILE` made.")
     sweep = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
     trials = read_trials(folder)
-    found = cells(trials)
+    found = summarise(finished_runs(folder))
     if not found:
         raise ValueError(f"{folder}: no trial has finished, so there is nothing to report.")
     metrics = _metrics(found)
@@ -94,10 +96,10 @@ def describe(folder: Path) -> dict[str, Any]:
     }
 
 
-def _metrics(found: Sequence[Cell]) -> list[str]:
+def _metrics(found: Sequence[SummaryRow]) -> list[str]:
     """Name SRCC of the evaluation by level, of the mean over axes where there are several."""
     from lightning_aqa.metrics.levels import MEAN
-    from lightning_aqa.sweep.results import shown_split
+    from lightning_aqa.results.summary import shown_split
 
     split = shown_split(found)
     places = dict.fromkeys((cell.level, cell.axis) for cell in found if cell.split == split and cell.metric == "SRCC")

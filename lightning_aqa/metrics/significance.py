@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.bootstrap import Interval, Level, Method, Replicates, interval, p_value, replicate
+from lightning_aqa.metrics.bootstrap import Interval, Method, Replicates, interval, p_value
 from lightning_aqa.metrics.levels import higher_is_better
-from lightning_aqa.metrics.resampling import Unit
 
 Array = NDArray[np.float64]
+SIGNIFICANCE = 0.05
+"""Chance of any false alarm over the variants of a column."""
 
 
 class Difference(NamedTuple):
@@ -34,28 +35,17 @@ class Difference(NamedTuple):
     superiority_interval: Interval
 
 
-class Standing(NamedTuple):
-    """One row of a table of variants.
+def differs(p_adjusted: float) -> bool:
+    """Tell whether two variants differ: the p-value after Holm's correction is below 5 %.
 
-    Args:
-        name: The variant.
-        value: The metric, mean over seeds.
-        deviation: Standard deviation over seeds; NaN for one seed.
-        num_seeds: How many runs it has.
-        interval: Of ``value``, over clips (or systems) and seeds.
-        difference: Against the reference of the table; None for the reference itself.
-        p_adjusted: p-value of ``difference`` after Holm's correction over the table; NaN for the reference.
-        tied: Whether it is the best variant or cannot be told apart from it.
+    This is the one rule of every table. A variant that does not differ from the best is tied with it, and an undefined
+    p-value shows no difference.
+
+    Example:
+        >>> [differs(p) for p in (0.049, 0.05, math.nan)]
+        [True, False, False]
     """
-
-    name: str
-    value: float
-    deviation: float
-    num_seeds: int
-    interval: Interval
-    difference: Difference | None
-    p_adjusted: float
-    tied: bool
+    return p_adjusted < SIGNIFICANCE
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -116,7 +106,7 @@ def compare(
     metric: str,
     *,
     method: Method = "bca",
-    confidence: float = 0.95,
+    confidence: float = 1 - SIGNIFICANCE,
     seed: int = 0,
 ) -> Difference:
     """Compare two variants by the same resamples: paired over clips, independent over seeds as Welch's test is.
@@ -161,78 +151,3 @@ def _superiority(first: Replicates, second: Replicates, metric: str, seed: int) 
     equal = [np.full((len(of.estimate), 1), 1 / len(of.estimate)) for of in (first, second)]
     estimate = share(first.estimate[:, None], second.estimate[:, None], *equal)
     return Replicates(estimate, share(first.draws, second.draws, *drawn)[None], np.zeros((1, 0)))
-
-
-def rank_variants(
-    variants: Mapping[str, Array],
-    targets: Array,
-    systems: Sequence[str],
-    prompts: Sequence[str] | None = None,
-    *,
-    metric: str = "SRCC",
-    level: Level = "system",
-    unit: Unit | None = None,
-    reference: str | None = None,
-    method: Method = "bca",
-    confidence: float = 0.95,
-    num_resamples: int = 2000,
-    seed: int = 0,
-) -> list[Standing]:
-    """Rank variants by one metric, each against a reference, and say which cannot be told apart from the best.
-
-    Args:
-        variants: Predictions by name, shape ``(K, N)`` for K seeds, or ``(N,)`` for one.
-        targets: Shape ``(N,)``, NaN where not rated.
-        systems: System of each clip; empty where unknown.
-        prompts: Prompt of each clip; empty where unknown.
-        metric: MSE, LCC, SRCC or KTAU.
-        level: ``utterance`` or ``system``.
-        unit: What is drawn as one piece; None is ``clip`` at utterance level and ``system`` at system level.
-        reference: The variant that the others are compared with; None is the best.
-        method: How intervals are made.
-        confidence: Of the intervals; one minus it is the level at which a tie is broken.
-        num_resamples: How many resamples.
-        seed: Of all that is drawn.
-
-    Returns:
-        The best first. Differences are the variant minus the reference. ``tied`` compares with the best, with Holm's
-        correction over all variants, whatever the reference.
-
-    Raises:
-        ValueError: If there is no variant of the reference's name.
-    """
-    if reference is not None and reference not in variants:
-        raise ValueError(f"reference {reference!r} is none of the variants {', '.join(variants)}.")
-    y_N1 = np.asarray(targets, dtype=np.float64)[:, None]
-    settings = {"level": level, "unit": unit, "metrics": [metric], "num_resamples": num_resamples, "seed": seed}
-    runs = {
-        name: replicate(np.atleast_2d(scores).T, y_N1, systems, prompts, **settings)[metric]  # type: ignore[arg-type]
-        for name, scores in variants.items()
-    }
-    sign = 1 if higher_is_better(metric) else -1
-    values = {name: float(of.estimate.mean()) for name, of in runs.items()}
-    order = sorted(runs, key=lambda name: -sign * values[name] if math.isfinite(values[name]) else math.inf)
-
-    def against(other: str) -> tuple[dict[str, Difference], dict[str, float]]:
-        found = {
-            name: compare(of, runs[other], metric, method=method, confidence=confidence, seed=seed)
-            for name, of in runs.items()
-            if name != other
-        }
-        return found, dict(zip(found, holm([of.p_value for of in found.values()]), strict=True))
-
-    differences, adjusted = against(reference or order[0])
-    from_best = adjusted if reference in (None, order[0]) else against(order[0])[1]
-    return [
-        Standing(
-            name=name,
-            value=values[name],
-            deviation=float(runs[name].estimate.std(ddof=1)) if len(runs[name].estimate) > 1 else math.nan,
-            num_seeds=len(runs[name].estimate),
-            interval=interval(over_seeds(runs[name], seed), method, confidence),
-            difference=differences.get(name),
-            p_adjusted=adjusted.get(name, math.nan),
-            tied=name == order[0] or (math.isfinite(values[name]) and not from_best[name] <= 1 - confidence),
-        )
-        for name in order
-    ]

@@ -12,7 +12,7 @@ from lightning_aqa.report import clip_browser, figures, maps, summary, tables
 from lightning_aqa.report.context import Material, Options, gather
 from lightning_aqa.report.templating import picture, render
 from lightning_aqa.results.tables import write_csv, write_latex, write_markdown
-from lightning_aqa.results.variants import Evidence, Variant
+from lightning_aqa.results.variants import SharedClips, Variant
 from lightning_aqa.utils.files import replacing
 
 PAGE, TABLES = "report.html", "tables"
@@ -54,7 +54,7 @@ def build_report(paths: Sequence[Path], output: Path, options: Options | None = 
 def _sections(of: Material, output: Path) -> list[Section]:
     evidence, blocks, titles = of.evidence, of.blocks, of.titles
     data, notes = clip_browser.browser_data(
-        evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.embedding
+        evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.inlined_audio
     )
     warning = SIMULATED if of.is_simulated else ""
     others = tables.published(tables.published_rows(evidence.axes), of.is_simulated)
@@ -76,7 +76,7 @@ def _sections(of: Material, output: Path) -> list[Section]:
     ]
 
 
-def _write_page(path: Path, title: str, evidence: Evidence, sections: Sequence[Section]) -> None:
+def _write_page(path: Path, title: str, evidence: SharedClips, sections: Sequence[Section]) -> None:
     text = render(
         "page",
         title=title,
@@ -89,7 +89,7 @@ def _write_page(path: Path, title: str, evidence: Evidence, sections: Sequence[S
         file.write(text)
 
 
-def _configurations(evidence: Evidence, output: Path) -> str:
+def _configurations(evidence: SharedClips, output: Path) -> str:
     """Return, per variant, its runs with a link to each config and the command that makes it again."""
     variants = [
         {
@@ -127,7 +127,7 @@ def _how(options: Options) -> list[str]:
     ]
 
 
-def _facts(evidence: Evidence) -> str:
+def _facts(evidence: SharedClips) -> str:
     def many(count: int, word: str) -> str:
         return f"{count:,} {word}{'' if count == 1 else 's'}".replace(",", "\u202f")
 

@@ -18,14 +18,14 @@ from lightning_aqa.report.audio import Media, read_media
 from lightning_aqa.report.maps import read_frames
 from lightning_aqa.report.templating import render
 from lightning_aqa.results.clips import Source, worst_clips, worst_pairs
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
 NUM_PAIRS = 100
 TEXT_OVER_BYTES = 4 / 3
 
 
-class Embedding(NamedTuple):
+class InlinedAudio(NamedTuple):
     """How much sound goes into the page.
 
     Args:
@@ -39,7 +39,7 @@ class Embedding(NamedTuple):
     max_megabytes: float = 8.0
 
 
-def choose_clips(evidence: Evidence, detailed: Sequence[int], pairs: Any, count: int) -> list[int]:
+def choose_clips(evidence: SharedClips, detailed: Sequence[int], pairs: Any, count: int) -> list[int]:
     """Return the clips to embed: the worst of the detailed variants in turns, then those of the worst pairs."""
     queues: list[Iterator[int]] = []
     for v in detailed:
@@ -57,7 +57,7 @@ def choose_clips(evidence: Evidence, detailed: Sequence[int], pairs: Any, count:
     return list(chosen)
 
 
-def embed(clips: Sequence[int], sources: Sequence[Source], limits: Embedding) -> tuple[dict[int, Media], list[str]]:
+def embed(clips: Sequence[int], sources: Sequence[Source], limits: InlinedAudio) -> tuple[dict[int, Media], list[str]]:
     """Read sound and spectrogram of clips until the page is full.
 
     Returns:
@@ -91,13 +91,13 @@ def embed(clips: Sequence[int], sources: Sequence[Source], limits: Embedding) ->
 
 
 def browser_data(
-    evidence: Evidence,
+    evidence: SharedClips,
     axes: Sequence[Axis],
     detailed: Sequence[int],
     sources: Sequence[Source],
     ratings: Array | None,
     output: Path,
-    limits: Embedding,
+    limits: InlinedAudio,
 ) -> tuple[dict[str, Any], list[str]]:
     """Return everything that the browser shows, as plain data, and notes on what is missing.
 
@@ -171,7 +171,7 @@ def _strips(ratings: Array | None) -> list[list[list[float] | None]] | None:
     ]
 
 
-def browser(evidence: Evidence, axes: Sequence[Axis], detailed: Sequence[int], data: Mapping[str, Any]) -> str:
+def browser(evidence: SharedClips, axes: Sequence[Axis], detailed: Sequence[int], data: Mapping[str, Any]) -> str:
     """Return the browser: its controls, an empty table for the script to fill, and the data."""
     names = {name: sorted(filter(None, data[f"{name}s"])) for name in ("domain", "system")}
     filters = [

@@ -17,12 +17,12 @@ from lightning_aqa.data.aes_natural import AXES as AES_AXES
 from lightning_aqa.data.musiceval_files import AXES as MUSICEVAL_AXES
 from lightning_aqa.metrics.levels import higher_is_better
 from lightning_aqa.metrics.resampling import Unit
-from lightning_aqa.report.clip_browser import Embedding
+from lightning_aqa.report.clip_browser import InlinedAudio
 from lightning_aqa.results.clips import Source, read_listeners, read_sources, read_system_scores
-from lightning_aqa.results.comparison import Block, compute_blocks
+from lightning_aqa.results.comparison import ComparisonTable, compare_variants
 from lightning_aqa.results.runs import Run, choose_split, find_runs
 from lightning_aqa.results.tables import headline
-from lightning_aqa.results.variants import Evidence, collect
+from lightning_aqa.results.variants import SharedClips, collect
 
 KNOWN_AXES = {axis.name: axis for axis in (*MUSICEVAL_AXES, *AES_AXES)}
 MIN_SYSTEMS = 10
@@ -39,7 +39,7 @@ class Options(NamedTuple):
         unit: What the bootstrap draws as one piece; None is clips at utterance and systems at system level.
         num_resamples: How many resamples.
         audio_root: Folder to look for audio in that the runs do not know of.
-        embedding: How much sound goes into the page.
+        inlined_audio: How much sound goes into the page.
         title: Title of the page; None takes the names of the folders.
     """
 
@@ -49,7 +49,7 @@ class Options(NamedTuple):
     unit: Unit | None = None
     num_resamples: int = 2000
     audio_root: Path | None = None
-    embedding: Embedding = Embedding()
+    inlined_audio: InlinedAudio = InlinedAudio()
     title: str | None = None
 
 
@@ -66,8 +66,8 @@ class Material:
         options: What the user chose.
     """
 
-    evidence: Evidence
-    blocks: Sequence[Block]
+    evidence: SharedClips
+    blocks: Sequence[ComparisonTable]
     sources: Sequence[Source]
     ratings: NDArray[np.float64] | None
     notes: Sequence[str]
@@ -108,14 +108,14 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
     if not any(evidence.prompts):
         evidence = replace(evidence, prompts=[source.prompt for source in sources])
     published = read_system_scores(runs, evidence.systems, evidence.axes)
-    blocks = compute_blocks(evidence, ratings, published, unit=options.unit, num_resamples=options.num_resamples)
+    blocks = compare_variants(evidence, ratings, published, unit=options.unit, num_resamples=options.num_resamples)
     first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
     blocks.sort(key=lambda block: (block.domain != "", block.level == "system_mos", block.level != first))
     notes += [*evidence.notes, *_missing(runs, sources, ratings)]
     return Material(evidence, blocks, sources, ratings, notes, options)
 
 
-def axes_of(evidence: Evidence, ratings: NDArray[np.float64] | None) -> list[Axis]:
+def axes_of(evidence: SharedClips, ratings: NDArray[np.float64] | None) -> list[Axis]:
     """Return the axes with their titles and scales.
 
     The scale of an axis that is not a known corpus's is what a config says, or else what its ratings span.
@@ -152,7 +152,7 @@ def _missing(runs: Sequence[Run], sources: Sequence[Source], ratings: NDArray[np
     return told
 
 
-def choose_detailed(evidence: Evidence, block: Block, count: int) -> list[int]:
+def choose_detailed(evidence: SharedClips, block: ComparisonTable, count: int) -> list[int]:
     """Return the variants to show in detail: the best, the baseline, then the next best."""
     column = headline(block)
     sign = 1 if higher_is_better(column[1]) else -1

@@ -31,9 +31,9 @@ from lightning_aqa.report.plots import (
 )
 from lightning_aqa.report.tables import axis_title
 from lightning_aqa.report.templating import picture, render
-from lightning_aqa.results.comparison import Block, Cell
+from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
 from lightning_aqa.results.tables import LEVELS, axes_of, shown
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 
 METRICS_SHOWN = ["SRCC", *(metric for metric in METRICS if metric != "SRCC")]
 NOTES = {
@@ -71,12 +71,12 @@ def _figures(panels: Sequence[FigurePanel], told: str = "", **more: Any) -> str:
     return render("figures", panels=panels, **context)
 
 
-def _choosers(blocks: Sequence[Block]) -> list[tuple[str, list[tuple[str, str]]]]:
+def _choosers(blocks: Sequence[ComparisonTable]) -> list[tuple[str, list[tuple[str, str]]]]:
     levels = [(block.level, LEVELS[block.level]) for block in blocks]
     return [("Level", levels), ("Metric", [(metric, metric) for metric in METRICS_SHOWN])]
 
 
-def effects(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+def effects(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
     """Return the differences from the baseline, per metric and level."""
     if len(evidence.variants) < 2:
         return ""
@@ -94,7 +94,7 @@ def effects(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, st
     return _figures(panels, told, choosers=_choosers(plain), group="effects")
 
 
-def _effects(evidence: Evidence, block: Block, metric: str, titles: Mapping[str, str]) -> list[Figure]:
+def _effects(evidence: SharedClips, block: ComparisonTable, metric: str, titles: Mapping[str, str]) -> list[Figure]:
     side = "right is better" if higher_is_better(metric) else "left is better"
     found = []
     for axis in axes_of(block):
@@ -105,7 +105,7 @@ def _effects(evidence: Evidence, block: Block, metric: str, titles: Mapping[str,
     return found
 
 
-def _effect(name: str, cell: Cell) -> Effect:
+def _effect(name: str, cell: ComparisonCell) -> Effect:
     if cell.difference is None:
         return Effect(name, math.nan, math.nan, math.nan, False, "")
     ends = cell.difference.interval
@@ -113,7 +113,7 @@ def _effect(name: str, cell: Cell) -> Effect:
     return Effect(name, cell.difference.value, ends.low, ends.high, cell.is_sure, note)
 
 
-def heat_maps(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+def heat_maps(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
     """Return metrics over pairs of settings, where a sweep varies two together."""
     plain, settings = [block for block in blocks if not block.domain], _settings(evidence)
     if not settings:
@@ -135,7 +135,7 @@ def heat_maps(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, 
     return _figures(panels, told, choosers=_choosers(plain), group="heat")
 
 
-def _settings(evidence: Evidence) -> list[dict[str, Any]]:
+def _settings(evidence: SharedClips) -> list[dict[str, Any]]:
     """Return the settings of each variant, those of the sweep or else of the configs; none where they form no grid."""
     values = [0.0] * len(evidence.variants)
     of_sweep = [variant.settings for variant in evidence.variants]
@@ -143,7 +143,7 @@ def _settings(evidence: Evidence) -> list[dict[str, Any]]:
     return next((settings for settings in (of_sweep, of_config) if find_grids(settings, values)), [])
 
 
-def learning_curves(evidence: Evidence) -> str:
+def learning_curves(evidence: SharedClips) -> str:
     """Return what the runs logged over their epochs, where they left a history."""
     histories = [
         (v, f"{variant.name}, {run.name}", run.history)
@@ -168,7 +168,7 @@ def _logged(name: str) -> str:
     return f"{'sum of the weighted losses' if rest == ['loss'] else '/'.join(rest)}, {where}"
 
 
-def _variant_keys(evidence: Evidence) -> list[tuple[str, str]]:
+def _variant_keys(evidence: SharedClips) -> list[tuple[str, str]]:
     if len(evidence.variants) == 1:
         return []
     entries = [(colour(v), variant.name) for v, variant in enumerate(evidence.variants[:MAX_COLOURED])]
@@ -176,7 +176,7 @@ def _variant_keys(evidence: Evidence) -> list[tuple[str, str]]:
     return [*entries, *([("rest", f"{rest} more")] if rest > 0 else [])]
 
 
-def pairs_by_gap(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
+def pairs_by_gap(evidence: SharedClips, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
     """Return how often the better of two clips is found, by how much better it is rated."""
     drawn = []
     for a, axis in enumerate(evidence.axes):
@@ -195,7 +195,9 @@ def pairs_by_gap(evidence: Evidence, detailed: Sequence[int], titles: Mapping[st
     return _figures([FigurePanel("", "grid", drawn)], told, keys=_variant_keys(evidence), kind="line") if drawn else ""
 
 
-def predictions(evidence: Evidence, detailed: Sequence[int], blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+def predictions(
+    evidence: SharedClips, detailed: Sequence[int], blocks: Sequence[ComparisonTable], titles: Mapping[str, str]
+) -> str:
     """Return the pictures of the scores of each detailed variant: clips, systems, ranks, the error by rating."""
     variants = []
     for v in detailed:
@@ -214,12 +216,14 @@ def predictions(evidence: Evidence, detailed: Sequence[int], blocks: Sequence[Bl
     )
 
 
-def domain_keys(evidence: Evidence) -> list[tuple[str, str]]:
+def domain_keys(evidence: SharedClips) -> list[tuple[str, str]]:
     """Return the colour of each domain."""
     return [(colour(i), domain) for i, domain in enumerate(sorted(set(evidence.domains)))]
 
 
-def _pictures(evidence: Evidence, v: int, a: int, blocks: Sequence[Block], title: str) -> dict[str, Figure]:
+def _pictures(
+    evidence: SharedClips, v: int, a: int, blocks: Sequence[ComparisonTable], title: str
+) -> dict[str, Figure]:
     """Draw the pictures of one variant on one axis, under their headings."""
     variant, axis, targets = evidence.variants[v], evidence.axes[a], evidence.targets[:, a]
     scores, name = variant.mean_scores[:, a], f"{title}, {variant.name}"
@@ -237,5 +241,5 @@ def _pictures(evidence: Evidence, v: int, a: int, blocks: Sequence[Block], title
     return drawn
 
 
-def _numbers(row: Mapping[tuple[str, str], Cell], axis: str) -> str:
+def _numbers(row: Mapping[tuple[str, str], ComparisonCell], axis: str) -> str:
     return ", ".join(f"{metric} {shown(row[axis, metric].value, metric)}" for metric in ("MSE", "LCC", "SRCC"))

@@ -15,9 +15,9 @@ from lightning_aqa.report.figures import Figure, FigurePanel, domain_keys, figur
 from lightning_aqa.report.plots import colour
 from lightning_aqa.report.svg import NUM_SHADES, Panel, shade, span
 from lightning_aqa.report.templating import render
-from lightning_aqa.results.observations import OBSERVATIONS
+from lightning_aqa.results.files import OBSERVATIONS
 from lightning_aqa.results.tables import shown
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
 MAX_FOR_DISTANCES = 400
@@ -135,7 +135,7 @@ def draw_map(of: EmbeddingMap, targets: Array, domains: Sequence[str] | None, la
     return panel.svg(label)
 
 
-def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
+def embedding_maps(evidence: SharedClips, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
     """Return the embeddings of each detailed variant's first run, coloured by rating and by domain."""
     index = {id_: i for i, id_ in enumerate(evidence.ids)}
     maps = [(v, read_map(evidence.variants[v].runs[0].folder, evidence.split)) for v in detailed]
@@ -156,7 +156,9 @@ def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[
     return render("maps", ways=ways, panels=panels, keys=domain_keys(evidence))
 
 
-def _coloured(evidence: Evidence, names: str, of: EmbeddingMap, rows: Sequence[int], axis: str, words: str) -> Figure:
+def _coloured(
+    evidence: SharedClips, names: str, of: EmbeddingMap, rows: Sequence[int], axis: str, words: str
+) -> Figure:
     """Draw a map coloured by the rating of an axis, or by domain where none is named."""
     targets = evidence.targets[rows, list(evidence.axes).index(axis) if axis else 0]
     domains = None if axis else [evidence.domains[row] for row in rows]
@@ -164,7 +166,7 @@ def _coloured(evidence: Evidence, names: str, of: EmbeddingMap, rows: Sequence[i
     return figure(names, note, draw_map(of, targets, domains, f"Embedding of {names}, coloured by {words}"))
 
 
-def _different(evidence: Evidence, maps: Sequence[tuple[int, EmbeddingMap]]) -> list[tuple[str, EmbeddingMap]]:
+def _different(evidence: SharedClips, maps: Sequence[tuple[int, EmbeddingMap]]) -> list[tuple[str, EmbeddingMap]]:
     """Join the names of variants whose embeddings are the same, as under a linear head on a frozen encoder."""
     joined: list[tuple[str, EmbeddingMap]] = []
     for v, of in maps:

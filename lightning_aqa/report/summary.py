@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from lightning_aqa.metrics.levels import MEAN, higher_is_better
 from lightning_aqa.report.templating import render
-from lightning_aqa.results.comparison import Block, Cell, Column
+from lightning_aqa.results.comparison import Column, ComparisonCell, ComparisonTable
 from lightning_aqa.results.tables import LEVELS, headline, names_of, shown, shown_interval
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 
 
-def answer(evidence: Evidence, block: Block, warning: str = "") -> str:
+def answer(evidence: SharedClips, block: ComparisonTable, warning: str = "") -> str:
     """Say in words which variant is best, by how much, how sure that is, and what it shares the position with."""
     column = headline(block)
     cells = [row[column] for row in block.rows]
@@ -33,11 +33,11 @@ def answer(evidence: Evidence, block: Block, warning: str = "") -> str:
     )
 
 
-def _with_interval(cell: Cell, metric: str) -> str:
+def _with_interval(cell: ComparisonCell, metric: str) -> str:
     return f"{shown(cell.value, metric)} [{shown_interval(cell.interval, metric)}]"
 
 
-def _elsewhere(block: Block, column: Column) -> str:
+def _elsewhere(block: ComparisonTable, column: Column) -> str:
     """Say in which other columns of the table some variant differs from the baseline."""
     found: dict[str, list[str]] = {}
     for axis, metric in block.columns:
@@ -47,14 +47,14 @@ def _elsewhere(block: Block, column: Column) -> str:
     return f"Other columns in which some differ: {told}." if told else ""
 
 
-def _ceiling(block: Block, column: Column) -> str:
+def _ceiling(block: ComparisonTable, column: Column) -> str:
     """Say how far any predictor can get, where single listeners' ratings tell."""
     values = [numbers.get(column, math.nan) for name, _, numbers in block.beside if name == "Ceiling"]
     known = values and math.isfinite(values[0])
     return f"These ratings let no predictor come further than {shown(values[0], column[1])}." if known else ""
 
 
-def _against_baseline(evidence: Evidence, cells: Sequence[Cell], metric: str) -> str:
+def _against_baseline(evidence: SharedClips, cells: Sequence[ComparisonCell], metric: str) -> str:
     sure = [v for v, cell in enumerate(cells) if cell.is_sure]
     baseline = evidence.variants[0].name
     if not sure:
@@ -76,5 +76,5 @@ def _against_baseline(evidence: Evidence, cells: Sequence[Cell], metric: str) ->
     return " ".join(parts)
 
 
-def _value(cell: Cell) -> float:
+def _value(cell: ComparisonCell) -> float:
     return cell.difference.value if cell.difference else 0.0

@@ -16,9 +16,9 @@ from lightning_aqa.metrics.correlation import exact_mean, rows_of_systems
 from lightning_aqa.metrics.levels import MEAN
 from lightning_aqa.metrics.pairwise import top_k_accuracy, within_groups
 from lightning_aqa.report.templating import render
-from lightning_aqa.results.comparison import Block
+from lightning_aqa.results.comparison import ComparisonTable
 from lightning_aqa.results.tables import LEVELS, MARKS, axes_of, metrics_of, title_of
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ FURTHER = {
 }
 
 
-def results(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+def results(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
     """Return the tables, of which the reader chooses level and domain.
 
     Args:
@@ -69,7 +69,7 @@ def results(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, st
     )
 
 
-def _laid_out(block: Block, titles: Mapping[str, str]) -> dict[str, Any]:
+def _laid_out(block: ComparisonTable, titles: Mapping[str, str]) -> dict[str, Any]:
     what = "clips" if block.level == "utterance" else "systems"
     axes = [
         {"title": axis_title(axis, titles), "n": f"{block.n[axis]} {what}" if axis in block.n else ""}
@@ -83,7 +83,7 @@ def axis_title(axis: str, titles: Mapping[str, str]) -> str:
     return "Mean over axes" if axis == MEAN else titles.get(axis, axis)
 
 
-def _tags(evidence: Evidence, v: int) -> list[str]:
+def _tags(evidence: SharedClips, v: int) -> list[str]:
     """Mark the baseline, and how many seeds a variant has where variants differ in that."""
     counts = [len(variant.runs) for variant in evidence.variants]
     seeds = [f"{counts[v]} seed{'' if counts[v] == 1 else 's'}"] if len(set(counts)) > 1 else []
@@ -126,7 +126,7 @@ def _published(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
 # Beside the four metrics: calibration, the best systems, correlations inside groups, coverage
 
 
-def further(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
+def further(evidence: SharedClips, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
     """Return a table of further numbers per axis, of the detailed variants, each the mean over seeds."""
     tables = []
     for a, axis in enumerate(evidence.axes):
@@ -141,7 +141,7 @@ def _written_as(key: str) -> str:
     return "MSE" if key in ("bias", "slope") else "SRCC"
 
 
-def numbers_of(evidence: Evidence, v: int, a: int) -> dict[str, float]:
+def numbers_of(evidence: SharedClips, v: int, a: int) -> dict[str, float]:
     """Compute the further numbers of a variant on an axis, mean over seeds; NaN where undefined."""
     variant, targets = evidence.variants[v], evidence.targets[:, a]
     found = []
@@ -158,7 +158,7 @@ def numbers_of(evidence: Evidence, v: int, a: int) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in found])) for key in FURTHER}
 
 
-def _top(evidence: Evidence, scores: Array, targets: Array) -> float:
+def _top(evidence: SharedClips, scores: Array, targets: Array) -> float:
     rated = np.flatnonzero(np.isfinite(targets))
     rows = [rated[of] for of in rows_of_systems([evidence.systems[i] for i in rated.tolist()]).values()]
     if len(rows) <= TOP:

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.ceilings import ratings_table
-from lightning_aqa.results.observations import CLIPS, SYSTEMS
+from lightning_aqa.results.files import CLIPS, RATINGS, SYSTEMS
 from lightning_aqa.results.ratings import read_ratings
 from lightning_aqa.results.runs import Run
 
 Array = NDArray[np.float64]
-RATINGS = "ratings.csv"
 SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff", ".aif"})
 _BLOCK_ROWS = 512
 

@@ -14,17 +14,16 @@ from lightning_aqa.metrics.bootstrap import Interval, Level, Replicates, interva
 from lightning_aqa.metrics.ceilings import ceiling, system_only
 from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
 from lightning_aqa.metrics.resampling import Unit
-from lightning_aqa.metrics.significance import Difference, compare, holm, over_seeds
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.metrics.significance import Difference, compare, differs, holm, over_seeds
+from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
-CONFIDENCE = 0.95
 MANY_AXES = 2
 Column = tuple[str, str]
 """An axis and a metric."""
 
 
-class Cell(NamedTuple):
+class ComparisonCell(NamedTuple):
     """One number of the table.
 
     Args:
@@ -55,10 +54,10 @@ class Cell(NamedTuple):
     @property
     def is_sure(self) -> bool:
         """Whether it differs from the baseline after the correction."""
-        return self.p_adjusted < 1 - CONFIDENCE
+        return differs(self.p_adjusted)
 
 
-class Block(NamedTuple):
+class ComparisonTable(NamedTuple):
     """The table of one level and one domain.
 
     Args:
@@ -74,18 +73,20 @@ class Block(NamedTuple):
     domain: str
     n: dict[str, int]
     columns: list[Column]
-    rows: list[dict[Column, Cell]]
+    rows: list[dict[Column, ComparisonCell]]
     beside: list[tuple[str, str, dict[Column, float]]]
 
 
-def compute_blocks(
-    evidence: Evidence,
+def compare_variants(
+    evidence: SharedClips,
     ratings: Array | None = None,
     system_scores: Array | None = None,
     *,
     unit: Unit | None = None,
     num_resamples: int = 2000,
-) -> list[Block]:
+    most_clips_for_ktau: int | None = None,
+    domains: Sequence[str] | None = None,
+) -> list[ComparisonTable]:
     """Compute the tables of both levels, of all clips and of each domain.
 
     Args:
@@ -94,15 +95,19 @@ def compute_blocks(
         system_scores: Published score of each clip's system, shape ``(N, A)``; None without.
         unit: What the bootstrap draws as one piece; None is clips at utterance and systems at system level.
         num_resamples: How many resamples.
+        most_clips_for_ktau: Above so many clips KTAU of clips, which takes minutes, is left out; None never does.
+        domains: Which domains have tables, ``""`` being all clips; None is all of them.
     """
     levels: list[Level] = ["utterance", "system"] if evidence.has_systems else ["utterance"]
     blocks = []
-    for domain in ["", *evidence.named_domains]:
+    for domain in ["", *evidence.named_domains] if domains is None else domains:
         rows = np.array([i for i, name in enumerate(evidence.domains) if domain in ("", name)], dtype=np.intp)
         for level in levels:
             if level == "system" and len({evidence.systems[i] for i in rows} - {""}) < 2:
                 continue
-            blocks.append(_block(evidence, rows, level, domain, ratings, unit, num_resamples))
+            is_long = level == "utterance" and most_clips_for_ktau is not None and len(rows) > most_clips_for_ktau
+            metrics = [metric for metric in METRICS if not (is_long and metric == "KTAU")]
+            blocks.append(_block(evidence, rows, level, domain, ratings, unit, num_resamples, metrics))
     if system_scores is not None and np.isfinite(system_scores).any():
         # The mean over a system's clips of what is the same for all of them is that: all clips count, rated or not.
         published = replace(evidence, targets=system_scores)
@@ -112,23 +117,26 @@ def compute_blocks(
 
 
 def _block(
-    evidence: Evidence,
+    evidence: SharedClips,
     rows: NDArray[np.intp],
     level: Level,
     domain: str,
     ratings: Array | None,
     unit: Unit | None,
     num_resamples: int,
-) -> Block:
+    metrics: Sequence[str] = METRICS,
+) -> ComparisonTable:
     systems, targets_NA = [evidence.systems[i] for i in rows], evidence.targets[rows]
     texts = [evidence.prompts[i] for i in rows]
     drawn = [
-        _replicates(variant.scores[:, rows], targets_NA, systems, texts, level, unit, num_resamples, evidence.axes)
+        _replicates(
+            variant.scores[:, rows], targets_NA, systems, texts, level, unit, num_resamples, evidence.axes, metrics
+        )
         for variant in evidence.variants
     ]
     columns = list(drawn[0])
-    by_column = {column: cells_of([of[column] for of in drawn], column[1]) for column in columns}
-    return Block(
+    by_column = {column: compare_column([of[column] for of in drawn], column[1]) for column in columns}
+    return ComparisonTable(
         level,
         domain,
         {axis: _count(targets_NA[:, a], systems, level) for a, axis in enumerate(evidence.axes)},
@@ -152,26 +160,29 @@ def _replicates(
     unit: Unit | None,
     num_resamples: int,
     axes: Sequence[str],
+    metrics: Sequence[str],
 ) -> dict[Column, Replicates]:
     """Resample all seeds and axes of a variant at once; also their mean over the axes, where there are several."""
     num_seeds, num_clips, num_axes = scores_KNA.shape
     predictions = scores_KNA.transpose(1, 0, 2).reshape(num_clips, -1)
     targets = np.tile(targets_NA, (1, num_seeds))
-    drawn = replicate(predictions, targets, systems, prompts, level=level, unit=unit, num_resamples=num_resamples)
+    drawn = replicate(
+        predictions, targets, systems, prompts, level=level, unit=unit, metrics=metrics, num_resamples=num_resamples
+    )
     per_axis = {
         metric: [Replicates(*(values[a::num_axes] for values in of)) for a in range(num_axes)]
         for metric, of in drawn.items()
     }
-    found = {(axis, metric): per_axis[metric][a] for a, axis in enumerate(axes) for metric in METRICS}
+    found = {(axis, metric): per_axis[metric][a] for a, axis in enumerate(axes) for metric in metrics}
     if num_axes >= MANY_AXES:
         rated = np.flatnonzero(np.isfinite(targets_NA).any(axis=0)).tolist() or range(num_axes)
-        for metric in METRICS:
+        for metric in metrics:
             drawn_axes = [per_axis[metric][a] for a in rated]
             found[MEAN, metric] = Replicates(*(np.mean(parts, axis=0) for parts in zip(*drawn_axes, strict=True)))
     return found
 
 
-def cells_of(drawn: Sequence[Replicates], metric: str) -> list[Cell]:
+def compare_column(drawn: Sequence[Replicates], metric: str) -> list[ComparisonCell]:
     """Compute one column of the table.
 
     Args:
@@ -185,7 +196,7 @@ def cells_of(drawn: Sequence[Replicates], metric: str) -> list[Cell]:
     against_first = _against(drawn, 0, metric)
     against_best = against_first if best == 0 else _against(drawn, best, metric)
     return [
-        Cell(
+        ComparisonCell(
             value=values[v],
             deviation=float(of.estimate.std(ddof=1)) if len(of.estimate) > 1 else math.nan,
             num_seeds=len(of.estimate),
@@ -201,7 +212,7 @@ def cells_of(drawn: Sequence[Replicates], metric: str) -> list[Cell]:
 
 def _is_tied(v: int, best: int, values: Sequence[float], against: Mapping[int, tuple[Difference, float]]) -> bool:
     """Tell whether a variant cannot be told from the best; where there is no p-value it cannot either."""
-    return v == best or (math.isfinite(values[v]) and not against[v][1] < 1 - CONFIDENCE)
+    return v == best or (math.isfinite(values[v]) and not differs(against[v][1]))
 
 
 def _against(drawn: Sequence[Replicates], reference: int, metric: str) -> Mapping[int, tuple[Difference, float]]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
+from lightning_aqa.results.files import PREDICTIONS, RESULTS
 
 
 def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int) -> None:
@@ -18,7 +19,7 @@ def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], n
     console = _console()
     if results:
         console.print(results_table(results))
-    files = ["predictions.csv", "results.json"] if results else ["predictions.csv"]
+    files = [PREDICTIONS, RESULTS] if results else [PREDICTIONS]
     shown = ", ".join([*files, *(path.name for path in pictures)])
     console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, markup=False, soft_wrap=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_aqa.metrics.ceilings import ratings_table
 from lightning_aqa.metrics.intervals import with_ceilings, with_intervals
-from lightning_aqa.results.predictions import Predictions
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.ratings import RatingRow
 
 TRAINING = "train"

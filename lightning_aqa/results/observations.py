@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from lightning_aqa.data.manifest import Clip
 from lightning_aqa.utils.files import replacing
 
-CLIPS, SYSTEMS, OBSERVATIONS = "clips.csv", "systems.csv", "observations.npz"
-
 SYSTEM_COLUMNS = ("system", "axis", "score")
 
 CLIP_COLUMNS = ("id", "path", "start", "end", "system", "domain", "prompt")

@@ -13,8 +13,10 @@ import numpy as np
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.metrics.correlation import lcc, mse, rows_of_systems, srcc, system_means
+from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.results.files import HISTORY, PREDICTIONS
 from lightning_aqa.results.history import read_history
-from lightning_aqa.results.predictions import Predictions, read_predictions
+from lightning_aqa.results.predictions import read_predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +65,7 @@ def draw_run(folder: Path, axes: Sequence[Axis]) -> list[Path]:
         folder: The run folder, with predictions.csv and, after training, history.csv.
         axes: The axes with their titles and scales.
     """
-    splits, _ = read_predictions(folder / "predictions.csv")
+    splits, _ = read_predictions(folder / PREDICTIONS)
     pictures: dict[str, Figure] = {}
     with _style():
         for split, table in splits:
@@ -71,8 +73,8 @@ def draw_run(folder: Path, axes: Sequence[Axis]) -> list[Path]:
                 pictures[_file_name("scatter", split)] = draw_scatter(table, axes, split)
         held_out = [(split, table) for split, table in splits if split != "train"] or splits
         pictures["error_by_domain"] = draw_error_by_domain(held_out, axes)
-        if (folder / "history.csv").exists():
-            pictures["learning_curves"] = draw_learning_curves(read_history(folder / "history.csv"))
+        if (folder / HISTORY).exists():
+            pictures["learning_curves"] = draw_learning_curves(read_history(folder / HISTORY))
         for name, figure in pictures.items():
             figure.savefig(folder / f"{name}.png")
     return [folder / f"{name}.png" for name in pictures]

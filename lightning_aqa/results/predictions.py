@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lightning_aqa.batch import Axis, Batch, Output
 from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.metrics.levels import to_json
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.utils.distributed import gather_objects
 from lightning_aqa.utils.files import replacing
 
@@ -30,28 +31,6 @@ class ScoredWindow(NamedTuple):
     score: tuple[float, ...]
     weight: float
     deviation: tuple[float, ...] | None = None
-
-
-class Predictions(NamedTuple):
-    """One row per clip, sorted by id.
-
-    Args:
-        ids: Clip ids, length N.
-        systems: System of each clip.
-        domains: Domain of each clip.
-        targets: Mean opinion scores, shape ``(N, A)``, NaN where not rated.
-        scores: Predicted scores, shape ``(N, A)``.
-        prompts: Text each clip was made from, empty where there is none; None in a file that does not say.
-        deviations: Predicted standard deviations in score points, shape ``(N, A)``; None from a head without them.
-    """
-
-    ids: list[str]
-    systems: list[str]
-    domains: list[str]
-    targets: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    prompts: list[str] | None = None
-    deviations: NDArray[np.float64] | None = None
 
 
 def scored_windows(output: Output, batch: Batch) -> list[ScoredWindow]:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from lightning_aqa.utils.args import CONFIG, find_options
+from lightning_aqa.results.files import CONFIG, TRIAL, TRIAL_LOG
+from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
 
 DEFAULT_ROOT = "runs"
-
-TRIAL = "trial.json"
-"""What a sweep keeps in the run folder of a trial, beside ``trial.log``."""
 
 SWEEP_FOLDER = "LIGHTNING_AQA_SWEEP"
 """Environment variable with the sweep folder, for trials that W&B's agent starts; they go by their W&B id."""
@@ -36,7 +34,7 @@ def choose_run_folder(
     checkpoint = settings.get("ckpt_path")
     if subcommand == "fit" and checkpoint:
         folder = Path(checkpoint).resolve().parent.parent
-        if (folder / "config.yaml").exists():
+        if (folder / CONFIG).exists():
             return folder
     if os.environ.get(SWEEP_FOLDER) and os.environ.get("WANDB_RUN_ID"):
         return free_folder(Path(os.environ[SWEEP_FOLDER]) / os.environ["WANDB_RUN_ID"], is_unfinished)
@@ -52,7 +50,7 @@ def config_stem(args: Sequence[str]) -> str:
         >>> config_stem(["fit", "--config", "experiments/musiceval/baseline.yaml", "--config=more.yaml"])
         'musiceval-baseline'
     """
-    configs = find_options(args, CONFIG)
+    configs = find_options(args, CONFIG_FLAGS)
     if not configs:
         return ""
     path = Path(configs[0].value)
@@ -79,5 +77,5 @@ def free_folder(folder: Path, is_unfinished: Callable[[Path], bool]) -> Path:
 
 
 def _holds_a_run(folder: Path) -> bool:
-    own = (TRIAL, Path(TRIAL).with_suffix(".log").name)
+    own = (TRIAL, TRIAL_LOG)
     return folder.exists() and any(path.name not in own for path in folder.iterdir())

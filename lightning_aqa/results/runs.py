@@ -13,17 +13,17 @@ from typing import Any
 
 import yaml
 
+from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.results.files import CONFIG, HISTORY, PREDICTIONS, RESULTS, TRIAL
 from lightning_aqa.results.history import read_history
-from lightning_aqa.results.predictions import Predictions, read_predictions
+from lightning_aqa.results.naming import is_seed, without_seed_suffix, without_seeds
+from lightning_aqa.results.predictions import read_predictions
 
-PREDICTIONS = "predictions.csv"
-SEED = re.compile(r"(^|\.)(seed_everything|[^.]*seed)$")
 # What says where and how a run was made, and not what was tried in it.
 CIRCUMSTANCES = re.compile(
     r"^(name|config|ckpt_path|init_from|vars(\..*)?|trainer\.(default_root_dir|logger|enable_.*|devices|accelerator)(\..*)?"
     r"|data\.(cache|num_workers|eval_batch_size|check))$"
 )
-PARTS_OF_A_NAME = re.compile(r"[-_. ]?(s|seed|fold)?[-_=]?\d+$")
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,31 @@ class Run:
     @property
     def seed(self) -> tuple[tuple[str, str], ...]:
         """Every seed of the run."""
-        return tuple((key, str(value)) for key, value in sorted(self._settings.items()) if SEED.search(key))
+        return tuple((key, str(value)) for key, value in sorted(self._settings.items()) if is_seed(key))
 
     @property
     def tried(self) -> tuple[tuple[str, str], ...]:
         """What runs of one variant have in common: all settings but seeds and circumstances."""
-        kept = {k: v for k, v in self._settings.items() if not SEED.search(k) and not CIRCUMSTANCES.match(k)}
+        kept = {k: v for k, v in without_seeds(self._settings).items() if not CIRCUMSTANCES.match(k)}
         return tuple((key, str(value)) for key, value in sorted(kept.items()))
 
     @property
     def _settings(self) -> dict[str, Any]:
-        plain = PARTS_OF_A_NAME.sub("", self.name)
+        plain = without_seed_suffix(self.name)
         return self.config or self.parameters or {"folder": plain, "seed": self.name.removeprefix(plain)}
 
     @property
     def history(self) -> list[dict[str, float]]:
         """What was logged after each epoch; of cross-validation nothing, since each fold has its own."""
-        path = self.folder / "history.csv"
+        path = self.folder / HISTORY
         return read_history(path) if path.exists() else []
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """The recorded numbers by split, level, axis and metric; empty where there are none."""
+        path = self.folder / RESULTS
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return results
 
     @property
     def command(self) -> str:
@@ -87,7 +94,7 @@ class Run:
         told = self.trial.get("command")
         if told:
             return told if isinstance(told, str) else shlex.join(map(str, told))
-        config = shlex.quote(str(self.folder / "config.yaml"))
+        config = shlex.quote(str(self.folder / CONFIG))
         return f"python -m lightning_aqa fit --config {config}" if self.config_text else ""
 
 
@@ -135,6 +142,11 @@ def find_runs(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
     return [read_run(folder) for folder in folders.values()], notes
 
 
+def finished_runs(folder: Path) -> list[Run]:
+    """Read the run folders in a folder that have finished; there may be none yet."""
+    return [read_run(found) for found in _folders(folder)[0]] if folder.is_dir() else []
+
+
 def _folders(path: Path) -> tuple[list[Path], list[str]]:
     if not path.is_dir():
         raise ValueError(f"{path}: no such folder; give run folders, or a folder of run folders.")
@@ -148,7 +160,7 @@ def _folders(path: Path) -> tuple[list[Path], list[str]]:
 
 
 def _is_begun(folder: Path) -> bool:
-    return (folder / "trial.json").exists() or (folder / "config.yaml").exists()
+    return (folder / TRIAL).exists() or (folder / CONFIG).exists()
 
 
 def _state(folder: Path) -> str:
@@ -157,7 +169,7 @@ def _state(folder: Path) -> str:
 
 
 def _read_trial(folder: Path) -> dict[str, Any]:
-    path = folder / "trial.json"
+    path = folder / TRIAL
     trial: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return trial
 
@@ -177,7 +189,7 @@ def read_run(folder: Path) -> Run:
         splits, axes = read_predictions(folder / PREDICTIONS)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{folder / PREDICTIONS}: not a table of predictions ({error}); is it half a copy?") from None
-    config = folder / "config.yaml"
+    config = folder / CONFIG
     return Run(
         folder,
         dict(splits),

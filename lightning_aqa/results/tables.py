@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lightning_aqa.metrics.bootstrap import Interval
 from lightning_aqa.metrics.levels import MEAN
-from lightning_aqa.results.comparison import Block, Cell, Column
-from lightning_aqa.results.variants import Evidence, Variant
+from lightning_aqa.results.comparison import Column, ComparisonCell, ComparisonTable
+from lightning_aqa.results.files import CONFIG
+from lightning_aqa.results.variants import SharedClips, Variant
 from lightning_aqa.utils.files import replacing
 
 MINUS, DASH = "\u2212", "\u2013"
@@ -70,17 +71,17 @@ def shown_interval(interval: Interval, metric: str, between: str = ", ") -> str:
     return f"{shown(max(interval.low, least), metric)}{between}{shown(min(interval.high, most), metric)}"
 
 
-def title_of(block: Block) -> str:
+def title_of(block: ComparisonTable) -> str:
     """Say what a table is of, such as ``system level, speech``."""
     return LEVELS[block.level] + (f", {block.domain}" if block.domain else "")
 
 
-def axes_of(block: Block) -> list[str]:
+def axes_of(block: ComparisonTable) -> list[str]:
     """Return the axes of a table, the mean over them last."""
     return list(dict.fromkeys(axis for axis, _ in block.columns))
 
 
-def metrics_of(block: Block) -> list[str]:
+def metrics_of(block: ComparisonTable) -> list[str]:
     """Return the metrics of a table."""
     return list(dict.fromkeys(metric for _, metric in block.columns))
 
@@ -88,11 +89,11 @@ def metrics_of(block: Block) -> list[str]:
 def config_link(variant: Variant, folder: Path) -> str:
     """Return the path from a folder to the config of a variant's first run; empty where it has none."""
     run = variant.runs[0]
-    path = run.folder / "config.yaml"
+    path = run.folder / CONFIG
     return Path(os.path.relpath(path, folder)).as_posix() if path.exists() else ""
 
 
-def write_csv(path: Path, evidence: Evidence, blocks: Iterable[Block]) -> None:
+def write_csv(path: Path, evidence: SharedClips, blocks: Iterable[ComparisonTable]) -> None:
     """Write one row per number, with everything that is known of it."""
     with replacing(path) as file:
         writer = csv.writer(file)
@@ -110,7 +111,7 @@ def write_csv(path: Path, evidence: Evidence, blocks: Iterable[Block]) -> None:
                     writer.writerow([block.level, block.domain, name, *column, _plain(value)])
 
 
-def _numbers(cell: Cell) -> list[object]:
+def _numbers(cell: ComparisonCell) -> list[object]:
     """List the numbers of a cell; what is undefined is empty."""
     difference = cell.difference
     compared = [difference.value, *difference.interval] if difference else [math.nan] * 3
@@ -122,7 +123,7 @@ def _plain(value: float) -> object:
     return "" if math.isnan(value) else value
 
 
-def write_markdown(path: Path, evidence: Evidence, blocks: Iterable[Block]) -> None:
+def write_markdown(path: Path, evidence: SharedClips, blocks: Iterable[ComparisonTable]) -> None:
     """Write one table per level and domain; a variant links to its config."""
     with replacing(path) as file:
         for block in blocks:
@@ -140,7 +141,7 @@ def write_markdown(path: Path, evidence: Evidence, blocks: Iterable[Block]) -> N
         file.write(f"{MARKS.replace('*:', chr(92) + '*:')}\n")
 
 
-def _markdown_cell(cell: Cell, column: Column) -> str:
+def _markdown_cell(cell: ComparisonCell, column: Column) -> str:
     value = shown(cell.value, column[1])
     text = (f"**{value}**" if cell.is_tied and math.isfinite(cell.value) else value) + ("\\*" if cell.is_sure else "")
     text += f" ± {shown(cell.deviation, column[1])}" if math.isfinite(cell.deviation) else ""
@@ -159,7 +160,7 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _sizes(block: Block) -> str:
+def _sizes(block: ComparisonTable) -> str:
     """Say over how many clips or systems a table is, such as ``n = 413``."""
     different = set(block.n.values())
     if len(different) == 1:
@@ -167,7 +168,7 @@ def _sizes(block: Block) -> str:
     return "n = " + ", ".join(f"{n} {axis}" for axis, n in block.n.items())
 
 
-def write_latex(path: Path, evidence: Evidence, blocks: Iterable[Block]) -> None:
+def write_latex(path: Path, evidence: SharedClips, blocks: Iterable[ComparisonTable]) -> None:
     """Write one ``tabular`` per level and domain, for the package booktabs."""
     with replacing(path) as file:
         file.write("% Needs \\usepackage{booktabs}. " + MARKS.replace("%", "percent").replace("±", "+-") + "\n")
@@ -175,7 +176,7 @@ def write_latex(path: Path, evidence: Evidence, blocks: Iterable[Block]) -> None
             file.write("\n".join(_latex_lines(evidence, block)) + "\n\n")
 
 
-def _latex_lines(evidence: Evidence, block: Block) -> Iterator[str]:
+def _latex_lines(evidence: SharedClips, block: ComparisonTable) -> Iterator[str]:
     metrics, axes = metrics_of(block), axes_of(block)
     yield f"% {capital(title_of(block))}, split {evidence.split}, {_sizes(block)}"
     yield f"\\begin{{tabular}}{{l{'r' * len(block.columns)}}}"
@@ -194,7 +195,7 @@ def _latex_lines(evidence: Evidence, block: Block) -> Iterator[str]:
     yield "\\end{tabular}"
 
 
-def _latex_cell(cell: Cell, column: Column) -> str:
+def _latex_cell(cell: ComparisonCell, column: Column) -> str:
     value = _latex(shown(cell.value, column[1]))
     text = f"\\textbf{{{value}}}" if cell.is_tied and math.isfinite(cell.value) else value
     text += "$^{*}$" if cell.is_sure else ""
@@ -211,13 +212,13 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(sign, sign) for sign in text)
 
 
-def headline(block: Block, metric: str = "SRCC") -> Column:
+def headline(block: ComparisonTable, metric: str = "SRCC") -> Column:
     """Return the column that the text speaks of: the mean over the axes where there are several."""
     axes = axes_of(block)
     return (MEAN if MEAN in axes else axes[0]), metric
 
 
-def names_of(evidence: Evidence, chosen: Sequence[int]) -> str:
+def names_of(evidence: SharedClips, chosen: Sequence[int]) -> str:
     """List variants by name, at most six."""
     names = [evidence.variants[v].name for v in chosen]
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""

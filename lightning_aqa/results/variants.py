@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.results.predictions import Predictions
-from lightning_aqa.results.runs import PARTS_OF_A_NAME, SEED, Run
+from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.results.naming import tell_apart, without_seed_suffix, without_seeds
+from lightning_aqa.results.runs import Run
 
 Array = NDArray[np.float64]
 
@@ -44,7 +45,7 @@ class Variant:
     def settings(self) -> dict[str, Any]:
         """What the sweep set, without seeds; outside of a sweep all of the config that says what was tried."""
         run = self.runs[0]
-        return {k: v for k, v in run.parameters.items() if not SEED.search(k)} or dict(run.tried)
+        return without_seeds(run.parameters) or dict(run.tried)
 
     @property
     def reason(self) -> str:
@@ -58,7 +59,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SharedClips:
     """All variants on the clips that they share; N clips, A axes.
 
     Args:
@@ -95,7 +96,7 @@ class Evidence:
         return len(set(self.systems) - {""}) > 1
 
 
-def collect(runs: Sequence[Run], split: str, baseline: str | None = None) -> Evidence:
+def collect(runs: Sequence[Run], split: str, baseline: str | None = None) -> SharedClips:
     """Group runs to variants and set them on the clips and axes that all of them have.
 
     Args:
@@ -124,7 +125,7 @@ def collect(runs: Sequence[Run], split: str, baseline: str | None = None) -> Evi
     variants, more = _variants(runs, tables)
     ordered = _baseline_first(variants, baseline)
     names = first.systems, first.domains, prompts
-    return Evidence(split, axes, ids, *names, first.targets, ordered, [*notes, *more])
+    return SharedClips(split, axes, ids, *names, first.targets, ordered, [*notes, *more])
 
 
 def _chosen(run: Run, split: str, rows: list[int], axes: Sequence[str]) -> Predictions:
@@ -141,35 +142,47 @@ def _chosen(run: Run, split: str, rows: list[int], axes: Sequence[str]) -> Predi
     )
 
 
-def _variants(runs: Sequence[Run], tables: Sequence[Predictions]) -> tuple[list[Variant], list[str]]:
-    """Group runs by what was tried; a seed that was run twice counts once."""
+def group_runs(runs: Sequence[Run]) -> tuple[list[tuple[str, list[Run]]], list[str]]:
+    """Group runs by what was tried; a seed that was run twice counts once.
+
+    Returns:
+        Name and runs of each variant, in the order of the sweep or of the runs; notes on what is left out.
+    """
     is_sweep = all(run.trial.get("variant") for run in runs)
-    groups: dict[object, dict[object, int]] = {}
+    groups: dict[object, dict[object, Run]] = {}
     repeated = []
-    order = sorted(range(len(runs)), key=lambda i: runs[i].trial.get("number", i)) if is_sweep else range(len(runs))
-    for i in order:
-        run = runs[i]
+    for run in sorted(runs, key=lambda run: run.trial.get("number", 0)) if is_sweep else runs:
         key = (run.trial.get("sweep"), run.trial["variant"], _plain(run)) if is_sweep else run.tried
         seeds = groups.setdefault(key, {})
         repeated += [run.name] if run.seed in seeds else []
-        seeds[run.seed] = i
-    members = [[runs[i] for i in seeds.values()] for seeds in groups.values()]
-    names = _unique([_name(group, is_sweep) for group in members])
-    variants = [
-        Variant(name, group, np.stack([tables[i].scores for i in seeds.values()]), _deviations(tables, seeds.values()))
-        for name, group, seeds in zip(names, members, groups.values(), strict=True)
-    ]
+        seeds[run.seed] = run
+    members = [list(seeds.values()) for seeds in groups.values()]
+    names = [_name(group, is_sweep) for group in members]
+    if is_sweep:
+        names = tell_apart(names, [without_seeds(group[0].parameters) for group in members])
     told = f"Run twice with the same settings and seeds, the later one counts: {', '.join(repeated)}."
-    return variants, [told] if repeated else []
+    return list(zip(_unique(names), members, strict=True)), [told] if repeated else []
+
+
+def _variants(runs: Sequence[Run], tables: Sequence[Predictions]) -> tuple[list[Variant], list[str]]:
+    """Stack the scores of the runs of each variant."""
+    table_of = {id(run): table for run, table in zip(runs, tables, strict=True)}
+    groups, notes = group_runs(runs)
+    variants = []
+    for name, members in groups:
+        chosen = [table_of[id(run)] for run in members]
+        scores = np.stack([table.scores for table in chosen])
+        variants.append(Variant(name, members, scores, _deviations(chosen)))
+    return variants, notes
 
 
 def _plain(run: Run) -> str:
     """Write the parameters of a trial, seeds left out."""
-    return json.dumps({key: value for key, value in run.parameters.items() if not SEED.search(key)}, sort_keys=True)
+    return json.dumps(without_seeds(run.parameters), sort_keys=True)
 
 
-def _deviations(tables: Sequence[Predictions], chosen: Iterable[int]) -> Array | None:
-    found = [tables[i].deviations for i in chosen]
+def _deviations(tables: Sequence[Predictions]) -> Array | None:
+    found = [table.deviations for table in tables]
     given = [deviations for deviations in found if deviations is not None]
     return np.stack(given) if len(given) == len(found) else None
 
@@ -178,7 +191,7 @@ def _name(runs: Sequence[Run], is_sweep: bool) -> str:
     """Name a variant as the sweep does, or by its folder without the number of the seed."""
     if is_sweep:
         return str(runs[0].trial["variant"])
-    return runs[0].name if len(runs) == 1 else PARTS_OF_A_NAME.sub("", runs[0].name) or runs[0].name
+    return runs[0].name if len(runs) == 1 else without_seed_suffix(runs[0].name) or runs[0].name
 
 
 def _unique(names: list[str]) -> list[str]:

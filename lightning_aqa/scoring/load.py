@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_aqa.module import AQAModule
+from lightning_aqa.results.files import CONFIG
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.training.loading import load_module
 from lightning_aqa.utils.components import import_parts
@@ -66,7 +67,7 @@ def find_source(source: str | os.PathLike[str], model: Sequence[str] = ()) -> So
         return _from_config(path, model)
     if model:
         raise ValueError(f"{path}: a checkpoint says what its model is; {model[0].split('=')[0]} is for a config.")
-    beside = path.resolve().parent.parent / "config.yaml"
+    beside = path.resolve().parent.parent / CONFIG
     return Source(_lean(load_module(path)), _reading(_read_yaml(beside)) if beside.is_file() else {})
 
 

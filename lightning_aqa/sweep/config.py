@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from lightning_aqa.sweep.parameters import Parameter, read_parameter
-from lightning_aqa.utils.args import CONFIG, find_options
+from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
 
 KEYS = ("name", "description", "program", "project", "entity", "method", "metric", "parameters", "command", "run_cap")
 METHODS = ("grid", "random", "bayes")
@@ -150,7 +150,7 @@ def _run_cap(text: Mapping[str, Any], file: str | Path) -> int | None:
 
 def _with_base(command: list[str], base: str, file: str | Path) -> list[str]:
     """Put another config file in the position of the first one."""
-    configs = find_options(command, CONFIG)
+    configs = find_options(command, CONFIG_FLAGS)
     if not configs:
         raise ValueError(f"{file}: its command names no --config that --base={base} could take the place of.")
     first = configs[0]

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lightning_aqa.results.history import final_value
 from lightning_aqa.sweep.config import Sweep
 from lightning_aqa.sweep.parameters import Parameter, draw, grid_values
-from lightning_aqa.sweep.results import final_value
 from lightning_aqa.sweep.trial import Parameters, Trial, trial_id, variant_name
 
 ATTEMPTS = 1000

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from lightning_aqa.sweep.trial import Trial, is_seed, short_names
+from lightning_aqa.results.naming import is_seed, short_names
+from lightning_aqa.sweep.trial import Trial
 
 REFRESH_SECONDS = 0.5
 CLEAR = "\r\x1b[K"

@@ -11,6 +11,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
+from lightning_aqa.results.files import CONFIG, path_of_last
 from lightning_aqa.sweep.config import Sweep
 from lightning_aqa.sweep.lease import Lease, take_lease
 from lightning_aqa.sweep.plan import Plan
@@ -193,8 +194,8 @@ def has_begun(folder: Path) -> bool:
 
 def last_checkpoint(trial: Trial) -> Path | None:
     """Return the checkpoint that a killed trial resumes from; None if it has none, or one that is half written."""
-    path = trial.folder / "checkpoints" / "last.ckpt"
-    is_resumable = trial.state in ("killed", "running") and (trial.folder / "config.yaml").exists()
+    path = path_of_last(trial.folder)
+    is_resumable = trial.state in ("killed", "running") and (trial.folder / CONFIG).exists()
     return path if is_resumable and zipfile.is_zipfile(path) else None
 
 

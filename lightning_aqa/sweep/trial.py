@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_aqa.results.run_folder import TRIAL
+from lightning_aqa.results.files import TRIAL, TRIAL_LOG
+from lightning_aqa.results.naming import is_seed, short_names, tell_apart, without_seeds
 from lightning_aqa.utils.files import replacing
-
-SWEEP = "sweep.json"
-"""Marks the folder of a sweep."""
 
 Parameters = dict[str, Any]
 
@@ -57,7 +55,7 @@ class Trial(NamedTuple):
     @property
     def log(self) -> Path:
         """What the trial printed."""
-        return self.folder / "trial.log"
+        return self.folder / TRIAL_LOG
 
     def write(self) -> None:
         """Write the record, all at once."""
@@ -96,17 +94,8 @@ def told_apart(trials: Sequence[Trial]) -> list[Trial]:
         >>> [trial.variant for trial in told_apart([one, two])]
         ['base (epochs=5)', 'base (epochs=50)']
     """
-    plain = [{key: value for key, value in trial.parameters.items() if not is_seed(key)} for trial in trials]
-    mates: dict[str, list[Parameters]] = {}
-    for trial, own in zip(trials, plain, strict=True):
-        mates.setdefault(trial.variant, []).append(own)
-
-    def name(trial: Trial, own: Parameters) -> str:
-        others = mates[trial.variant]
-        keys = [key for key in own if any(key not in other or other[key] != own[key] for other in others)]
-        return trial.variant + (f" ({', '.join(f'{key}={own[key]}' for key in keys)})" if keys else "")
-
-    return [trial._replace(variant=name(trial, own)) for trial, own in zip(trials, plain, strict=True)]
+    names = tell_apart([trial.variant for trial in trials], [without_seeds(trial.parameters) for trial in trials])
+    return [trial._replace(variant=name) for trial, name in zip(trials, names, strict=True)]
 
 
 def trial_id(sweep: str, parameters: Mapping[str, Any]) -> str:
@@ -118,17 +107,6 @@ def trial_id(sweep: str, parameters: Mapping[str, Any]) -> str:
     """
     text = json.dumps([sweep, parameters], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def is_seed(name: str) -> bool:
-    """Tell whether a parameter is a seed: runs that differ in it alone are repetitions.
-
-    Example:
-        >>> [is_seed(name) for name in ("seed_everything", "data.split_seed", "model.head")]
-        [True, True, False]
-    """
-    last = name.rsplit(".", 1)[-1]
-    return last == "seed_everything" or last.endswith("seed")
 
 
 def variant_name(parameters: Mapping[str, Any], varying: Sequence[str]) -> str:
@@ -149,24 +127,6 @@ def variant_name(parameters: Mapping[str, Any], varying: Sequence[str]) -> str:
     names = [name for name in varying if not is_seed(name)]
     short = short_names(names)
     return ", ".join(_shown(short[name], parameters[name]) for name in names if name in parameters) or "base"
-
-
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Shorten dotted keys to the last parts that tell them apart.
-
-    Example:
-        >>> short_names(["a.near.weight", "a.far.weight", "lr"])
-        {'a.near.weight': 'near.weight', 'a.far.weight': 'far.weight', 'lr': 'lr'}
-    """
-    short = {}
-    for name in names:
-        parts = name.split(".")
-        for start in reversed(range(len(parts))):
-            end = ".".join(parts[start:])
-            if sum(f".{other}".endswith(f".{end}") for other in names) == 1:
-                break
-        short[name] = end
-    return short
 
 
 def _shown(name: str, value: Any) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_aqa.results.run_folder import TRIAL
+from lightning_aqa.results.files import TRIAL
+from lightning_aqa.results.naming import is_seed
 from lightning_aqa.sweep.config import Sweep
-from lightning_aqa.sweep.trial import Trial, is_seed
+from lightning_aqa.sweep.trial import Trial
 
 PROGRAM, SCRIPT = ["-m", "lightning_aqa"], "lightning-aqa"
 ENVIRONMENT_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")

@@ -15,10 +15,12 @@ from jsonargparse import Namespace
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.metrics.levels import MEAN, evaluate
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
+from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, path_of_last
 from lightning_aqa.results.plots import draw_run
-from lightning_aqa.results.predictions import Predictions, read_predictions, write_predictions, write_results
+from lightning_aqa.results.predictions import read_predictions, write_predictions, write_results
 from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
 from lightning_aqa.results.run_folder import SWEEP_FOLDER
 from lightning_aqa.training.loading import read_checkpoint
@@ -34,8 +36,8 @@ def wants_folds(settings: Namespace) -> bool:
 
 def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
     """Tell whether a folder holds a cross-validation with this very config that was broken off."""
-    saved = folder / "config.yaml"
-    return not (folder / "results.json").exists() and saved.exists() and saved.read_text(encoding="utf-8") == config
+    saved = folder / CONFIG
+    return not (folder / RESULTS).exists() and saved.exists() and saved.read_text(encoding="utf-8") == config
 
 
 def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
@@ -55,10 +57,10 @@ def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
     if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
         raise ValueError("Cross-validation starts its folds itself: run it as one process, with --trainer.devices=N.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    (folder / CONFIG).write_text(config, encoding="utf-8")
     num_folds = settings.data.init_args.folds
     for fold in range(num_folds):
-        if not (folder / f"fold{fold}" / "results.json").exists():
+        if not (folder / f"fold{fold}" / RESULTS).exists():
             print(f"fold {fold + 1} of {num_folds}: training, log in {folder / f'fold{fold}.log'}", flush=True)
             code = _run_fold(folder, fold)
             if code:
@@ -71,9 +73,9 @@ def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
 
 
 def _run_fold(folder: Path, fold: int) -> int:
-    command = [sys.executable, "-m", "lightning_aqa", "fit", "--config", str(folder / "config.yaml")]
+    command = [sys.executable, "-m", "lightning_aqa", "fit", "--config", str(folder / CONFIG)]
     command += [f"--data.fold={fold}", f"--trainer.default_root_dir={folder}", f"--name=fold{fold}"]
-    last = folder / f"fold{fold}" / "checkpoints" / "last.ckpt"
+    last = path_of_last(folder / f"fold{fold}")
     if last.exists():
         command.append(f"--ckpt_path={last}")
     else:
@@ -95,7 +97,7 @@ def _environment(folder: Path, fold: int) -> dict[str, str]:
 
 
 def _summary(folder: Path) -> str:
-    entry = json.loads((folder / "results.json").read_text(encoding="utf-8"))[POOLED]["utterance"][MEAN]
+    entry = json.loads((folder / RESULTS).read_text(encoding="utf-8"))[POOLED]["utterance"][MEAN]
     return f"{POOLED} utterance SRCC {_shown(entry['SRCC'])}, MSE {_shown(entry['MSE'])}"
 
 
@@ -109,23 +111,23 @@ def pool_folds(folder: Path, num_folds: int) -> None:
     ratings: list[RatingRow] = []
     axes: list[str] = []
     for fold in range(num_folds):
-        splits, axes = read_predictions(folder / f"fold{fold}" / "predictions.csv")
+        splits, axes = read_predictions(folder / f"fold{fold}" / PREDICTIONS)
         tables.append(dict(splits)[POOLED])
-        ratings += read_ratings(folder / f"fold{fold}" / "ratings.csv").get(POOLED, [])
+        ratings += read_ratings(folder / f"fold{fold}" / RATINGS).get(POOLED, [])
     pooled = _join(tables)
-    write_predictions(folder / "predictions.csv", [(POOLED, pooled)], axes)
+    write_predictions(folder / PREDICTIONS, [(POOLED, pooled)], axes)
     ratings.sort(key=lambda row: row[0])
-    write_ratings(folder / "ratings.csv", [(POOLED, ratings)])
+    write_ratings(folder / RATINGS, [(POOLED, ratings)])
     found = evaluate(pooled.ids, pooled.systems, pooled.domains, pooled.scores, pooled.targets, axes)
     results = {POOLED: with_evidence(POOLED, found, pooled, axes, ratings)}
-    write_results(folder / "results.json", results)
+    write_results(folder / RESULTS, results)
     drawn = draw_run(folder, _axes(folder))
     print_results(results, folder, drawn, num_predicted=len(pooled.ids))
 
 
 def _axes(folder: Path) -> list[Axis]:
     """Return the axes with their titles and scales, which every checkpoint has."""
-    hyperparameters = read_checkpoint(folder / "fold0" / "checkpoints" / "last.ckpt")["hyper_parameters"]
+    hyperparameters = read_checkpoint(path_of_last(folder / "fold0"))["hyper_parameters"]
     return [Axis(*axis) for axis in hyperparameters["axes"]]
 
 

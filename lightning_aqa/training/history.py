@@ -8,6 +8,7 @@ from typing import Any, cast
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from lightning_aqa.results.files import HISTORY
 from lightning_aqa.results.history import write_history
 
 
@@ -20,7 +21,7 @@ class History(Callback):
     """
 
     def __init__(self, folder: Path, monitor: str | None) -> None:
-        self.path, self.monitor = folder / "history.csv", monitor
+        self.path, self.monitor = folder / HISTORY, monitor
         self.rows: list[dict[str, float]] = []
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

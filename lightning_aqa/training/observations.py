@@ -15,17 +15,8 @@ from torch import Tensor, nn
 from lightning_aqa.batch import Batch, Output
 from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.module import AQAModule
-from lightning_aqa.results.observations import (
-    CLIPS,
-    MAX_FRAMES,
-    OBSERVATIONS,
-    SYSTEMS,
-    Half,
-    Window,
-    write_clips,
-    write_observations,
-    write_systems,
-)
+from lightning_aqa.results.files import CLIPS, OBSERVATIONS, SYSTEMS
+from lightning_aqa.results.observations import MAX_FRAMES, Half, Window, write_clips, write_observations, write_systems
 from lightning_aqa.utils.distributed import gather_objects
 
 

@@ -16,6 +16,7 @@ from lightning_aqa.data.validation import write_skipped
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
+from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, SKIPPED
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.training.console import print_run
@@ -37,9 +38,9 @@ class RunFolder(Callback):
         if not trainer.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / "config.yaml").exists():
-            (self.folder / "config.yaml").write_text(self.config, encoding="utf-8")
-        write_skipped(cast(Any, trainer).datamodule.skipped, self.folder / "skipped.csv")
+        if not (self.folder / CONFIG).exists():
+            (self.folder / CONFIG).write_text(self.config, encoding="utf-8")
+        write_skipped(cast(Any, trainer).datamodule.skipped, self.folder / SKIPPED)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print what is trained, on what, by which objectives; give W&B the whole config."""
@@ -68,16 +69,16 @@ class RunFolder(Callback):
             return
         evaluated, axes = self._evaluated(trainer, pl_module), [axis.name for axis in pl_module.axes]
         splits = {name: pl_module.predictions[name] for name in evaluated} or pl_module.predictions
-        write_predictions(self.folder / "predictions.csv", splits.items(), axes)
+        write_predictions(self.folder / PREDICTIONS, splits.items(), axes)
         results = {}
         if evaluated:
             manifest = cast(AQADataModule, cast(Any, trainer).datamodule).manifest
             ratings = {name: ratings_of(manifest, splits[name].ids, axes) for name in evaluated}
-            write_ratings(self.folder / "ratings.csv", ratings.items())
+            write_ratings(self.folder / RATINGS, ratings.items())
             for name in evaluated:
                 found, rows = pl_module.results[name], ratings[name]
                 results[name] = with_evidence(name, found, splits[name], axes, rows, manifest.system_scores)
-            write_results(self.folder / "results.json", results)
+            write_results(self.folder / RESULTS, results)
         drawn = self._draw(trainer, pl_module) if results else []
         print_results(results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-CONFIG = ("--config", "-c")
+CONFIG_FLAGS = ("--config", "-c")
 
 
 class Option(NamedTuple):
@@ -33,7 +33,7 @@ def find_options(args: Sequence[str], valued: Collection[str], plain: Collection
         plain: Flags that take none.
 
     Example:
-        >>> find_options(["fit", "--config=a.yaml", "-c", "b.yaml"], CONFIG)
+        >>> find_options(["fit", "--config=a.yaml", "-c", "b.yaml"], CONFIG_FLAGS)
         [Option(flag='--config', value='a.yaml', start=1, stop=2), Option(flag='-c', value='b.yaml', start=2, stop=4)]
     """
     found: list[Option] = []

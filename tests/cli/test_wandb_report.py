@@ -7,7 +7,9 @@ import yaml
 
 from lightning_aqa.cli import wandb_report
 from lightning_aqa.cli.main import main
+from lightning_aqa.results.predictions import write_predictions
 from lightning_aqa.sweep.trial import Trial
+from tests.small_sweep import table
 
 SETTINGS = {"plain": (0.2, "none"), "wide": (0.4, "minmax")}
 
@@ -18,13 +20,19 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "q"
     for number, (variant, seed) in enumerate((variant, seed) for variant in SETTINGS for seed in (0, 1)):
-        trial = Trial(folder / str(number), str(number), "q", number, {"v": variant, "seed": seed}, variant, "finished")
+        trial = Trial(
+            folder / str(number), str(number), "q", number, {"v": variant, "seed_everything": seed}, variant, "finished"
+        )
         trial.write()
         entries = {axis: {"SRCC": 0.5, "n": 9} for axis in ("MI", "TA", "mean")}
         (trial.folder / "results.json").write_text(json.dumps({"test": {"utterance": entries, "system": entries}}))
+        write_predictions(trial.folder / "predictions.csv", [("test", table())], ["MI", "TA"])
         scale, quality = SETTINGS[variant]
         arguments = {"margin_scale": scale, "quality": quality, "preference_factor": 7.0, "margin": None}
-        config = {"objectives": {"qamro": {"class_path": "QAMRO", "init_args": arguments}, "gone": None}}
+        config = {
+            "seed_everything": seed,
+            "objectives": {"qamro": {"class_path": "QAMRO", "init_args": arguments}, "gone": None},
+        }
         (trial.folder / "config.yaml").write_text(yaml.safe_dump(config))
     metric = {"name": "val/utterance/SRCC/mean", "goal": "maximize"}
     record = {"name": "q", "file": "q.yaml", "description": "Margins", "metric": metric}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightning_aqa.cli.main import main
-from lightning_aqa.results.predictions import Predictions
+from lightning_aqa.metrics.predictions import Predictions
 from tests.small_sweep import write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

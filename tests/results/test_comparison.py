@@ -12,7 +12,7 @@ from lightning_aqa.metrics.levels import METRICS, evaluate
 from lightning_aqa.metrics.significance import compare
 from lightning_aqa.report.summary import answer
 from lightning_aqa.results.clips import read_listeners
-from lightning_aqa.results.comparison import cells_of, compute_blocks
+from lightning_aqa.results.comparison import compare_column, compare_variants
 from lightning_aqa.results.runs import find_runs
 from lightning_aqa.results.tables import shown, shown_interval, write_latex, write_markdown
 from lightning_aqa.results.variants import collect
@@ -27,7 +27,7 @@ def evidence(sweep):
 @pytest.fixture(scope="module")
 def blocks(sweep, evidence):
     ratings = read_listeners(find_runs([sweep])[0], "test", evidence.ids, evidence.axes)
-    return {(b.level, b.domain): b for b in compute_blocks(evidence, ratings, num_resamples=200)}
+    return {(b.level, b.domain): b for b in compare_variants(evidence, ratings, num_resamples=200)}
 
 
 def test_there_is_a_table_per_level_and_domain(blocks):
@@ -60,7 +60,7 @@ def test_systems_are_also_set_against_the_scores_that_the_corpus_publishes(evide
     scores = np.array(
         [[published.get(name, {}).get(axis, np.nan) for axis in ("MI", "TA")] for name in evidence.systems]
     )
-    (block,) = [b for b in compute_blocks(evidence, None, scores, num_resamples=100) if b.level == "system_mos"]
+    (block,) = [b for b in compare_variants(evidence, None, scores, num_resamples=100) if b.level == "system_mos"]
     assert block.n == {"MI": 4, "TA": 4}
     for v, variant in enumerate(evidence.variants):
         found = [
@@ -96,7 +96,7 @@ def test_what_is_far_worse_is_marked_and_what_is_the_same_is_not():
         draw.normal(size=(200, 1)),
     )
     drawn = [replicate(p, y, [""] * 200, num_resamples=400, metrics=["SRCC"])["SRCC"] for p in (good, same, bad)]
-    cells = cells_of(drawn, "SRCC")
+    cells = compare_column(drawn, "SRCC")
     assert [cell.is_sure for cell in cells] == [False, False, True]
     assert [cell.is_tied for cell in cells] == [True, True, False]
     assert cells[2].p_adjusted == pytest.approx(2 * compare(drawn[2], drawn[0], "SRCC").p_value)
@@ -108,12 +108,12 @@ def test_what_has_no_p_value_is_not_told_from_the_best():
         replicate(p, y, ["A", "A", "B", "B"], level="system", num_resamples=20, metrics=["SRCC"])["SRCC"]
         for p in (y, y + 0.1)
     ]
-    assert [cell.is_tied for cell in cells_of(drawn, "SRCC")] == [True, True]
+    assert [cell.is_tied for cell in compare_column(drawn, "SRCC")] == [True, True]
 
 
 def test_one_variant_is_tied_with_nothing(tmp_path):
     evidence = collect(find_runs([write_run(tmp_path / "a", table(12))])[0], "test")
-    block = compute_blocks(evidence, num_resamples=100)[0]
+    block = compare_variants(evidence, num_resamples=100)[0]
     assert not any(cell.is_tied for cell in block.rows[0].values())
 
 
@@ -122,7 +122,7 @@ def test_an_axis_that_nobody_rated_is_undefined_and_told_as_a_dash(tmp_path):
     of.targets[:, 1] = np.nan
     folder = write_run(tmp_path / "a", of)
     evidence = collect(find_runs([folder])[0], "test")
-    block = compute_blocks(evidence, num_resamples=100)[0]
+    block = compare_variants(evidence, num_resamples=100)[0]
     assert block.n == {"MI": 12, "TA": 0}
     assert math.isnan(block.rows[0]["TA", "SRCC"].value)
     assert block.rows[0]["mean", "SRCC"].value == block.rows[0]["MI", "SRCC"].value
@@ -192,3 +192,42 @@ def test_the_answer_names_the_best_its_ties_and_where_else_variants_differ(evide
     differs = any(row["mean", "MSE"].is_sure for row in blocks["utterance", ""].rows)
     assert differs
     assert re.search(r"Other columns in which some differ: MSE \([^)]*mean\)", text)
+
+
+def _column(variants, y, systems=None, **settings):
+    """Compare variants given as lists of runs on one axis."""
+    settings = {"metrics": ["SRCC"], "num_resamples": 200, "level": "utterance", **settings}
+    systems = systems or [""] * len(y)
+    targets = [np.tile(y[:, None], (1, len(runs))) for runs in variants]
+    pairs = zip(variants, targets, strict=True)
+    drawn = [replicate(np.stack(runs, 1), rated, systems, None, **settings) for runs, rated in pairs]
+    return compare_column([of["SRCC"] for of in drawn], "SRCC")
+
+
+def test_a_column_names_the_best_its_ties_and_what_differs_from_the_first():
+    generator = np.random.default_rng(4)
+    y = generator.normal(size=60)
+    scores = [y + noise * generator.normal(size=60) for noise in (1.5, 0.3, 0.31)]
+    poor, good, alike = ([mean + 0.05 * generator.normal(size=60) for _ in range(3)] for mean in scores)
+    cells = _column([poor, good, alike], y)
+    assert [cell.is_tied for cell in cells] == [False, True, True]
+    assert [cell.is_sure for cell in cells] == [False, True, True]
+    assert cells[0].difference is None
+    assert cells[1].difference.value == pytest.approx(cells[1].value - cells[0].value)
+
+
+def test_a_constant_variant_is_undefined_and_not_tied():
+    y = np.random.default_rng(0).normal(size=20)
+    constant, right = _column([[np.zeros(20)], [y]], y, num_resamples=50)
+    assert np.isnan([constant.value, right.difference.p_value, right.deviation]).all()
+    assert (constant.is_tied, right.is_tied) == (False, True)
+
+
+def test_false_alarms_are_as_rare_as_promised():
+    generator = np.random.default_rng(1)
+    alarms = 0
+    for trial in range(60):
+        y = generator.normal(size=40)
+        variants = [[y + 0.8 * generator.normal(size=40) for _ in range(3)] for _ in range(2)]
+        alarms += not all(cell.is_tied for cell in _column(variants, y, seed=trial))
+    assert alarms / 60 < 0.12

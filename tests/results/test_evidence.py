@@ -11,10 +11,11 @@ from lightning_aqa.cli.main import main
 from lightning_aqa.metrics.ceilings import ceiling, ratings_table
 from lightning_aqa.metrics.intervals import intervals
 from lightning_aqa.metrics.levels import METRICS, evaluate
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results import evidence
 from lightning_aqa.results.console import results_table
 from lightning_aqa.results.evidence import with_evidence
-from lightning_aqa.results.predictions import Predictions, read_predictions
+from lightning_aqa.results.predictions import read_predictions
 from lightning_aqa.results.ratings import read_ratings
 from lightning_aqa.training import run_writer
 

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from lightning_aqa.batch import Axis
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.history import write_history
 from lightning_aqa.results.plots import draw_error_by_domain, draw_learning_curves, draw_run, draw_scatter
-from lightning_aqa.results.predictions import Predictions, write_predictions
+from lightning_aqa.results.predictions import write_predictions
 
 
 def _axes(count):

@@ -11,8 +11,8 @@ import torch
 
 from lightning_aqa.batch import Axis, Batch, Output
 from lightning_aqa.data.manifest import Clip, Manifest
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.predictions import (
-    Predictions,
     ScoredWindow,
     gather_predictions,
     read_predictions,

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from lightning_aqa.cli.main import main
+from lightning_aqa.results.history import final_value
+from lightning_aqa.results.summary import SummaryRow
+from lightning_aqa.results.summary_tables import lay_out
 from lightning_aqa.sweep.progress import Progress
-from lightning_aqa.sweep.results import Cell, final_value
 from lightning_aqa.sweep.runner import WAIT_SECONDS
-from lightning_aqa.sweep.tables import grids
 from lightning_aqa.sweep.trial import Trial
 
 PARAMETERS = {"seed_everything": {"values": [0, 1]}, "variant": {"values": ["plain.yaml", "ranked.yaml"]}}
@@ -140,10 +141,9 @@ def test_a_constant_that_was_edited_makes_another_variant(write_sweep, sweep):
 
 
 def test_values_of_which_some_are_undefined_say_of_how_many_they_are():
-    trials = [Trial(Path(), str(n), "s", n, {}, "base") for n in range(3)]
-    found = [Cell("base", {}, "test", "utterance", "MI", "MSE", [1.0, 2.0, 3.0], trials)]
-    found.append(Cell("base", {}, "test", "utterance", "MI", "SRCC", [0.9], trials[:1]))
-    (grid,) = grids(found, {})
+    found = [SummaryRow("base", {}, "test", "utterance", "MI", "MSE", [1.0, 2.0, 3.0])]
+    found.append(SummaryRow("base", {}, "test", "utterance", "MI", "SRCC", [0.9]))
+    (grid,) = lay_out(found)
     assert grid.rows == [["base", "3", "2.000 ± 1.000", "-", "0.900 (1 of 3)", "-"]]
 
 

@@ -14,7 +14,8 @@ import torch
 from lightning_aqa.batch import Axis
 from lightning_aqa.cli.main import main
 from lightning_aqa.metrics.correlation import mse
-from lightning_aqa.results.predictions import Predictions, read_predictions, write_predictions
+from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.results.predictions import read_predictions, write_predictions
 from lightning_aqa.training.cross_validation import is_unfinished_crossvalidation, pool_folds
 from lightning_aqa.training.loading import read_checkpoint
 

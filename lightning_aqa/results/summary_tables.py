@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,19 +14,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
-from lightning_aqa.metrics.significance import Standing
-from lightning_aqa.sweep.results import Cell, cells, shown_split
-from lightning_aqa.sweep.standings import Place, standings
-from lightning_aqa.sweep.trial import Trial, short_names
+from lightning_aqa.results.comparison import ComparisonCell
+from lightning_aqa.results.files import SUMMARY_CSV, SUMMARY_MD
+from lightning_aqa.results.naming import short_names
+from lightning_aqa.results.runs import Run
+from lightning_aqa.results.summary import SummaryRow, shown_split, summarise
 from lightning_aqa.utils.files import replacing
 
 MOST_AXES_ABREAST = 2
-BEST, LEVEL = "†", 0.05
+BEST = "†"
 EVIDENCE = ("low", "high", "difference", "difference_low", "difference_high", "p_holm", "is_tied")
 NOTE = "Mean ± standard deviation over the seeds (n) of a variant; computed from the results of the runs."
 
 
-class Grid(NamedTuple):
+class ScreenTable(NamedTuple):
     """A table for people: one level of one split.
 
     Args:
@@ -40,68 +41,64 @@ class Grid(NamedTuple):
     rows: list[list[str]]
 
 
-def grids(found: Sequence[Cell], standing: Mapping[Place, Standing]) -> list[Grid]:
+def lay_out(found: Sequence[SummaryRow]) -> list[ScreenTable]:
     """Lay out the split that counts, one table per level: variants by axis and metric.
 
     Args:
         found: The metrics of the variants.
-        standing: How sure they are.
     """
     split = shown_split(found)
     levels = dict.fromkeys(cell.level for cell in found if cell.split == split)
-    return [
-        _grid(split, level, [c for c in found if (c.split, c.level) == (split, level)], standing) for level in levels
-    ]
+    return [_grid(split, level, [c for c in found if (c.split, c.level) == (split, level)]) for level in levels]
 
 
-def _grid(split: str, level: str, found: Sequence[Cell], standing: Mapping[Place, Standing]) -> Grid:
+def _grid(split: str, level: str, found: Sequence[SummaryRow]) -> ScreenTable:
     """Lay out a level; more than two axes go one below the other, since the table would get too wide."""
     axes = [axis for axis in dict.fromkeys(cell.axis for cell in found) if axis != MEAN]
     counts = {variant: max(len(c.values) for c in found if c.variant == variant) for variant in _variants(found)}
-    shown = {(cell.variant, cell.axis, cell.metric): _shown(cell, standing, counts[cell.variant]) for cell in found}
+    shown = {(cell.variant, cell.axis, cell.metric): _shown(cell, counts[cell.variant]) for cell in found}
     if len(axes) > MOST_AXES_ABREAST:
         below = [(variant, axis) for axis in axes for variant in counts]
         rows = [[axis, v, str(counts[v]), *(shown.get((v, axis, m), "-") for m in METRICS)] for v, axis in below]
-        return Grid(f"{split}, {level} level", ["axis", "variant", "n", *METRICS], rows)
+        return ScreenTable(f"{split}, {level} level", ["axis", "variant", "n", *METRICS], rows)
     columns = [(axis, metric) for axis in axes for metric in METRICS]
     rows = [[v, str(n), *(shown.get((v, *column), "-") for column in columns)] for v, n in counts.items()]
-    return Grid(f"{split}, {level} level", ["variant", "n", *(f"{axis} {m}" for axis, m in columns)], rows)
+    return ScreenTable(f"{split}, {level} level", ["variant", "n", *(f"{axis} {m}" for axis, m in columns)], rows)
 
 
-def _variants(found: Sequence[Cell]) -> list[str]:
+def _variants(found: Sequence[SummaryRow]) -> list[str]:
     return list(dict.fromkeys(cell.variant for cell in found))
 
 
-def _shown(cell: Cell, standing: Mapping[Place, Standing], count: int) -> str:
+def _shown(cell: SummaryRow, count: int) -> str:
     """Write mean and deviation, of how many trials if not of all, and what is sure about it."""
     if math.isnan(cell.mean):
         return "-"
     value = f"{cell.mean:.3f}" if math.isnan(cell.deviation) else f"{cell.mean:.3f} ± {cell.deviation:.3f}"
     value += f" ({len(cell.values)} of {count})" if len(cell.values) < count else ""
-    known = standing.get((cell.level, cell.axis, cell.metric, cell.variant))
-    marks = "" if known is None else f"{BEST if known.tied else ''}{'*' if known.p_adjusted < LEVEL else ''}"
+    known = cell.compared
+    marks = "" if known is None else f"{BEST if known.is_tied else ''}{'*' if known.is_sure else ''}"
     return f"{value} {marks}" if marks else value
 
 
-def print_tables(name: str, trials: Sequence[Trial], folder: Path) -> None:
+def print_tables(name: str, runs: Sequence[Run], folder: Path) -> None:
     """Print the tables of a sweep, and write ``summary.csv`` and ``summary.md`` to its folder."""
-    found = cells(trials)
+    found = summarise(runs)
     console = Console()
     console = console if console.is_terminal else Console(width=200)
     if not found:
         console.print(f"{name}: no trial has finished, so there is no table.", markup=False)
         return
-    standing = standings(trials, shown_split(found))
-    tables = grids(found, standing)
+    tables = lay_out(found)
     for grid in tables:
         console.print(_table(f"{name}: {grid.title}", grid))
-    write_csv(folder / "summary.csv", found, standing)
-    write_markdown(folder / "summary.md", name, tables, note(found, standing))
-    told = f"{note(found, standing)} In {folder}: summary.csv, summary.md"
+    write_csv(folder / SUMMARY_CSV, found)
+    write_markdown(folder / SUMMARY_MD, name, tables, note(found))
+    told = f"{note(found)} In {folder}: {SUMMARY_CSV}, {SUMMARY_MD}"
     console.print(told, markup=False, soft_wrap=True, highlight=False)
 
 
-def _table(title: str, grid: Grid) -> Table:
+def _table(title: str, grid: ScreenTable) -> Table:
     table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
     for column in grid.header:
         table.add_column(escape(column), justify="right" if column == "n" else "left", no_wrap=True)
@@ -110,46 +107,44 @@ def _table(title: str, grid: Grid) -> Table:
     return table
 
 
-def note(found: Sequence[Cell], standing: Mapping[Place, Standing]) -> str:
+def note(found: Sequence[SummaryRow]) -> str:
     """Say how the tables are to be read."""
     first = f"{NOTE} {BEST} the best or not told apart from it, * told apart from {_variants(found)[0]}: 95 %, paired"
-    if standing:
+    if any(row.compared for row in found):
         return f"{first} bootstrap over clips or systems and seeds, Holm's correction over the variants."
     return NOTE
 
 
-def write_csv(path: Path, found: Iterable[Cell], standing: Mapping[Place, Standing]) -> None:
+def write_csv(path: Path, found: Iterable[SummaryRow]) -> None:
     """Write tidy rows, one per variant, split, level, axis and metric; its parameters have columns of their own."""
     found = list(found)
     names = list(dict.fromkeys(name for cell in found for name in cell.parameters))
     short = short_names(names)
     columns = ["variant", *(short[name] if short[name] != "variant" else "file" for name in names)]
-    split = shown_split(found)
     with replacing(path) as file:
         writer = csv.writer(file)
         writer.writerow([*columns, "split", "level", "axis", "metric", "n", "mean", "sd", *EVIDENCE])
         for cell in found:
             parameters = [_plain(cell.parameters.get(name)) for name in names]
             numbers = [len(cell.values), cell.mean, "" if math.isnan(cell.deviation) else cell.deviation]
-            known = standing.get((cell.level, cell.axis, cell.metric, cell.variant)) if cell.split == split else None
             place = [cell.split, cell.level, cell.axis, cell.metric]
-            writer.writerow([cell.variant, *parameters, *place, *numbers, *_evidence(known)])
+            writer.writerow([cell.variant, *parameters, *place, *numbers, *_evidence(cell.compared)])
 
 
-def _evidence(known: Standing | None) -> list[object]:
+def _evidence(known: ComparisonCell | None) -> list[object]:
     """Return interval, difference to the first variant with its interval and p-value, and whether it is tied."""
     if known is None:
         return [""] * len(EVIDENCE)
     other = known.difference
     against = ["", "", "", ""] if other is None else [other.value, *other.interval, known.p_adjusted]
-    return [*known.interval, *against, int(known.tied)]
+    return [*known.interval, *against, int(known.is_tied)]
 
 
 def _plain(value: object) -> object:
     return json.dumps(value) if isinstance(value, dict | list) else "" if value is None else value
 
 
-def write_markdown(path: Path, name: str, tables: Iterable[Grid], told: str) -> None:
+def write_markdown(path: Path, name: str, tables: Iterable[ScreenTable], told: str) -> None:
     """Write the tables for people to paste into a page."""
     with replacing(path) as file:
         file.write(f"# {name}\n\n{told}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from lightning_aqa.cli.subcommands import VERBS
-from lightning_aqa.scoring.batching import Scored
+from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import check_inputs, count_items, read_items
 from lightning_aqa.scoring.load import fingerprint, load
 from lightning_aqa.scoring.ray_engine import score_on_ray
 from lightning_aqa.scoring.scorer import BATCH_SECONDS, DTYPES, NUM_WORKERS
 from lightning_aqa.scoring.shards import SHARD_CLIPS, Numbered
-from lightning_aqa.scoring.writer import Output, Stamp
+from lightning_aqa.scoring.writer import ScoreWriter, Stamp
 from lightning_aqa.utils.ray import import_ray
 
 NOTE = (
@@ -86,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> int:
     shown = {name: getattr(scorer.reading, name) for name in ("resampler", "level", "window_seconds")}
     stamp = Stamp(" ".join([options.checkpoint, *model]), {"dtype": scorer.dtype} | shown, fingerprint(scorer))
     axes = [axis.name for axis in scorer.axes]
-    output = Output(options.output, axes, stamp, options.format, retries=options.retry)
+    output = ScoreWriter(options.output, axes, stamp, options.format, retries=options.retry)
     numbered = Numbered(read_items(options.inputs), output, options.shard_clips)
     groups = scorer.score_items(numbered)
     if options.engine == "ray":
@@ -110,7 +109,9 @@ def _options(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     return options, model
 
 
-def _write(groups: Iterator[list[Scored]], output: Output, numbered: Numbered, inputs: Sequence[str]) -> int | None:
+def _write(
+    groups: Iterator[list[ScoredClip]], output: ScoreWriter, numbered: Numbered, inputs: Sequence[str]
+) -> int | None:
     """Write what comes; return the number of rows, or None where the user stops it."""
     num_new = 0
     try:
@@ -126,7 +127,7 @@ def _write(groups: Iterator[list[Scored]], output: Output, numbered: Numbered, i
     return num_new
 
 
-def _summary(output: Output, numbered: Numbered, num_new: int | None, seconds: float) -> int:
+def _summary(output: ScoreWriter, numbered: Numbered, num_new: int | None, seconds: float) -> int:
     """Say what was done; return the exit code."""
     if num_new is None:
         sys.stderr.write(f"stopped; the rows in {output.path} are kept, and the same command goes on from there.\n")
@@ -150,18 +151,14 @@ class _Speed(ProgressColumn):
 
 @contextmanager
 def _progress(inputs: Sequence[str]) -> Iterator[Callable[[int, int], None]]:
-    """Show progress on a terminal; what is given takes the rows so far and the clips that need none.
-
-    It writes to a copy of stderr, since reading an mp3 keeps its decoder's notes off the original.
-    """
+    """Show progress on a terminal; what is given takes the rows so far and the clips that need none."""
     if not sys.stderr.isatty():
         yield lambda num_done, num_skipped: None
         return
     columns = (BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn(elapsed_when_finished=True))
     total = count_items(inputs)
     with (
-        os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as screen,
-        Progress(TextColumn("scoring"), *columns, console=Console(file=screen), transient=True) as progress,
+        Progress(TextColumn("scoring"), *columns, console=Console(stderr=True), transient=True) as progress,
     ):
         task = progress.add_task("scoring", total=total)
 

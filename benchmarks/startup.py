@@ -1,6 +1,6 @@
-"""Time ``python -m lightning_aqa --help`` against ``import lightning`` alone, in CPU seconds.
+"""Time the help of every subcommand against importing torch and Lightning, in CPU seconds.
 
-Run ``python benchmarks/startup.py``; it prints the medians and their ratio.
+Run ``python benchmarks/startup.py``; it prints the medians and their ratio to ``import lightning``.
 """
 
 from __future__ import annotations
@@ -10,18 +10,24 @@ import statistics
 import subprocess
 import sys
 
+from lightning_aqa.cli.subcommands import SUBCOMMANDS
+
 REPEATS = 5
+REFERENCE = "import lightning"
+PROGRAM = ["-m", "lightning_aqa"]
 COMMANDS = {
-    "import lightning": ["-c", "import lightning"],
-    "lightning_aqa --help": ["-m", "lightning_aqa", "--help"],
-    "lightning_aqa fit --help": ["-m", "lightning_aqa", "fit", "--help"],
+    "import torch": ["-c", "import torch"],
+    REFERENCE: ["-c", "import lightning"],
+    "lightning-aqa --help": [*PROGRAM, "--help"],
+    "lightning-aqa --version": [*PROGRAM, "--version"],
+    **{f"lightning-aqa {name} --help": [*PROGRAM, name, "--help"] for name in (*SUBCOMMANDS, "fit")},
 }
 
 
-def cpu_seconds(words: list[str]) -> float:
-    """Run Python with some words and return the CPU time that it took, in seconds."""
+def cpu_seconds(args: list[str]) -> float:
+    """Run Python with some arguments and return the CPU time that it took, in seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *args], check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
 
@@ -30,13 +36,13 @@ def main() -> None:
     """Measure the commands in turn, and print one line each."""
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(REPEATS):
-        for name, words in COMMANDS.items():
-            times[name].append(cpu_seconds(words))
-    reference = statistics.median(times["import lightning"])
-    print(f"{'command':26}{'CPU s':>8}{'ratio':>8}")
+        for name, args in COMMANDS.items():
+            times[name].append(cpu_seconds(args))
+    reference = statistics.median(times[REFERENCE])
+    print(f"{'command':32}{'CPU s':>8}{'ratio':>8}")
     for name, values in times.items():
         median = statistics.median(values)
-        print(f"{name:26}{median:8.2f}{median / reference:8.2f}")
+        print(f"{name:32}{median:8.2f}{median / reference:8.2f}")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,11 @@ class Output(NamedTuple):
     logits: Tensor | None = None
     deviation: Tensor | None = None
 
+    def detach(self) -> Output:
+        """Return the same output without its graph."""
+        given = {name: field.detach() for name, field in self._asdict().items() if field is not None}
+        return self._replace(**given)
+
     def astype_at_least(self, dtype: torch.dtype) -> Output:
         """Return the same output with fields of a lower precision raised to a dtype."""
         given = {name: field for name, field in self._asdict().items() if field is not None}

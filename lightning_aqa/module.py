@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 import torch
@@ -25,8 +25,6 @@ from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.metrics.levels import evaluate, flatten
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.results.predictions import Predictions, ScoredWindow, as_step, gather_predictions, scored_windows
-from lightning_aqa.training.exact_resume import EpochSums, seed_batch
-from lightning_aqa.training.finite_check import check_gradient, check_loss
 from lightning_aqa.utils.distributed import gather_training
 
 HALF = ("16-true", "bf16-true")
@@ -36,6 +34,22 @@ HeadCallable = Callable[[int, int, Sequence[Axis], int | None], Head]
 def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
     """Build AdamW with its usual learning rate of 0.001."""
     return torch.optim.AdamW(parameters)
+
+
+class TrainingStep(NamedTuple):
+    """What the last training step computed on the rows of all processes, without its graph, for callbacks to read.
+
+    Args:
+        total: Weighted sum of the terms, scalar.
+        terms: The terms by the names of their objectives, scalars.
+        output: What the terms were computed from.
+        ids: The clips.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    output: Output
+    ids: list[str]
 
 
 class AQAModule(L.LightningModule):
@@ -58,6 +72,8 @@ class AQAModule(L.LightningModule):
     Attributes:
         predictions: The last table of each split.
         results: Its metrics.
+        step: The last training step.
+        carried: Losses to log in front of the next step's, each with its number of clips: of a resumed epoch.
 
     Raises:
         ValueError: If the encoder has no such layer.
@@ -86,8 +102,8 @@ class AQAModule(L.LightningModule):
         self._trained_parts = freeze_parts(self.encoder, freeze, lora)
         self.train()  # Lightning keeps the modes it finds: what is frozen must be in eval mode before a fit
         self.is_fresh = True
-        self._sums, self._step_ids = EpochSums(), list[str]()
-        self._resumed: dict[str, Any] = {}
+        self.step: TrainingStep | None = None
+        self.carried: list[tuple[dict[str, Tensor], int]] = []
         self.predictions: dict[str, Predictions] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self._windows: list[list[ScoredWindow]] = []
@@ -137,26 +153,11 @@ class AQAModule(L.LightningModule):
             features: Features = self.encoder(batch.waveform, batch.num_samples, batch.prompts)
         return features if self.layers is None else features._replace(layers=features.layers[:, list(self.layers)])
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the sums of the losses of this epoch, and what was logged last."""
-        logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        checkpoint["aqa"] = {"sums": self._sums.state_dict(), "logged": logged}
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the constants of scores and features that come with the weights."""
         self.is_fresh = False
-        self._resumed = checkpoint.get("aqa", {})
         if self._trainer is not None and str(self._trainer.precision) == "64-true":
             self.double()  # Lightning loads before it converts, and would round the weights to float32
-
-    def on_train_start(self) -> None:
-        """Go on where the checkpoint stood: with its sums, and with metrics that are not computed every epoch."""
-        if self._resumed:
-            self._sums.load_state_dict(self._resumed["sums"], self.device)
-            self.trainer.callback_metrics.update(
-                {name: torch.tensor(value) for name, value in self._resumed["logged"].items()}
-            )
-            self._resumed = {}
 
     def setup(self, stage: str) -> None:
         """Refuse data whose ratings are not of what the model predicts.
@@ -185,14 +186,11 @@ class AQAModule(L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             output, everything = gather_training(output, batch)
             terms = {objective.name: objective.loss(output, everything) for objective in self.objectives}
-            total = torch.stack([objective.weight * terms[objective.name] for objective in self.objectives]).sum()
-        check_loss(total, terms, output, everything, self.trainer)
-        self._step_ids += everything.ids
-        for values, num_clips in self._sums.carried():
-            self.log_epoch(values, num_clips)
-        losses = named_losses("train", terms, total)
-        self._sums.add(losses, len(everything.ids))
-        self.log_epoch(losses, len(everything.ids))
+            total = self._weighted_sum(terms)
+        self.step = TrainingStep(total.detach(), _detached(terms), output.detach(), everything.ids)
+        for losses, num_clips in [*self.carried, (named_losses("train", terms, total), len(everything.ids))]:
+            self.log_epoch(losses, num_clips)
+        self.carried = []
         return total * self._share_of_step(batch_idx)
 
     def _share_of_step(self, batch_idx: int) -> float:
@@ -204,14 +202,10 @@ class AQAModule(L.LightningModule):
         rest = num_batches % wanted
         return wanted / rest if batch_idx >= num_batches - rest else 1.0
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Refuse a gradient that is not finite."""
-        ids, self._step_ids = self._step_ids, []
-        check_gradient(self.named_parameters(), ids, self.trainer)
-
-    def on_train_epoch_start(self) -> None:
-        """Start the sums of the losses; a run that resumes within an epoch does not come here first."""
-        self._sums = EpochSums()
+    def _weighted_sum(self, terms: dict[str, Tensor]) -> Tensor:
+        """Add up terms by the weights of their objectives."""
+        weights = {objective.name: objective.weight for objective in self.objectives}
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
     def on_fit_start(self) -> None:
         """Refuse to train without an objective; fit a fresh head's constants to the training clips."""
@@ -247,27 +241,6 @@ class AQAModule(L.LightningModule):
             moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
             yield self.encode(moved)
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed dropout by (seed, epoch, batch, rank), so that a resumed run goes on as the undisturbed one."""
-        seed_batch(self.trainer.current_epoch, batch_idx, self.trainer.global_rank)
-
-    def on_train_epoch_end(self) -> None:
-        """Step a plateau scheduler here, before the checkpoint of the epoch is written; Lightning would after it.
-
-        Raises:
-            ValueError: If the metric that it watches is not logged.
-        """
-        for config in self.trainer.lr_scheduler_configs:
-            if config.reduce_on_plateau and config.monitor not in self.trainer.callback_metrics:
-                raise ValueError(f"{config.monitor}, which the scheduler's monitor names, is not a logged metric.")
-            if config.reduce_on_plateau:
-                cast(Any, config.scheduler).step(self.trainer.callback_metrics[str(config.monitor)])
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step a scheduler; one that watches a metric has been stepped already."""
-        if metric is None:
-            scheduler.step()
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimise what requires a gradient."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -298,18 +271,18 @@ class AQAModule(L.LightningModule):
         """Log the means over some clips, which count by their number in the mean of the epoch."""
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=num_clips)
 
-    def _record(self, batch: Batch, dataloader_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score the windows of a batch."""
         while len(self._windows) <= dataloader_idx:
             self._windows.append([])
         self._windows[dataloader_idx] += scored_windows(self(batch), batch)
 
     def on_validation_epoch_start(self) -> None:
-        """Start with an empty table."""
+        """Start with empty tables."""
         self._windows = []
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score the windows of a batch."""
-        self._record(batch, dataloader_idx)
+    test_step = predict_step = validation_step
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
         """Compute metrics and losses of the split ``dev`` from the gathered table."""
@@ -323,30 +296,13 @@ class AQAModule(L.LightningModule):
         objectives = [objective for objective in self.objectives if objective.reads_scores_alone]
         terms = {objective.name: objective.loss(output, batch) for objective in objectives}
         if terms:
-            total = torch.stack([objective.weight * terms[objective.name] for objective in objectives]).sum()
-            self.log_epoch(named_losses("val", terms, total), len(table.ids))
-
-    def on_test_epoch_start(self) -> None:
-        """Start with empty tables."""
-        self._windows = []
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score the windows of a batch."""
-        self._record(batch, dataloader_idx)
+            self.log_epoch(named_losses("val", terms, self._weighted_sum(terms)), len(table.ids))
 
     def on_test_epoch_end(self) -> None:
         """Compute metrics of every split from the gathered tables."""
         for split, windows in zip(self.data.rated_splits, self._windows, strict=True):
             self._finish(split, windows)
             self.log_dict(flatten(self.results[split], f"test/{split}"))
-
-    def on_predict_epoch_start(self) -> None:
-        """Start with an empty table."""
-        self._windows = []
-
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score the windows of a batch; the table is in ``predictions`` at the end."""
-        self._record(batch, dataloader_idx)
 
     def on_predict_epoch_end(self) -> None:
         """Gather the table of all clips."""
@@ -364,4 +320,8 @@ class AQAModule(L.LightningModule):
 
 def named_losses(stage: str, terms: dict[str, Tensor], total: Tensor) -> dict[str, Tensor]:
     """Name terms and total as they are logged."""
-    return {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {f"{stage}/loss": total.detach()}
+    return {f"{stage}/{name}": term for name, term in _detached(terms | {"loss": total}).items()}
+
+
+def _detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: term.detach() for name, term in terms.items()}

@@ -46,7 +46,7 @@ def test_a_sweep_opens_with_its_command_and_that_on_real_data(path):
     assert "--data.root=" in real.split(" -- ")[1]
     words = real.split()
     base = words[words.index("--base") + 1] if "--base" in words else None
-    sweep = read_sweep(path, base=base, words=[])
+    sweep = read_sweep(path, base=base)
     bases = [name for name in sweep.command if name.endswith(".yaml")]
     assert all(Path(name).exists() for name in bases)
     assert sweep.command[:4] == ["${env}", "${interpreter}", "-m", "lightning_aqa"]
@@ -55,7 +55,7 @@ def test_a_sweep_opens_with_its_command_and_that_on_real_data(path):
 
 @pytest.mark.parametrize("path", SWEEPS)
 def test_a_sweep_expands_and_names_files_that_are_there(path, tmp_path):
-    sweep = read_sweep(path, words=[])
+    sweep = read_sweep(path)
     trials = make_plan(sweep, tmp_path / "s", count=None, seed=0).trials()
     assert bool(trials) == (sweep.method == "grid")
     assert len({trial.id for trial in trials}) == len(trials)

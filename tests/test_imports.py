@@ -17,7 +17,6 @@ FLOORS = (
 )
 ROOMS = set().union(*FLOORS)
 BESIDE = {("utils", "batch"), ("module", "results"), ("scoring", "training")}
-BESIDE |= {("module", "training"), ("sweep", "cli")}  # until their callbacks and entry point are turned
 """The few imports on one floor, (importer, imported): never on floor 1, and with no way back."""
 HEAVY = {"transformers", "librosa", "wandb", "matplotlib", "scipy", "pyarrow", "sklearn", "peft", "ray", "optuna"}
 FILES = sorted(PACKAGE.rglob("*.py"))

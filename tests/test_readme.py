@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lightning_aqa.cli.main import main
-from lightning_aqa.cli.subcommands import VERBS
+from lightning_aqa.cli.subcommands import SUBCOMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,8 +24,8 @@ def _lines(page):
 
 LINES = _lines("README.md")
 COMMANDS = dict.fromkeys(line for line in LINES + _lines("docs/data.md") if line.startswith(PROGRAM))
-QUICKSTART, *OTHERS = [line for line in COMMANDS if line.split()[3] not in VERBS]
-# The other verbs, and what each leaves in the folder of the sandbox.
+QUICKSTART, *OTHERS = [line for line in COMMANDS if line.split()[3] not in SUBCOMMANDS]
+# The other subcommands, and what each leaves in the folder of the sandbox.
 LEAVES = {"score": "scores.csv", "report": "runs/quickstart/report/report.html"}
 
 # What makes a command small, by the parts that it uses; flags that come later win.
@@ -97,8 +97,8 @@ def test_a_command_of_the_pages_runs(command, sandbox, monkeypatch):
     assert (run / "predictions.csv").exists()
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.split()[3] in VERBS])
-def test_another_verb_of_the_pages_leaves_its_file(command, sandbox, monkeypatch):
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.split()[3] in SUBCOMMANDS])
+def test_another_subcommand_of_the_pages_leaves_its_file(command, sandbox, monkeypatch):
     monkeypatch.chdir(sandbox)
     left = sandbox / LEAVES[command.split()[3]]
     left.unlink(missing_ok=True)

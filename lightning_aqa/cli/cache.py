@@ -1,129 +1,83 @@
-"""``python -m lightning_aqa cache``: compute the features of a config, check a folder of features, clear it up."""
+"""``lightning-aqa cache``: compute the features of a config, check a folder of features, clear it up."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-import lightning as L
+from lightning_aqa.cli.signatures import call, split_own
 
-from lightning_aqa.cli.main import AQACLI, USER_ERRORS, quiet
-from lightning_aqa.cli.parser import DEBUG, raised
-from lightning_aqa.cli.subcommands import VERBS
-from lightning_aqa.data.cache.prune import Found, damaged, files_of, remove, unneeded
-from lightning_aqa.data.cache.store import FeatureStore
-from lightning_aqa.data.validation import CorpusError
-from lightning_aqa.training.feature_cache import Built, build, open_store, windows_of
-from lightning_aqa.training.feature_encoding import human
-from lightning_aqa.training.loading import load_weights
-
-NOTE = """All other words are those of fit, such as --config FILE, --data.root=DIR or --model.head=MLP: the features are
-those that fit with the same words would read. Without --verify and --prune they are computed where they are missing."""
+if TYPE_CHECKING:
+    from lightning_aqa.data.cache.prune import Found
+    from lightning_aqa.data.cache.store import FeatureStore
+    from lightning_aqa.training.feature_cache import Built
 
 
-class CacheCLI(AQACLI):
-    """Read the words of ``fit`` and build its parts, but leave no run folder and train nothing."""
+class _Upkeep(NamedTuple):
+    """What is done to a folder of features; the fields are the options of the subcommand."""
 
-    def before_instantiate_classes(self) -> None:
-        """Keep the config as text, which is all that the parts need; there are no folds to run and no logs."""
-        self.config_text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
-        self.settings.trainer.logger = False
-        self.is_offline = False
-
-    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Build a trainer for its choice of a device alone."""
-        devices = self.settings.trainer.devices
-        return L.Trainer(
-            accelerator=self.settings.trainer.accelerator,
-            devices=devices[:1] if isinstance(devices, list) else 1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Open the store; ``main`` says what is done with it."""
-        if self.datamodule.cache is None:
-            raise ValueError("The config names no folder for features: add --data.cache=DIR.")
-        if self.settings.ckpt_path:
-            load_weights(self.model, self.settings.ckpt_path)
-        self.trainer.strategy.connect(self.model)
-        self.datamodule.trainer = self.trainer
-        self.datamodule.setup("fit")
-        self.store = open_store(self.datamodule, self.model)
-
-    def paths(self) -> set[Path]:
-        """Return the entries that the config reads, there or not, those of clips without ratings (``predict``) too."""
-        try:
-            self.datamodule.setup("predict")
-        except CorpusError:  # what cannot be read has no entries
-            stage = "fit"
-        else:
-            stage = "predict"
-        clips, windows = windows_of(self.datamodule, stage)
-        paths = {self.store.path(clips[window.clip], window) for window in windows}
-        self.store.contents.save()
-        return paths
+    verify: bool
+    prune: bool
+    older_than: float | None
+    budget: float | None
+    dry_run: bool
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m lightning_aqa cache", description=VERBS["cache"].help, epilog=NOTE, allow_abbrev=False
-    )
-    add = parser.add_argument
-    add("--verify", action="store_true", help="check every entry of the folder, and remove those that are damaged")
-    add("--prune", action="store_true", help="remove what killed runs left behind, and entries by the options below")
-    add("--folder", type=Path, help="folder to check or to clear up; without it, the config's --data.cache")
-    add("--older_than", type=float, metavar="DAYS", help="prune entries that were not used for so many days")
-    add("--budget", type=float, metavar="GB", help="prune those not used for the longest time until this is left")
-    add("--dry_run", action="store_true", help="say what would be removed, and remove nothing")
-    return parser
+def cache(
+    *,
+    verify: bool = False,
+    prune: bool = False,
+    folder: str | None = None,
+    older_than: float | None = None,
+    budget: float | None = None,
+    dry_run: bool = False,
+    fit_args: Sequence[str],
+) -> int:
+    """Compute a frozen encoder's features, check them, or clear them up.
 
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Build, check or clear up.
+    All other arguments are those of fit, such as --config FILE, --data.root=DIR or --model.head=MLP: the features are
+    those that fit with the same arguments would read. Without --verify and --prune they are computed where they are
+    missing. Exit code: 0, or 1 if --verify found damage.
 
     Args:
-        args: Command-line words from ``cache`` on; None takes those of the process.
+        verify: Check every entry of the folder, and remove those that are damaged.
+        prune: Remove what killed runs left behind, and entries by the options below.
+        folder: Folder to check or to clear up; without it, the config's --data.cache.
+        older_than: Prune entries that were not used for so many days.
+        budget: Prune those not used for the longest time until so many GB are left.
+        dry_run: Say what would be removed, and remove nothing.
+        fit_args: Arguments of fit.
 
     Returns:
-        Exit code: 0, or 1 if ``--verify`` found damage.
+        The exit code.
 
     Raises:
         ValueError: If the options do not go together, or something of the config is wrong.
     """
-    own, words = _parser().parse_known_args(list(args if args is not None else sys.argv[1:])[1:])
-    is_upkeep = own.verify or own.prune
-    if not is_upkeep and (own.folder or own.dry_run or own.older_than is not None or own.budget is not None):
+    upkeep, has_upkeep = _Upkeep(verify, prune, older_than, budget, dry_run), verify or prune
+    if not has_upkeep and (folder or dry_run or older_than is not None or budget is not None):
         raise ValueError("--folder, --older_than, --budget and --dry_run go with --verify or --prune.")
-    if own.folder is not None and words:
-        raise ValueError(f"--folder is looked after without a config, so {words[0]} means nothing here.")
-    if own.folder is not None:
-        return _look_after(own, own.folder)
-    command = _parse(words)
-    if is_upkeep:
-        return _look_after(own, command.store.folder, command.paths() if own.prune else ())
-    device = command.trainer.strategy.root_device
-    _say_built(command.store, build(command.store, command.datamodule, command.model, device))
+    if folder is not None and fit_args:
+        raise ValueError(f"--folder is looked after without a config, so {fit_args[0]} means nothing here.")
+    if folder is not None:
+        return _look_after(upkeep, Path(folder))
+    from lightning_aqa.cli.cache_cli import CacheCLI
+
+    cli = CacheCLI(fit_args)
+    if has_upkeep:
+        return _look_after(upkeep, cli.store.folder, cli.paths() if prune else ())
+    _print_built(cli.store, cli.build())
     return 0
 
 
-def _parse(words: Sequence[str]) -> CacheCLI:
-    quiet()
-    try:
-        return CacheCLI(["fit", *words])
-    except USER_ERRORS as error:
-        if os.environ.get(DEBUG):
-            raise
-        raise ValueError(raised(error)) from None
+def main(args: Sequence[str]) -> int:
+    """Run the subcommand with its arguments."""
+    own, fit_args = split_own(cache, args)
+    return call(cache, own, fit_args=fit_args)
 
 
-def _say_built(store: FeatureStore, built: Built) -> None:
+def _print_built(store: FeatureStore, built: Built) -> None:
     speed = f", {built.num_encoded / built.seconds:.1f} clips/s" if built.num_encoded else ""
     there = built.num_windows - built.num_encoded - built.num_derived
     derived = f", {built.num_derived} computed from entries that hold more" if built.num_derived else ""
@@ -134,23 +88,29 @@ def _say_built(store: FeatureStore, built: Built) -> None:
         print(f"{built.num_damaged} were damaged and are among those computed anew.")
 
 
-def _look_after(own: argparse.Namespace, folder: Path, kept: Collection[Path] = ()) -> int:
+def _look_after(upkeep: _Upkeep, folder: Path, kept: Collection[Path] = ()) -> int:
     """Check, then prune, as the options say."""
+    from lightning_aqa.data.cache.prune import damaged, files_of, unneeded
+    from lightning_aqa.training.feature_encoding import human
+
     code = 0
-    if own.verify:
+    if upkeep.verify:
         bad = damaged(folder)
         code = int(bool(bad))
         print(f"{folder}: {sum(1 for _ in files_of(folder))} entries checked, {len(bad)} damaged.")
-        _remove(bad, "damaged", own.dry_run)
-    if own.prune:
-        budget = None if own.budget is None else own.budget * 1e9
-        _remove(unneeded(folder, kept, own.older_than, budget), "unneeded", own.dry_run)
+        _remove(bad, "damaged", upkeep.dry_run)
+    if upkeep.prune:
+        budget = None if upkeep.budget is None else upkeep.budget * 1e9
+        _remove(unneeded(folder, kept, upkeep.older_than, budget), "unneeded", upkeep.dry_run)
         files = list(files_of(folder))
         print(f"{folder}: {len(files)} entries, {human(sum(file.size for file in files))}.")
     return code
 
 
 def _remove(files: Collection[Found], kind: str, dry_run: bool) -> None:
+    from lightning_aqa.data.cache.prune import remove
+    from lightning_aqa.training.feature_encoding import human
+
     size = human(sum(file.size for file in files))
     if not dry_run:
         remove(files)

@@ -1,18 +1,15 @@
-"""``python -m lightning_aqa doctor``: what is here of the packages, devices, audio formats, weights and data."""
+"""``lightning-aqa doctor``: what is here of the packages, devices, audio formats, weights and data."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from lightning_aqa.cli.subcommands import VERBS
+from lightning_aqa.cli.signatures import call
 
-NOTE = "The network is not used. Exit code: 0, or 1 if a required package is missing or has a wrong version."
 PATHS = ("path", "root", "audio_root", "roots")
 
 
@@ -94,8 +91,8 @@ def weights() -> Section:
             rows.append((encoder.__name__, item.checkpoint, "missing" if missing else "here"))
             command = fetch_command(item.hub or item.checkpoint, " ".join(missing), item.url)
             found = [str(path) for path in paths.values() if path is not None]
-            told = [f"get it from {item.url}", *([f"by: {command}"] if command else [])] if missing else found[:1]
-            lines += [f"{encoder.__name__}, {item.checkpoint}:", *(f"    {line}" for line in told)]
+            ways = [f"get it from {item.url}", *([f"by: {command}"] if command else [])] if missing else found[:1]
+            lines += [f"{encoder.__name__}, {item.checkpoint}:", *(f"    {line}" for line in ways)]
     return Section("weights", rows, lines)
 
 
@@ -168,23 +165,22 @@ def _print(section: Section) -> None:
     console.print()
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Print the report.
+def doctor() -> int:
+    """Show which packages, devices, audio formats, weights and data are here.
 
-    Args:
-        args: Command-line words from ``doctor`` on; None takes those of the process.
+    The network is not used. Exit code: 0, or 1 if a required package is missing or has a wrong version.
 
     Returns:
-        Exit code: 0, or 1 if a required package is missing or has a wrong version.
+        The exit code.
     """
-    words = list(args) if args is not None else sys.argv[1:]
-    parser = argparse.ArgumentParser(
-        "python -m lightning_aqa doctor", description=VERBS["doctor"].help, epilog=NOTE, allow_abbrev=False
-    )
-    parser.parse_args(words[1:])
     is_problem = False
     for section in SECTIONS:
         found = _look(section)
         _print(found)
         is_problem = is_problem or found.is_problem
     return int(is_problem)
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the subcommand with its arguments; without any, jsonargparse is not needed."""
+    return call(doctor, args) if args else doctor()

@@ -1,24 +1,44 @@
-"""The verb ``report``: one page and the tables of a run, of several, or of a sweep."""
+"""``lightning-aqa report``: one page and the tables of a run, of several, or of a sweep."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_aqa.cli.subcommands import VERBS
-from lightning_aqa.metrics.resampling import UNITS
-from lightning_aqa.report.build import build_report
-from lightning_aqa.report.clip_browser import Embedding
-from lightning_aqa.report.context import Options
+from lightning_aqa.cli.signatures import call, check_at_least
+from lightning_aqa.metrics.resampling import Unit
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Write the report and say where it is.
+def report(
+    paths: list[str],
+    *,
+    output: str | None = None,
+    split: str | None = None,
+    baseline: str | None = None,
+    title: str | None = None,
+    unit: Unit | None = None,
+    resamples: int = 2000,
+    detailed: int = 6,
+    clips: int = 40,
+    seconds: float = 10.0,
+    megabytes: float = 8.0,
+    audio_root: str | None = None,
+) -> int:
+    """Write a page and tables of runs or a sweep: what is sure and wrong.
 
     Args:
-        words: Command-line words from ``report`` on; None takes those of the process.
+        paths: Run folders, and folders of run folders.
+        output: Folder to write to; the default is the folder report in the first one named.
+        split: Split to report; the default is test, else dev.
+        baseline: Variant that the others are compared with; the default is the first.
+        title: Title of the page; the default is the names of the folders.
+        unit: What the bootstrap draws as one piece; the default is clips, and systems at system level.
+        resamples: Resamples of the bootstrap.
+        detailed: Variants to show clip by clip, which are the best, the baseline and the next.
+        clips: Clips whose sound is put into the page.
+        seconds: Longest piece of such a clip, in seconds.
+        megabytes: Most that all of it may take, in MB.
+        audio_root: Folder to look for audio in, by the ids of clips, where a run knows of none.
 
     Returns:
         Exit code 0.
@@ -26,44 +46,29 @@ def main(words: Sequence[str] | None = None) -> int:
     Raises:
         ValueError: If the runs, or an option, are wrong.
     """
-    given = _parser().parse_args((list(words) if words is not None else sys.argv[1:])[1:])
-    for name in ("clips", "seconds", "megabytes", "resamples", "detailed"):
-        least = {"resamples": 100, "detailed": 1}.get(name, 0)
-        if getattr(given, name) < least:
-            raise ValueError(f"--{name} must be at least {least}, got {getattr(given, name):g}.")
-    if given.audio_root is not None and not given.audio_root.is_dir():
-        raise ValueError(f"--audio_root={given.audio_root}: no such folder.")
-    output = given.output or given.paths[0] / "report"
+    check_at_least({"clips": 0, "seconds": 0, "megabytes": 0, "resamples": 100, "detailed": 1}, locals())
+    if audio_root is not None and not Path(audio_root).is_dir():
+        raise ValueError(f"--audio_root={audio_root}: no such folder.")
+    from lightning_aqa.report.build import build_report
+    from lightning_aqa.report.clip_browser import Embedding
+    from lightning_aqa.report.context import Options
+
     options = Options(
-        split=given.split,
-        baseline=given.baseline,
-        detailed=given.detailed,
-        unit=given.unit,
-        num_resamples=given.resamples,
-        audio_root=given.audio_root,
-        embedding=Embedding(given.clips, given.seconds, given.megabytes),
-        title=given.title,
+        split=split,
+        baseline=baseline,
+        detailed=detailed,
+        unit=unit,
+        num_resamples=resamples,
+        audio_root=None if audio_root is None else Path(audio_root),
+        embedding=Embedding(clips, seconds, megabytes),
+        title=title,
     )
-    for path in build_report(given.paths, output, options):
+    folders = [Path(path) for path in paths]
+    for path in build_report(folders, Path(output) if output else folders[0] / "report", options):
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m lightning_aqa report", description=VERBS["report"].help, allow_abbrev=False
-    )
-    add = parser.add_argument
-    add("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="Run folders, and folders of run folders.")
-    add("--output", type=Path, help="Folder to write to; the default is the folder report in the first one named.")
-    add("--split", help="Split to report; the default is test, else dev.")
-    add("--baseline", help="Variant that the others are compared with; the default is the first.")
-    add("--title", help="Title of the page; the default is the names of the folders.")
-    add("--unit", choices=UNITS, help="What the bootstrap draws as one piece; clips, and systems at system level.")
-    add("--resamples", type=int, default=2000, help="Resamples of the bootstrap (2000).")
-    add("--detailed", type=int, default=6, help="Variants to show clip by clip: the best, the baseline, the next (6).")
-    add("--clips", type=int, default=40, help="Clips whose sound is put into the page (40).")
-    add("--seconds", type=float, default=10.0, help="Longest piece of such a clip, in seconds (10).")
-    add("--megabytes", type=float, default=8.0, help="Most that all of it may take, in MB (8).")
-    add("--audio_root", type=Path, help="Folder to look for audio in, by the ids of clips, where a run knows of none.")
-    return parser
+def main(args: Sequence[str]) -> int:
+    """Run the subcommand with its arguments."""
+    return call(report, args)

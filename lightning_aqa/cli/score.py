@@ -1,112 +1,111 @@
-"""``python -m lightning_aqa score``: score any amount of audio by a trained model, stop and go on as one likes."""
+"""``lightning-aqa score``: score any amount of audio by a trained model, stop and resume as one likes."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
-from lightning_aqa.cli.subcommands import VERBS
-from lightning_aqa.scoring.batching import ScoredClip
-from lightning_aqa.scoring.inputs import check_inputs, count_items, read_items
-from lightning_aqa.scoring.load import fingerprint, load
-from lightning_aqa.scoring.ray_engine import score_on_ray
-from lightning_aqa.scoring.scorer import BATCH_SECONDS, DTYPES, NUM_WORKERS
-from lightning_aqa.scoring.shards import SHARD_CLIPS, Numbered
-from lightning_aqa.scoring.writer import ScoreWriter, Stamp
+from lightning_aqa.cli.signatures import call, check_at_least
 from lightning_aqa.utils.ray import import_ray
 
-NOTE = (
-    "Run the same command again to go on where it was stopped. Exit code: 0 if every row has scores, 1 if some have an "
-    "error, 2 for a mistake in the command."
-)
+if TYPE_CHECKING:
+    from lightning_aqa.scoring.batching import ScoredClip
+    from lightning_aqa.scoring.scorer import Scorer
+    from lightning_aqa.scoring.shards import Numbered
+    from lightning_aqa.scoring.writer import ScoreWriter, Stamp
+
 SETTINGS = ("device", "dtype", "batch_seconds", "num_workers", "window_seconds", "resampler", "level")
 """Options that are arguments of ``Scorer``."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tell a mistake in one line."""
+def score(
+    checkpoint: str,
+    inputs: list[str],
+    *,
+    output: str,
+    format: Literal["csv", "jsonl"] | None = None,
+    device: str = "auto",
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32",
+    batch_seconds: float | None = None,
+    num_workers: int = 2,
+    window_seconds: float | None = None,
+    resampler: Literal["soxr", "sinc"] | None = None,
+    level: Literal["keep", "rms"] | None = None,
+    engine: Literal["local", "ray"] = "local",
+    num_actors: int | None = None,
+    shard_clips: int = 64,
+    retry: bool = False,
+    model_args: Sequence[str],
+) -> int:
+    """Score any amount of audio by a trained model, into one table.
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see `{self.prog} --help`.\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("python -m lightning_aqa score", description=VERBS["score"].help, epilog=NOTE, allow_abbrev=False)
-    add = parser.add_argument
-    add("checkpoint", help="RUN_FOLDER/checkpoints/best.ckpt, or a config whose parts bring their own weights.")
-    add("inputs", nargs="+", metavar="INPUT", help=_HELP["inputs"])
-    add("--output", required=True, help="Table to write: a row per clip, in the order of the inputs.")
-    add("--format", choices=("csv", "jsonl"), help="Of the table; by default what its name says, else csv.")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps. Default: %(default)s.")
-    add("--dtype", default="float32", choices=list(DTYPES), help="Type of the encoder's weights. Default: %(default)s.")
-    add("--batch_seconds", type=float, help=_HELP["batch_seconds"])
-    add("--num_workers", type=int, default=NUM_WORKERS, help="Threads that decode ahead. Default: %(default)s.")
-    add("--window_seconds", type=float, help="Longest window; by default as in training.")
-    add("--resampler", choices=("soxr", "sinc"), help="By default as in training.")
-    add("--level", choices=("keep", "rms"), help="By default as in training.")
-    add("--engine", default="local", choices=("local", "ray"), help="Where to compute. Default: %(default)s.")
-    add("--num_actors", type=int, help="Workers of the engine ray, each with a copy of the model.")
-    add("--shard_clips", type=int, default=SHARD_CLIPS, help=_HELP["shard_clips"])
-    add("--retry", action="store_true", help="Score the clips of rows with an error again, after the others.")
-    add("--model.NAME", dest="unused", metavar="VALUE", help="Changes a config, as for fit: --model.head.checkpoint=X.")
-    return parser
-
-
-_HELP = {
-    "inputs": "Audio file, folder (with sub-folders), JSON lines (path; start, end, prompt, id where wanted), or - for "
-    "standard input, with a path or a JSON object per line.",
-    "batch_seconds": f"Most seconds of padded audio at once; 0 takes each window alone. Default: "
-    f"{BATCH_SECONDS['cpu']:g} on a CPU, else {BATCH_SECONDS['other']:g}.",
-    "shard_clips": "Clips that are handed out together by the engine ray. Default: %(default)s.",
-}
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Score the inputs.
+    Run the same command again to resume where it was stopped. Options --model.NAME=VALUE change a config, as for fit,
+    such as --model.head.checkpoint=X. Exit code: 0 if every row has scores, 1 if some have an error, 2 for a mistake in
+    the command, 130 after Ctrl-C.
 
     Args:
-        args: Command-line words from ``score`` on; None takes those of the process.
+        checkpoint: RUN_FOLDER/checkpoints/best.ckpt, or a config whose parts bring their own weights.
+        inputs: Audio file, folder (with sub-folders), JSON lines (path; start, end, prompt, id where wanted), or - for
+            standard input, with a path or a JSON object per line.
+        output: Table to write, with a row per clip in the order of the inputs.
+        format: Format of the table; by default what its name says, else csv.
+        device: One of auto, cpu, cuda, cuda:1, mps.
+        dtype: Type of the encoder's weights.
+        batch_seconds: Most seconds of padded audio at once; 0 takes each window alone. By default 40 on a
+            CPU, else 320.
+        num_workers: Threads that decode ahead.
+        window_seconds: Longest window; by default as in training.
+        resampler: How audio is resampled; by default as in training.
+        level: Whether the level of audio is kept or normalised; by default as in training.
+        engine: Where to compute.
+        num_actors: Workers of the engine ray, each with a copy of the model.
+        shard_clips: Clips that are handed out together by the engine ray.
+        retry: Score the clips of rows with an error again, after the others.
+        model_args: Options that change the model of a config.
 
     Returns:
-        Exit code: 0, or 1 if some rows have an error; 130 after Ctrl-C.
+        The exit code.
     """
-    options, model = _options(list(args)[1:] if args is not None else sys.argv[2:])
-    check_inputs(options.inputs)
-    settings = {name: getattr(options, name) for name in SETTINGS}
-    scorer = load(options.checkpoint, model, **settings)
-    shown = {name: getattr(scorer.reading, name) for name in ("resampler", "level", "window_seconds")}
-    stamp = Stamp(" ".join([options.checkpoint, *model]), {"dtype": scorer.dtype} | shown, fingerprint(scorer))
-    axes = [axis.name for axis in scorer.axes]
-    output = ScoreWriter(options.output, axes, stamp, options.format, retries=options.retry)
-    numbered = Numbered(read_items(options.inputs), output, options.shard_clips)
-    groups = scorer.score_items(numbered)
-    if options.engine == "ray":
-        del scorer
-        groups = score_on_ray(numbered, options.checkpoint, model, settings, options.num_actors)
-    start = time.monotonic()
-    num_new = _write(groups, output, numbered, options.inputs)
-    return _summary(output, numbered, num_new, time.monotonic() - start)
-
-
-def _options(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Parse the words; those that change the model of a config are apart."""
-    model = [word for word in words if word.startswith("--model.")]
-    options = _parser().parse_intermixed_args([word for word in words if word not in model])
-    for name in ("shard_clips", "num_actors"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")
-    if options.engine == "ray":
+    check_at_least({"shard_clips": 1, "num_actors": 1}, locals())
+    settings = {name: value for name, value in locals().items() if name in SETTINGS}
+    if engine == "ray":
         import_ray()
-    return options, model
+    from lightning_aqa.scoring.inputs import check_inputs, read_items
+    from lightning_aqa.scoring.load import load
+    from lightning_aqa.scoring.ray_engine import score_on_ray
+    from lightning_aqa.scoring.shards import Numbered
+    from lightning_aqa.scoring.writer import ScoreWriter
+
+    check_inputs(inputs)
+    scorer = load(checkpoint, list(model_args), **settings)
+    stamp = _stamp(scorer, [checkpoint, *model_args])
+    table = ScoreWriter(output, [axis.name for axis in scorer.axes], stamp, format, retries=retry)
+    numbered = Numbered(read_items(inputs), table, shard_clips)
+    groups = scorer.score_items(numbered)
+    if engine == "ray":
+        del scorer
+        groups = score_on_ray(numbered, checkpoint, list(model_args), settings, num_actors)
+    start = time.monotonic()
+    num_new = _write(groups, table, numbered, inputs)
+    return _summary(table, numbered, num_new, time.monotonic() - start)
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the subcommand with its arguments; those that change the model of a config are apart."""
+    model_args = [arg for arg in args if arg.startswith("--model.")]
+    return call(score, [arg for arg in args if arg not in model_args], model_args=model_args)
+
+
+def _stamp(scorer: Scorer, source: Sequence[str]) -> Stamp:
+    """Say what the scores of a table come from."""
+    from lightning_aqa.scoring.load import fingerprint
+    from lightning_aqa.scoring.writer import Stamp
+
+    shown = {name: getattr(scorer.reading, name) for name in ("resampler", "level", "window_seconds")}
+    return Stamp(" ".join(source), {"dtype": scorer.dtype} | shown, fingerprint(scorer))
 
 
 def _write(
@@ -142,27 +141,27 @@ def _summary(output: ScoreWriter, numbered: Numbered, num_new: int | None, secon
     return int(output.num_errors > 0)
 
 
-class _Speed(ProgressColumn):
-    """Clips per second since the start."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.completed / task.elapsed:.1f} clips/s" if task.elapsed else "")
-
-
 @contextmanager
 def _progress(inputs: Sequence[str]) -> Iterator[Callable[[int, int], None]]:
     """Show progress on a terminal; what is given takes the rows so far and the clips that need none."""
     if not sys.stderr.isatty():
         yield lambda num_done, num_skipped: None
         return
-    columns = (BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn(elapsed_when_finished=True))
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lightning_aqa.scoring.inputs import count_items
+
+    speed = TextColumn("{task.fields[speed]}")
+    columns = (BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn(elapsed_when_finished=True))
     total = count_items(inputs)
-    with (
-        Progress(TextColumn("scoring"), *columns, console=Console(stderr=True), transient=True) as progress,
-    ):
-        task = progress.add_task("scoring", total=total)
+    with Progress(TextColumn("scoring"), *columns, console=Console(stderr=True), transient=True) as progress:
+        start = time.monotonic()
+        task = progress.add_task("scoring", total=total, speed="")
 
         def show(num_done: int, num_skipped: int) -> None:
-            progress.update(task, completed=num_done, total=None if total is None else total - num_skipped)
+            left = None if total is None else total - num_skipped
+            speed = f"{num_done / (time.monotonic() - start):.1f} clips/s"
+            progress.update(task, completed=num_done, total=left, speed=speed)
 
         yield show

@@ -1,25 +1,24 @@
-"""``python -m lightning_aqa wandb-report SWEEP``: write a sweep's report on W&B, or say what it would hold."""
+"""``lightning-aqa wandb-report SWEEP``: write a sweep's report on W&B, or say what it would hold."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lightning_aqa.cli.subcommands import VERBS
-from lightning_aqa.cli.sweep import Arguments
-from lightning_aqa.metrics.levels import MEAN
+from lightning_aqa.cli.signatures import call
 from lightning_aqa.results.run_folder import DEFAULT_ROOT
-from lightning_aqa.sweep.results import Cell, cells, shown_split
 from lightning_aqa.sweep.trial import SWEEP, read_trials
 from lightning_aqa.sweep.wandb_agent import PROJECT
 from lightning_aqa.utils.wandb import has_wandb_key
+
+if TYPE_CHECKING:
+    from lightning_aqa.sweep.results import Cell
 
 FACTORS = {
     "margin": ("margin_scale", "margin"),
@@ -31,22 +30,18 @@ VARIANT = "job_type"
 Panel = dict[str, Any]
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Write the report where there is a key; else print it as YAML.
+def wandb_report(sweep: str, *, project: str = PROJECT, entity: str | None = None) -> int:
+    """Write a sweep's W&B report, or say what it would hold.
 
     Args:
-        args: Command-line words from ``wandb-report`` on; None takes those of the process.
+        sweep: A sweep folder, such as runs/qamro, or its name.
+        project: Project of the runs.
+        entity: User or team of the project; null takes yours.
 
     Returns:
         Exit code 0.
     """
-    words = list(args if args is not None else sys.argv[1:])[1:]
-    parser = Arguments("python -m lightning_aqa wandb-report", description=VERBS["wandb-report"].help)
-    parser.add_argument("sweep", help=f"a sweep folder, such as {DEFAULT_ROOT}/qamro, or its name")
-    parser.add_argument("--project", default=PROJECT, help=f"project of the runs ({PROJECT})")
-    parser.add_argument("--entity", help="user or team of the project; null takes yours")
-    options = parser.parse_args(words)
-    folder = Path(options.sweep) if Path(options.sweep).is_dir() else Path(DEFAULT_ROOT) / options.sweep
+    folder = Path(sweep) if Path(sweep).is_dir() else Path(DEFAULT_ROOT) / sweep
     report = describe(folder)
     if not has_wandb_key() or os.environ.get("WANDB_MODE") == "offline":
         print(yaml.safe_dump(report, sort_keys=False, width=120), end="")
@@ -54,8 +49,13 @@ def main(args: Sequence[str] | None = None) -> int:
             "# No API key here, or WANDB_MODE is offline: this is what the report would hold. wandb login takes a key."
         )
         return 0
-    print(f"report: {write(report, options.project, options.entity)}")
+    print(f"report: {write(report, project, entity)}")
     return 0
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the subcommand with its arguments."""
+    return call(wandb_report, args)
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -70,6 +70,8 @@ def describe(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: If it is no sweep folder, or no trial has finished.
     """
+    from lightning_aqa.sweep.results import cells
+
     if not (folder / SWEEP).exists():
         raise ValueError(f"{folder} is no sweep folder (it has no {SWEEP}); give one that `sweep FILE` made.")
     sweep = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
@@ -94,6 +96,9 @@ def describe(folder: Path) -> dict[str, Any]:
 
 def _metrics(found: Sequence[Cell]) -> list[str]:
     """Name SRCC of the evaluation by level, of the mean over axes where there are several."""
+    from lightning_aqa.metrics.levels import MEAN
+    from lightning_aqa.sweep.results import shown_split
+
     split = shown_split(found)
     places = dict.fromkeys((cell.level, cell.axis) for cell in found if cell.split == split and cell.metric == "SRCC")
     averaged = {level for level, axis in places if axis == MEAN}

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from lightning_aqa.data.parsing import did_you_mean, entries_of
+from lightning_aqa.data.parsing import entries_of
 from lightning_aqa.data.validation import CorpusError
+from lightning_aqa.utils.text import did_you_mean
 
 CHALLENGE = "audiomos2025-track2-"
 PLACEHOLDER = "/your_path/"

@@ -14,13 +14,13 @@ from lightning_aqa.data.parsing import (
     Ratings,
     Row,
     by_listener,
-    did_you_mean,
     mean_scores,
     parse_ratings,
     parse_score,
     unique_clips,
 )
 from lightning_aqa.data.validation import CorpusError
+from lightning_aqa.utils.text import did_you_mean
 
 ROLES: dict[str, tuple[str, ...]] = {
     "file": ("file", "path", "filename", "file_name", "filepath", "file_path", "wav", "wav_path", "audio", "audio_path",

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lightning_aqa.data.parsing import Row, did_you_mean
+from lightning_aqa.data.parsing import Row
 from lightning_aqa.data.validation import CorpusError
 from lightning_aqa.utils.files import complete
+from lightning_aqa.utils.text import did_you_mean
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 import math
@@ -14,6 +13,7 @@ from typing import NamedTuple
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.manifest import Clip, Problem
 from lightning_aqa.data.validation import CorpusError
+from lightning_aqa.utils.text import did_you_mean
 
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 Ratings = dict[str, dict[str, float]]
@@ -174,18 +174,6 @@ def unique_clips(clips: Iterable[tuple[str, Clip]], problems: list[Problem]) -> 
             first[clip.id] = where
             kept.append(clip)
     return kept
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a sentence with the nearest known name, or nothing.
-
-    Example:
-        >>> did_you_mean("Libritts", ["LibriTTS", "EARS"])
-        " Did you mean 'LibriTTS'?"
-    """
-    names = {item.lower(): item for item in known}
-    close = difflib.get_close_matches(name.lower(), names, n=1)
-    return f" Did you mean {names[close[0]]!r}?" if close else ""
 
 
 def entries_of(folder: Path) -> str:

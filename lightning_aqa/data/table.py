@@ -19,7 +19,7 @@ from lightning_aqa.data.columns import (
     wide_clips,
 )
 from lightning_aqa.data.manifest import Manifest, Problem
-from lightning_aqa.data.parsing import did_you_mean, read_rows
+from lightning_aqa.data.parsing import read_rows
 from lightning_aqa.data.splits import (
     DEFAULT_FRACTIONS,
     SplitBy,
@@ -31,6 +31,7 @@ from lightning_aqa.data.splits import (
     split_by_fractions,
 )
 from lightning_aqa.data.validation import CorpusError
+from lightning_aqa.utils.text import did_you_mean
 
 _log = logging.getLogger(__name__)
 

@@ -29,6 +29,8 @@ MAX_FRAME_PAIRS = {"cpu": 250_000, "other": 4_000_000}
 MOST_PADDING = {"cpu": 1.02, "other": 4.0}
 # Frames that the convolutions make at once: on a CPU few enough for what lies between the layers to stay in its cache.
 FRAMES_AT_ONCE = {"cpu": 64, "other": 100_000}
+NARROWEST_GROUP = 16
+"""Channels of a group below which oneDNN's convolution in bfloat16 is wrong on CPUs with AMX; these run in float32."""
 
 
 def attend(attention: Any, hidden: Tensor, position_bias: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -65,10 +67,16 @@ def place(embed: Any, hidden: Tensor) -> Tensor:
     """Return what a positional convolution of transformers adds to frames, shape ``(B, F, D)``."""
     conv = embed.conv
     is_known = isinstance(conv, nn.Conv1d) and is_gelu(embed.activation) and not hasattr(embed, "batch_norm")
-    if is_known and can_pack(hidden, *conv.parameters()):
+    is_narrow = conv.in_channels // conv.groups < NARROWEST_GROUP if isinstance(conv, nn.Conv1d) else False
+    if is_known and not is_narrow and can_pack(hidden, *conv.parameters()):
         return same_convolution(hidden, conv, gelu=True)
-    placed: Tensor = embed(hidden)
-    return placed
+    if hidden.device.type == "cpu" and is_narrow:
+        exact = {name: parameter.float() for name, parameter in embed.named_parameters()}
+        with torch.autocast("cpu", enabled=False):
+            hidden = torch.func.functional_call(embed, exact, hidden.float()).to(hidden.dtype)
+    else:
+        hidden = embed(hidden)
+    return hidden
 
 
 def groups_of_like_length(num_frames: Sequence[int], limit: int, most_padding: float) -> Iterator[list[int]]:

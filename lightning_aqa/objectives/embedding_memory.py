@@ -30,8 +30,9 @@ class EmbeddingMemory:
 
     def __init__(self, size: int) -> None:
         if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}.")
+            raise ValueError(f"memory_size must be at least 1, got {size}.")
         self.size = size
+        self._staged: tuple[Tensor, Tensor] | None = None
         self.embedding = torch.empty(0, 0)
         self.scores = torch.empty(0, 0)
 
@@ -53,6 +54,24 @@ class EmbeddingMemory:
             raise ValueError(f"got {len(embedding)} embeddings and {len(scores)} rows of scores; they must match.")
         self.embedding = self._append(self.embedding, embedding)
         self.scores = self._append(self.scores, scores)
+
+    def stage(self, embedding: Tensor, scores: Tensor) -> None:
+        """Keep the clips of a training step, without their graph, until ``commit``.
+
+        Args:
+            embedding: Shape ``(B, E)``.
+            scores: Shape ``(B, A)``, in score points.
+        """
+        self._staged = embedding.detach(), scores
+
+    def commit(self, column: int | None = None) -> None:
+        """Push the clips of the step that are rated, on any axis or on that of a column; a second call does nothing."""
+        if self._staged is not None:
+            embedding_BE, scores_BA = self._staged
+            deciding_BK = scores_BA if column is None else scores_BA[:, column, None]
+            rated_B = ~deciding_BK.isnan().all(1)
+            self.push(embedding_BE[rated_B], scores_BA[rated_B])
+            self._staged = None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the contents as tensors of their own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -16,6 +16,7 @@ from lightning_aqa.objectives.axis_reduction import AxisReduction, check_axis_re
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.embedding_memory import EmbeddingMemory
 from lightning_aqa.objectives.pairwise import Join, as_columns, check_at_least_zero, pair_hinge
+from lightning_aqa.utils.renamed import renamed_argument
 
 Quality = Literal["minmax", "interval", "none"]
 
@@ -77,7 +78,7 @@ def qamro_loss(
         vectorised; one clip, NaN and all ties are defined and keep a graph; the margin can be fixed and near ties
         ignored.
     """
-    check_at_least_zero(margin_scale=margin_scale, preference_factor=preference_factor, tolerance=tolerance)
+    _check_options(margin_scale, preference_factor, tolerance, margin, quality)
     scores_B, targets_B = as_columns(scores, targets)
     weights_B: Tensor | None = None
     join: Join | None = None
@@ -88,11 +89,17 @@ def qamro_loss(
         join = torch.maximum if preference_factor >= 1 else torch.minimum
     elif quality == "minmax":
         weights_B = _minmax_weights(targets_B, preference_factor)
-    elif quality != "none":
-        raise ValueError(f"quality must be 'minmax', 'interval' or 'none', got {quality!r}.")
-    check_at_least_zero(margin=margin or 0.0)
     margins = {"margin_scale": margin_scale} if margin is None else {"margin": margin}
     return pair_hinge(scores_B, targets_B, weights_B, join, **margins, tolerance=tolerance, num_new=num_new)
+
+
+def _check_options(
+    margin_scale: float, preference_factor: float, tolerance: float, margin: float | None, quality: str
+) -> None:
+    check_at_least_zero(margin_scale=margin_scale, preference_factor=preference_factor, tolerance=tolerance)
+    check_at_least_zero(margin=0.0 if margin is None else margin)
+    if quality not in get_args(Quality):
+        raise ValueError(f"quality must be 'minmax', 'interval' or 'none', got {quality!r}.")
 
 
 def interval_table(axis: str | None) -> tuple[float, ...]:
@@ -126,10 +133,10 @@ class QAMRO(Objective):
 
     It ignores a common shift of the scores, so it stands beside a regression loss.
 
-    With a ``memory`` a small batch has more pairs: each of its clips is also compared with the newest clips of earlier
+    With a memory a small batch has more pairs: each of its clips is also compared with the newest clips of earlier
     batches, by the scores that these were given then, without a graph. The loss is the mean over all pairs that hold a
     clip of the batch, and ``minmax`` places clips among both. A batch enters the memory once its training step is over,
-    and validation neither reads nor fills it. Outside of a Trainer, call ``remember()`` after each step.
+    and validation neither reads nor fills it. Outside of a Trainer, call ``memory.commit()`` after each step.
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
@@ -140,7 +147,8 @@ class QAMRO(Objective):
         margin: One margin in score points for all pairs; None lets it grow with the gap.
         tolerance: Pairs at most this far apart, in score points, are ignored as rating noise.
         axis_reduction: ``sum`` over the axes, as released, or ``mean`` over those that are rated.
-        memory: How many clips of earlier batches to compare with; 0 compares within the batch alone, as published.
+        memory_size: How many clips of earlier batches to compare with; 0 compares within the batch alone, as published.
+        memory: Old name of ``memory_size``.
 
     Raises:
         ValueError: If an option is negative or unknown; when a fit starts, if ``interval`` has no table for an axis.
@@ -159,20 +167,18 @@ class QAMRO(Objective):
         margin: float | None = None,
         tolerance: float = 0.0,
         axis_reduction: AxisReduction = "sum",
-        memory: int = 0,
+        memory_size: int = 0,
+        memory: int | None = None,
     ) -> None:
         super().__init__(weight)
-        check_at_least_zero(margin_scale=margin_scale, preference_factor=preference_factor, tolerance=tolerance)
-        check_at_least_zero(margin=margin or 0.0)
+        memory_size = renamed_argument(self, "memory", memory, memory_size)
+        _check_options(margin_scale, preference_factor, tolerance, margin, quality)
         check_axis_reduction(axis_reduction)
-        if quality not in ("minmax", "interval", "none"):
-            raise ValueError(f"quality must be 'minmax', 'interval' or 'none', got {quality!r}.")
         self.margin_scale, self.preference_factor, self.quality = margin_scale, preference_factor, quality
         self.margin, self.tolerance, self.axis_reduction = margin, tolerance, axis_reduction
-        if memory < 0:
-            raise ValueError(f"memory must be at least 0, got {memory}.")
-        self.memory, self.past = memory, EmbeddingMemory(memory) if memory else None
-        self.pending: tuple[Tensor, Tensor] | None = None
+        check_at_least_zero(memory_size=memory_size)
+        self.memory_size = memory_size
+        self.memory = EmbeddingMemory(memory_size) if memory_size else None
         self.axis_names: list[str] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -211,33 +217,26 @@ class QAMRO(Objective):
 
     def _with_past(self, scores_BA: Tensor, targets_BA: Tensor) -> tuple[Tensor, Tensor]:
         """Put the memory behind the batch, in training."""
-        if self.past is None or not torch.is_grad_enabled():
+        if self.memory is None or not torch.is_grad_enabled():
             return scores_BA, targets_BA
-        self.pending = scores_BA.detach(), targets_BA
-        if len(self.past) == 0:
+        self.memory.stage(scores_BA, targets_BA)
+        if len(self.memory) == 0:
             return scores_BA, targets_BA
-        past_scores_NA, past_targets_NA = self.past.embedding.to(scores_BA), self.past.scores.to(targets_BA)
+        past_scores_NA, past_targets_NA = self.memory.embedding.to(scores_BA), self.memory.scores.to(targets_BA)
         return torch.cat([scores_BA, past_scores_NA]), torch.cat([targets_BA, past_targets_NA])
-
-    def remember(self) -> None:
-        """Push the rated clips of the last training batch to the memory; a second call does nothing."""
-        if self.past is not None and self.pending is not None:
-            scores_BA, targets_BA = self.pending
-            rated_B = ~targets_BA.isnan().all(1)
-            self.past.push(scores_BA[rated_B], targets_BA[rated_B])
-            self.pending = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """Push the batch whose step is over."""
-        self.remember()
+        if self.memory is not None:
+            self.memory.commit()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the memory."""
-        return self.past.state_dict() if self.past is not None else {}
+        return self.memory.state_dict() if self.memory is not None else {}
 
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         """Take over a saved memory."""
-        if self.past is not None:
-            self.past.load_state_dict(state_dict)
+        if self.memory is not None:
+            self.memory.load_state_dict(state_dict)

@@ -81,7 +81,7 @@ class Triplet(Objective):
     loss is the mean over the clips that have both. A batch enters the memory, without its graph, once its training
     step is over: in ``on_train_batch_end``, so exactly once per training batch, under gradient accumulation as well,
     and never from validation. Under several processes all of them see the same gathered rows, so their memories and
-    draws are the same. Outside of a Trainer, call ``remember()`` after each step.
+    draws are the same. Outside of a Trainer, call ``memory.commit()`` after each step.
 
     The paper publishes neither ``epsilon``, ``margin`` and ``memory_size`` nor which embedding it compares; those
     defaults, and the head's clip embedding, are guesses.
@@ -116,7 +116,6 @@ class Triplet(Objective):
         self.memory = EmbeddingMemory(memory_size)
         self.generator = torch.Generator().manual_seed(seed)
         self.column: int | None = None
-        self.pending: tuple[Tensor, Tensor] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the column of the axis whose score decides."""
@@ -130,7 +129,7 @@ class Triplet(Objective):
         """Return the loss of the clips that have a positive and a negative in the memory."""
         scores_BK = self._deciding(batch.scores)
         if torch.is_grad_enabled():
-            self.pending = output.embedding.detach(), batch.scores
+            self.memory.stage(output.embedding, batch.scores)
         if len(self.memory) == 0:
             return output.embedding[:0].sum()
         memory_NE, others_NK = self.memory.embedding.to(output.embedding), self._deciding(self.memory.scores)
@@ -142,19 +141,11 @@ class Triplet(Objective):
         anchor, positive, negative = output.embedding, memory_NE[positive_B], memory_NE[negative_B]
         return triplet_loss(anchor[found_B], positive[found_B], negative[found_B], self.margin)
 
-    def remember(self) -> None:
-        """Push the rated clips of the last training batch to the memory; a second call does nothing."""
-        if self.pending is not None:
-            embedding_BE, scores_BA = self.pending
-            rated_B = ~self._deciding(scores_BA).isnan().all(1)
-            self.memory.push(embedding_BE[rated_B], scores_BA[rated_B])
-            self.pending = None
-
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """Push the batch whose step is over."""
-        self.remember()
+        self.memory.commit(self.column)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the memory and the state of the draws."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from string import Template
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lightning_aqa.report import about, clip_browser, details, embedding, figures, further, published, summary, tables
+from lightning_aqa.report import clip_browser, figures, maps, summary, tables
 from lightning_aqa.report.context import Material, Options, gather
-from lightning_aqa.report.html import escape, section
+from lightning_aqa.report.templating import picture, render
 from lightning_aqa.results.tables import write_csv, write_latex, write_markdown
-from lightning_aqa.results.variants import Evidence
+from lightning_aqa.results.variants import Evidence, Variant
 from lightning_aqa.utils.files import replacing
 
 PAGE, TABLES = "report.html", "tables"
@@ -56,38 +56,59 @@ def _sections(of: Material, output: Path) -> list[Section]:
     data, notes = clip_browser.browser_data(
         evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.embedding
     )
-    warning = f'<p class="note warn">{SIMULATED}</p>' if of.is_simulated else ""
-    others = published.published(published.published_rows(evidence.axes), of.is_simulated)
+    warning = SIMULATED if of.is_simulated else ""
+    others = tables.published(tables.published_rows(evidence.axes), of.is_simulated)
+    remarks = [*of.notes, *notes, *_left_out(of), *_how(of.options)]
     return [
-        Section("answer", "In short", warning + summary.answer(evidence, blocks[0])),
+        Section("answer", "In short", summary.answer(evidence, blocks[0], warning)),
         Section("results", "Results", tables.results(evidence, blocks, titles)),
         Section("published", "Published numbers", others),
         Section("effects", "Differences from the baseline", figures.effects(evidence, blocks, titles)),
         Section("heat", "Over two settings", figures.heat_maps(evidence, blocks, titles)),
         Section("curves", "Learning curves", figures.learning_curves(evidence)),
-        Section("predictions", "Predicted and rated", details.predictions(evidence, of.detailed, blocks, titles)),
+        Section("predictions", "Predicted and rated", figures.predictions(evidence, of.detailed, blocks, titles)),
         Section("pairs", "Pairs in the right order", figures.pairs_by_gap(evidence, of.detailed, titles)),
-        Section("further", "Further numbers", further.further(evidence, of.detailed, titles)),
-        Section("maps", "Embedding", embedding.embedding_maps(evidence, of.detailed, titles)),
+        Section("further", "Further numbers", tables.further(evidence, of.detailed, titles)),
+        Section("maps", "Embedding", maps.embedding_maps(evidence, of.detailed, titles)),
         Section("errors", "Errors, clip by clip", clip_browser.browser(evidence, of.axes, of.detailed, data)),
-        Section("configs", "Configurations and commands", about.configurations(evidence, output)),
-        Section("notes", "Notes", about.notes([*of.notes, *notes, *_left_out(of), *_how(of.options)])),
+        Section("configs", "Configurations and commands", _configurations(evidence, output)),
+        Section("notes", "Notes", render("notes", items=remarks)),
     ]
 
 
 def _write_page(path: Path, title: str, evidence: Evidence, sections: Sequence[Section]) -> None:
-    used = [part for part in sections if part.inside]
+    text = render(
+        "page",
+        title=title,
+        css=_asset("page.css"),
+        script=_asset("page.js") + _asset("browser.js"),
+        facts=_facts(evidence),
+        sections=[part for part in sections if part.inside],
+    )
     with replacing(path) as file:
-        file.write(
-            Template(_asset("page.html")).substitute(
-                title=escape(title),
-                css=_asset("page.css"),
-                script=_asset("page.js") + _asset("browser.js"),
-                facts=escape(_facts(evidence)),
-                contents="".join(f'<li><a href="#{part.id}">{escape(part.heading)}</a></li>' for part in used),
-                main="\n".join(section(*part) for part in used),
-            )
-        )
+        file.write(text)
+
+
+def _configurations(evidence: Evidence, output: Path) -> str:
+    """Return, per variant, its runs with a link to each config and the command that makes it again."""
+    variants = [
+        {
+            "name": variant.name,
+            "reason": variant.reason,
+            "runs": [_described(variant, i, output) for i in range(len(variant.runs))],
+            "config": variant.runs[0].config_text,
+        }
+        for variant in evidence.variants
+    ]
+    return render("configurations", variants=variants)
+
+
+def _described(variant: Variant, number: int, output: Path) -> dict[str, Any]:
+    run = variant.runs[number]
+    config = run.folder / "config.yaml"
+    link = Path(os.path.relpath(config, output)).as_posix() if config.exists() else ""
+    seeds = ", ".join(f"{key} {value}" for key, value in run.seed)
+    return {"name": run.name, "link": link, "seeds": seeds, "command": run.command}
 
 
 def _left_out(of: Material) -> list[str]:
@@ -122,4 +143,4 @@ def _facts(evidence: Evidence) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("lightning_aqa.report").joinpath(name).read_text(encoding="utf-8")
+    return picture(files("lightning_aqa.report").joinpath("static", name).read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import AudioError
 from lightning_aqa.report.audio import Media, read_media
-from lightning_aqa.report.html import attributes, escape, json_script, rounded
 from lightning_aqa.report.maps import read_frames
+from lightning_aqa.report.templating import render
 from lightning_aqa.results.clips import Source, worst_clips, worst_pairs
 from lightning_aqa.results.variants import Evidence
 
@@ -136,6 +137,11 @@ def browser_data(
     return data, notes
 
 
+def rounded(values: NDArray[np.float64] | Sequence[float], digits: int = 3) -> list[float | None]:
+    """Return plain numbers with few digits, None where not finite."""
+    return [round(float(value), digits) if math.isfinite(value) else None for value in values]
+
+
 def _plain(media: Media) -> dict[str, object]:
     return {
         "sound": media.sound,
@@ -167,46 +173,17 @@ def _strips(ratings: Array | None) -> list[list[list[float] | None]] | None:
 
 def browser(evidence: Evidence, axes: Sequence[Axis], detailed: Sequence[int], data: Mapping[str, Any]) -> str:
     """Return the browser: its controls, an empty table for the script to fill, and the data."""
-    variants = [(str(i), evidence.variants[v].name) for i, v in enumerate(detailed)]
-    controls = _select("variant", "Variant", variants) if len(variants) > 1 else _fixed("variant")
-    named = [(str(a), axis.title) for a, axis in enumerate(axes)]
-    controls += _select("axis", "Axis", named) if len(named) > 1 else _fixed("axis")
-    controls += _names("domain", "Domain", data["domains"]) + _names("system", "System", data["systems"])
-    sides = [("", "both sides"), ("over", "over-rated"), ("under", "under-rated")]
-    controls += _select("side", "Error", sides, only="clips")
-    controls += '<label class="wide">Search<input type="search" name="search" placeholder="id or prompt"></label>'
-    tabs = (
-        '<div class="tabs" role="group" aria-label="What the table lists">'
-        '<button type="button" data-mode="clips" aria-pressed="true">Clips</button>'
-        '<button type="button" data-mode="pairs" aria-pressed="false">Pairs ranked wrongly</button></div>'
+    names = {name: sorted(filter(None, data[f"{name}s"])) for name in ("domain", "system")}
+    filters = [
+        (name, name.capitalize(), [("", "all"), *zip(found, found, strict=True)])
+        for name, found in names.items()
+        if len(found) > 1
+    ]
+    return render(
+        "browser",
+        variants=[(str(i), evidence.variants[v].name) for i, v in enumerate(detailed)],
+        axes=[(str(a), axis.title) for a, axis in enumerate(axes)],
+        filters=filters,
+        num_pairs=NUM_PAIRS,
+        data=data,
     )
-    pager = (
-        '<div class="pager"><button type="button" data-go="-1">Previous</button>'
-        '<button type="button" data-go="1">Next</button><span class="count" role="status"></span></div>'
-    )
-    told = (
-        f"A row opens to its player, spectrogram, prompt and ratings. The sound of {len(data['media'])} of the clips "
-        "with the largest errors lies inside this page; for the others it links to the file, where that is known. Of "
-        f"the pairs ranked wrongly the {NUM_PAIRS} with the largest gap of their ratings are listed, each clip in four "
-        "of them at most."
-    )
-    return (
-        f'<p class="note">{escape(told)}</p><noscript><p class="note warn">This table needs scripts.</p></noscript>'
-        f'<div id="browser"><div class="controls">{tabs}{controls}</div>'
-        '<div class="box" tabindex="0" role="region" aria-label="Clips or pairs"><table class="browser"><thead></thead>'
-        f"<tbody></tbody></table></div>{pager}</div>{json_script('data', data)}"
-    )
-
-
-def _select(name: str, label: str, options: Sequence[tuple[str, str]], only: str | None = None) -> str:
-    inside = "".join(f'<option value="{escape(value)}">{escape(words)}</option>' for value, words in options)
-    return f'<label{attributes(data_only=only)}>{escape(label)}<select name="{name}">{inside}</select></label>'
-
-
-def _fixed(name: str) -> str:
-    return f'<select name="{name}" hidden><option value="0"></option></select>'
-
-
-def _names(name: str, label: str, found: Sequence[str]) -> str:
-    options = [("", "all"), *((value, value) for value in sorted(filter(None, found)))]
-    return _select(name, label, options) if len(options) > 2 else ""

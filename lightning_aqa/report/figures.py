@@ -1,15 +1,14 @@
-"""The pictures of the page in their sections, each with a caption that says what to see."""
+"""The sections of pictures, each with what to see in it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
+from lightning_aqa.metrics.levels import METRICS, higher_is_better
 from lightning_aqa.metrics.pairwise import accuracy_by_gap
 from lightning_aqa.report.comparisons import (
     MAX_COLOURED,
@@ -17,19 +16,64 @@ from lightning_aqa.report.comparisons import (
     curves_of,
     draw_curves,
     draw_effects,
+    draw_grid,
+    find_grids,
     panels_of,
 )
-from lightning_aqa.report.grids import draw_grid, find_grids
-from lightning_aqa.report.html import chooser, escape, figure, legend, shown_for
 from lightning_aqa.report.plots import (
+    SystemMeans,
     colour,
     draw_accuracy,
+    draw_calibration,
+    draw_clips,
+    draw_ranking,
+    draw_systems,
 )
+from lightning_aqa.report.tables import axis_title
+from lightning_aqa.report.templating import picture, render
 from lightning_aqa.results.comparison import Block, Cell
-from lightning_aqa.results.tables import LEVELS, axes_of
+from lightning_aqa.results.tables import LEVELS, axes_of, shown
 from lightning_aqa.results.variants import Evidence
 
-Array = NDArray[np.float64]
+METRICS_SHOWN = ["SRCC", *(metric for metric in METRICS if metric != "SRCC")]
+NOTES = {
+    "Clips": "",
+    "Systems": "Thin lines: 95 % intervals of a system's mean over its clips.",
+    "Ranking of systems": "",
+    "Error by rating": "Six bins of equal count: mean error with its 95 % interval (thick) and the middle 80 % of the "
+    "errors (thin). Any predictor that is not perfect over-rates the worst and under-rates the best.",
+}
+
+
+class Figure(NamedTuple):
+    """A picture with its caption."""
+
+    title: str
+    note: str
+    picture: str
+
+
+def figure(title: str, note: str, svg: str) -> Figure:
+    """Caption a picture of our own."""
+    return Figure(title, note, picture(svg))
+
+
+class FigurePanel(NamedTuple):
+    """Figures that show for one value of a choice."""
+
+    value: str
+    css: str
+    figures: list[Figure]
+
+
+def _figures(panels: Sequence[FigurePanel], told: str = "", **more: Any) -> str:
+    context = {"told": told, "keys": [], "kind": "", "choosers": [], "group": "", **more}
+    return render("figures", panels=panels, **context)
+
+
+def _choosers(blocks: Sequence[Block]) -> list[tuple[str, list[tuple[str, str]]]]:
+    levels = [(block.level, LEVELS[block.level]) for block in blocks]
+    return [("Level", levels), ("Metric", [(metric, metric) for metric in METRICS_SHOWN])]
 
 
 def effects(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
@@ -37,33 +81,28 @@ def effects(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, st
     if len(evidence.variants) < 2:
         return ""
     plain = [block for block in blocks if not block.domain]
-    metrics = ["SRCC", *(metric for metric in METRICS if metric != "SRCC")]
-    controls = chooser("Level", "effects", [(block.level, LEVELS[block.level]) for block in plain])
-    controls += chooser("Metric", "effects", [(metric, metric) for metric in metrics])
-    panels = "".join(
-        shown_for("effects", f"{block.level}|{metric}", _effects(evidence, block, metric, titles), css="grid wide")
+    panels = [
+        FigurePanel(f"{block.level}|{metric}", "grid wide", _effects(evidence, block, metric, titles))
         for block in plain
-        for metric in metrics
-    )
-    baseline = escape(evidence.variants[0].name)
+        for metric in METRICS_SHOWN
+    ]
     told = (
-        f'<p class="note">Each variant minus the baseline, <b>{baseline}</b>: the same resamples of clips (or systems) '
-        "for both, seeds of their own; lines are 95 % intervals. A full dot differs from the baseline after Holm's "
-        "correction over the variants, an open one does not.</p>"
+        f"Each variant minus the baseline, {evidence.variants[0].name}: the same resamples of clips (or systems) for "
+        "both, seeds of their own; lines are 95 % intervals. A full dot differs from the baseline after Holm's "
+        "correction over the variants, an open one does not."
     )
-    return f'{told}<div class="controls">{controls}</div>{panels}'
+    return _figures(panels, told, choosers=_choosers(plain), group="effects")
 
 
-def _effects(evidence: Evidence, block: Block, metric: str, titles: Mapping[str, str]) -> str:
+def _effects(evidence: Evidence, block: Block, metric: str, titles: Mapping[str, str]) -> list[Figure]:
     side = "right is better" if higher_is_better(metric) else "left is better"
-    panels = []
+    found = []
     for axis in axes_of(block):
-        title = "Mean over axes" if axis == MEAN else titles.get(axis, axis)
-        rows = [row[axis, metric] for row in block.rows[1:]]
+        title, rows = axis_title(axis, titles), [row[axis, metric] for row in block.rows[1:]]
         drawn = [_effect(variant.name, cell) for variant, cell in zip(evidence.variants[1:], rows, strict=True)]
         label = f"Differences in {metric} from the baseline, {title}, {LEVELS[block.level]}"
-        panels.append(figure(title, side, draw_effects(drawn, f"difference in {metric}", label)))
-    return "".join(panels)
+        found.append(figure(title, side, draw_effects(drawn, f"difference in {metric}", label)))
+    return found
 
 
 def _effect(name: str, cell: Cell) -> Effect:
@@ -76,29 +115,24 @@ def _effect(name: str, cell: Cell) -> Effect:
 
 def heat_maps(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
     """Return metrics over pairs of settings, where a sweep varies two together."""
-    plain = [block for block in blocks if not block.domain]
-    settings = _settings(evidence)
+    plain, settings = [block for block in blocks if not block.domain], _settings(evidence)
     if not settings:
         return ""
-    metrics = ["SRCC", *(metric for metric in METRICS if metric != "SRCC")]
-    controls = chooser("Level", "heat", [(block.level, LEVELS[block.level]) for block in plain])
-    controls += chooser("Metric", "heat", [(metric, metric) for metric in metrics])
     panels = []
     for block in plain:
-        for metric in metrics:
+        for metric in METRICS_SHOWN:
             drawn = []
             for axis in axes_of(block):
-                values = [row[axis, metric].value for row in block.rows]
-                title = "Mean over axes" if axis == MEAN else titles.get(axis, axis)
-                for grid in find_grids(settings, values):
+                title = axis_title(axis, titles)
+                for grid in find_grids(settings, [row[axis, metric].value for row in block.rows]):
                     label = f"{metric}, {title}, over {grid.row_name} and {grid.column_name}"
                     drawn.append(figure(title, "", draw_grid(grid, higher_is_better(metric), label)))
-            panels.append(shown_for("heat", f"{block.level}|{metric}", "".join(drawn), css="grid"))
+            panels.append(FigurePanel(f"{block.level}|{metric}", "grid", drawn))
     told = (
-        '<p class="note">Mean over seeds, and over other settings where these vary too. The darker (on dark: the '
-        "brighter), the better. Each panel has shades of its own, from its worst to its best cell.</p>"
+        "Mean over seeds, and over other settings where these vary too. The darker (on dark: the brighter), the "
+        "better. Each panel has shades of its own, from its worst to its best cell."
     )
-    return f'{told}<div class="controls">{controls}</div>{"".join(panels)}'
+    return _figures(panels, told, choosers=_choosers(plain), group="heat")
 
 
 def _settings(evidence: Evidence) -> list[dict[str, Any]]:
@@ -117,16 +151,13 @@ def learning_curves(evidence: Evidence) -> str:
         for run in variant.runs
     ]
     names = panels_of(name for _, _, rows in histories for row in rows for name in row)
-    drawn = []
-    for name in names:
-        curves = curves_of(histories, name)
-        if curves:
-            drawn.append(figure(_logged(name), "", draw_curves(curves, f"Learning curve of {name}")))
+    found = [(name, curves) for name in names if (curves := curves_of(histories, name))]
+    drawn = [figure(_logged(name), "", draw_curves(curves, f"Learning curve of {name}")) for name, curves in found]
     if not drawn:
         return ""
     has_seeds = len(histories) > len(evidence.variants)
-    told = '<p class="note">Mean over seeds; the seeds are the thin lines.</p>' if has_seeds else ""
-    return f'{told}{_variant_legend(evidence, "line")}<div class="grid">{"".join(drawn)}</div>'
+    told = "Mean over seeds; the seeds are the thin lines." if has_seeds else ""
+    return _figures([FigurePanel("", "grid", drawn)], told, keys=_variant_keys(evidence), kind="line")
 
 
 def _logged(name: str) -> str:
@@ -137,29 +168,74 @@ def _logged(name: str) -> str:
     return f"{'sum of the weighted losses' if rest == ['loss'] else '/'.join(rest)}, {where}"
 
 
-def _variant_legend(evidence: Evidence, kind: str = "") -> str:
+def _variant_keys(evidence: Evidence) -> list[tuple[str, str]]:
     if len(evidence.variants) == 1:
-        return ""
+        return []
     entries = [(colour(v), variant.name) for v, variant in enumerate(evidence.variants[:MAX_COLOURED])]
     rest = len(evidence.variants) - MAX_COLOURED
-    return legend([*entries, *([("rest", f"{rest} more")] if rest > 0 else [])], kind)
+    return [*entries, *([("rest", f"{rest} more")] if rest > 0 else [])]
 
 
 def pairs_by_gap(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
     """Return how often the better of two clips is found, by how much better it is rated."""
     drawn = []
     for a, axis in enumerate(evidence.axes):
-        targets = evidence.targets[:, a]
+        targets, title = evidence.targets[:, a], titles.get(axis, axis)
         if np.isfinite(targets).sum() < 3:
             continue
         lines = [
             (v, evidence.variants[v].name, accuracy_by_gap(evidence.variants[v].mean_scores[:, a], targets))
             for v in detailed
         ]
-        title = titles.get(axis, axis)
         drawn.append(figure(title, "", draw_accuracy(lines, f"Pairs in the right order by gap, {title}")))
     told = (
-        '<p class="note">Share of pairs of clips that the scores put in the right order, by the gap of their ratings; '
-        "one half is chance. Small gaps are close to the noise of the ratings.</p>"
+        "Share of pairs of clips that the scores put in the right order, by the gap of their ratings; one half is "
+        "chance. Small gaps are close to the noise of the ratings."
     )
-    return f'{told}{_variant_legend(evidence, "line")}<div class="grid">{"".join(drawn)}</div>' if drawn else ""
+    return _figures([FigurePanel("", "grid", drawn)], told, keys=_variant_keys(evidence), kind="line") if drawn else ""
+
+
+def predictions(evidence: Evidence, detailed: Sequence[int], blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
+    """Return the pictures of the scores of each detailed variant: clips, systems, ranks, the error by rating."""
+    variants = []
+    for v in detailed:
+        figures: dict[str, list[Figure]] = {heading: [] for heading in NOTES}
+        for a, axis in enumerate(evidence.axes):
+            for heading, drawn in _pictures(evidence, v, a, blocks, titles.get(axis, axis)).items():
+                figures[heading].append(drawn)
+        variants.append({"value": str(v), "num_seeds": len(evidence.variants[v].runs), "figures": figures})
+    return render(
+        "predictions",
+        names=[(str(v), evidence.variants[v].name) for v in detailed],
+        domains=domain_keys(evidence) if evidence.named_domains else [],
+        variants=variants,
+        is_single=len(evidence.axes) == 1,
+        notes=NOTES,
+    )
+
+
+def domain_keys(evidence: Evidence) -> list[tuple[str, str]]:
+    """Return the colour of each domain."""
+    return [(colour(i), domain) for i, domain in enumerate(sorted(set(evidence.domains)))]
+
+
+def _pictures(evidence: Evidence, v: int, a: int, blocks: Sequence[Block], title: str) -> dict[str, Figure]:
+    """Draw the pictures of one variant on one axis, under their headings."""
+    variant, axis, targets = evidence.variants[v], evidence.axes[a], evidence.targets[:, a]
+    scores, name = variant.mean_scores[:, a], f"{title}, {variant.name}"
+    if not (np.isfinite(targets) & np.isfinite(scores)).any():
+        return {}
+    numbers = {block.level: _numbers(block.rows[v], axis) for block in blocks if not block.domain}
+    clips = draw_clips(targets, scores, evidence.domains, f"Predicted against rated clips, {name}")
+    errors = draw_calibration(targets, scores, f"Error by rating, {name}")
+    drawn = {"Clips": figure(title, numbers["utterance"], clips), "Error by rating": figure(title, "", errors)}
+    if "system" in numbers:
+        means = SystemMeans(targets, scores, evidence.systems)
+        systems = draw_systems(means, f"Predicted against rated systems, {name}")
+        drawn["Systems"] = figure(title, numbers["system"], systems)
+        drawn["Ranking of systems"] = figure(title, "", draw_ranking(means, f"Systems as rated, {name}"))
+    return drawn
+
+
+def _numbers(row: Mapping[tuple[str, str], Cell], axis: str) -> str:
+    return ", ".join(f"{metric} {shown(row[axis, metric].value, metric)}" for metric in ("MSE", "LCC", "SRCC"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.correlation import srcc
+from lightning_aqa.report.figures import Figure, FigurePanel, domain_keys, figure
 from lightning_aqa.report.plots import colour
 from lightning_aqa.report.svg import NUM_SHADES, Panel, shade, span
+from lightning_aqa.report.templating import render
 from lightning_aqa.results.observations import OBSERVATIONS
+from lightning_aqa.results.tables import shown
+from lightning_aqa.results.variants import Evidence
 
 Array = NDArray[np.float64]
 MAX_FOR_DISTANCES = 400
 
 
-class Map(NamedTuple):
+class EmbeddingMap(NamedTuple):
     """Embeddings of some clips.
 
     Args:
@@ -60,7 +64,7 @@ def principal_components(embeddings: Array) -> tuple[Array, tuple[float, float]]
     return centred_NE @ first_2E.T, (shares[0], shares[1])
 
 
-def read_map(folder: Path, split: str) -> Map | None:
+def read_map(folder: Path, split: str) -> EmbeddingMap | None:
     """Read the embeddings that a run left of the clips of a split; None where it left none."""
     path = folder / OBSERVATIONS
     if not path.exists():
@@ -70,11 +74,11 @@ def read_map(folder: Path, split: str) -> Map | None:
         ids, embeddings = arrays["ids"][chosen].tolist(), arrays["embeddings"][chosen].astype(np.float64)
     if len(ids) < 3 or not np.isfinite(embeddings).all():
         return None
-    return Map(ids, *principal_components(embeddings), embeddings)
+    return EmbeddingMap(ids, *principal_components(embeddings), embeddings)
 
 
 def read_frames(folder: Path, split: str) -> dict[str, Array]:
-    """Read the frame scores that a run left, ``(F, A)`` per clip, and under ``""`` nothing."""
+    """Read the frame scores that a run left of the clips of a split, shape ``(F, A)`` per clip."""
     path = folder / OBSERVATIONS
     if not path.exists():
         return {}
@@ -105,7 +109,7 @@ def agreement(embeddings: Array, targets: Array) -> float:
     return srcc(pdist(embeddings[rated]), pdist(targets[rated, None]))
 
 
-def draw_map(of: Map, targets: Array, domains: Sequence[str] | None, label: str) -> str:
+def draw_map(of: EmbeddingMap, targets: Array, domains: Sequence[str] | None, label: str) -> str:
     """Plot the two components, coloured by rating, or by domain where domains are given.
 
     Args:
@@ -129,3 +133,46 @@ def draw_map(of: Map, targets: Array, domains: Sequence[str] | None, label: str)
             chosen = np.array([domain == name for domain in domains])
             panel.dots(x[chosen], y[chosen], colour(index), size)
     return panel.svg(label)
+
+
+def embedding_maps(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
+    """Return the embeddings of each detailed variant's first run, coloured by rating and by domain."""
+    index = {id_: i for i, id_ in enumerate(evidence.ids)}
+    maps = [(v, read_map(evidence.variants[v].runs[0].folder, evidence.split)) for v in detailed]
+    found = [(v, of) for v, of in maps if of is not None and all(id_ in index for id_ in of.ids)]
+    if not found:
+        return ""
+    ways = [(axis, f"rating, {titles.get(axis, axis)}") for axis in evidence.axes]
+    ways += [("", "domain")] if evidence.named_domains else []
+    maps_of = _different(evidence, found)
+    panels = [
+        FigurePanel(
+            axis,
+            "",
+            [_coloured(evidence, names, of, [index[id_] for id_ in of.ids], axis, words) for names, of in maps_of],
+        )
+        for axis, words in ways
+    ]
+    return render("maps", ways=ways, panels=panels, keys=domain_keys(evidence))
+
+
+def _coloured(evidence: Evidence, names: str, of: EmbeddingMap, rows: Sequence[int], axis: str, words: str) -> Figure:
+    """Draw a map coloured by the rating of an axis, or by domain where none is named."""
+    targets = evidence.targets[rows, list(evidence.axes).index(axis) if axis else 0]
+    domains = None if axis else [evidence.domains[row] for row in rows]
+    note = f"distance against rating: {shown(agreement(of.embeddings, targets), 'SRCC')}" if axis else ""
+    return figure(names, note, draw_map(of, targets, domains, f"Embedding of {names}, coloured by {words}"))
+
+
+def _different(evidence: Evidence, maps: Sequence[tuple[int, EmbeddingMap]]) -> list[tuple[str, EmbeddingMap]]:
+    """Join the names of variants whose embeddings are the same, as under a linear head on a frozen encoder."""
+    joined: list[tuple[str, EmbeddingMap]] = []
+    for v, of in maps:
+        name = evidence.variants[v].name
+        for i, (names, other) in enumerate(joined):
+            if np.array_equal(of.embeddings, other.embeddings):
+                joined[i] = f"{names}, {name}", other
+                break
+        else:
+            joined.append((name, of))
+    return joined

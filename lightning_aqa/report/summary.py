@@ -6,33 +6,35 @@ import math
 from collections.abc import Sequence
 
 from lightning_aqa.metrics.levels import MEAN, higher_is_better
-from lightning_aqa.report.html import escape
+from lightning_aqa.report.templating import render
 from lightning_aqa.results.comparison import Block, Cell, Column
 from lightning_aqa.results.tables import LEVELS, headline, names_of, shown, shown_interval
 from lightning_aqa.results.variants import Evidence
 
 
-def answer(evidence: Evidence, block: Block) -> str:
-    """Say in words which variant is best, by how much, how sure that is, and what it shares the place with."""
+def answer(evidence: Evidence, block: Block, warning: str = "") -> str:
+    """Say in words which variant is best, by how much, how sure that is, and what it shares the position with."""
     column = headline(block)
     cells = [row[column] for row in block.rows]
     name = f"{column[1]} at {LEVELS[block.level]}" + (", mean over the axes" if column[0] == MEAN else "")
     defined = [v for v, cell in enumerate(cells) if math.isfinite(cell.value)]
-    if not defined:
-        return f"<p>{escape(name)} is undefined for every variant.</p>"
-    best = next(v for v in defined if cells[v].is_best)
-    cell = cells[best]
-    value = f"{shown(cell.value, column[1])} [{shown_interval(cell.interval, column[1])}]"
-    if len(cells) == 1:
-        return f"<p>{escape(name)}: <b>{value}</b>. {_ceiling(block, column)}</p>"
-    tied = [v for v in defined if cells[v].is_tied and v != best]
-    text = f"{escape(name)}: <b>{escape(evidence.variants[best].name)}</b> is highest with {value}. "
-    if tied:
-        text += f"Not told apart from it: {escape(names_of(evidence, tied))}. "
-    else:
-        text += "It is told apart from every other variant. "
-    elsewhere = _elsewhere(block, column)
-    return f"<p>{text}{_ceiling(block, column)}</p><p>{_against_baseline(evidence, cells, column[1])}{elsewhere}</p>"
+    best = next((v for v in defined if cells[v].is_best), None)
+    has_others = best is not None and len(cells) > 1
+    return render(
+        "summary",
+        warning=warning,
+        name=name,
+        value=None if best is None else _with_interval(cells[best], column[1]),
+        best=evidence.variants[best].name if best is not None and has_others else None,
+        tied=names_of(evidence, [v for v in defined if cells[v].is_tied and v != best]),
+        ceiling=_ceiling(block, column),
+        baseline=_against_baseline(evidence, cells, column[1]) if has_others else "",
+        elsewhere=_elsewhere(block, column),
+    )
+
+
+def _with_interval(cell: Cell, metric: str) -> str:
+    return f"{shown(cell.value, metric)} [{shown_interval(cell.interval, metric)}]"
 
 
 def _elsewhere(block: Block, column: Column) -> str:
@@ -42,7 +44,7 @@ def _elsewhere(block: Block, column: Column) -> str:
         if (axis, metric) != column and any(row[axis, metric].is_sure for row in block.rows):
             found.setdefault(metric, []).append(axis)
     told = "; ".join(f"{metric} ({', '.join(axes)})" for metric, axes in found.items())
-    return f" Other columns in which some differ: {escape(told)}." if told else ""
+    return f"Other columns in which some differ: {told}." if told else ""
 
 
 def _ceiling(block: Block, column: Column) -> str:
@@ -54,7 +56,7 @@ def _ceiling(block: Block, column: Column) -> str:
 
 def _against_baseline(evidence: Evidence, cells: Sequence[Cell], metric: str) -> str:
     sure = [v for v, cell in enumerate(cells) if cell.is_sure]
-    baseline = escape(evidence.variants[0].name)
+    baseline = evidence.variants[0].name
     if not sure:
         widest = max((c.difference for c in cells if c.difference), key=lambda d: abs(d.value), default=None)
         far = ""
@@ -64,14 +66,13 @@ def _against_baseline(evidence: Evidence, cells: Sequence[Cell], metric: str) ->
         return f"No variant differs from the baseline, {baseline}, after Holm's correction.{far}"
     sign = 1 if higher_is_better(metric) else -1
     parts = []
-    for words, chosen in (
+    for side, chosen in (
         ("Better", [v for v in sure if sign * _value(cells[v]) > 0]),
         ("Worse", [v for v in sure if sign * _value(cells[v]) < 0]),
     ):
         if chosen:
-            parts.append(
-                f"{words} than the baseline, {baseline}, after Holm's correction: {escape(names_of(evidence, chosen))}."
-            )
+            names = names_of(evidence, chosen)
+            parts.append(f"{side} than the baseline, {baseline}, after Holm's correction: {names}.")
     return " ".join(parts)
 
 

@@ -1,22 +1,48 @@
-"""The results as HTML: the paper-style table, the published numbers, and the answer in a sentence or two."""
+"""The tables of the page: results, published numbers, and numbers beside the four metrics."""
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
 
-from lightning_aqa.metrics.levels import MEAN, higher_is_better
-from lightning_aqa.report.html import attributes, chooser, escape, shown_for
-from lightning_aqa.results.comparison import Block, Cell, Column
-from lightning_aqa.results.tables import (
-    LEVELS,
-    MARKS,
-    axes_of,
-    metrics_of,
-    shown,
-    shown_interval,
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_aqa.metrics.calibration import calibration, coverage
+from lightning_aqa.metrics.correlation import exact_mean, rows_of_systems
+from lightning_aqa.metrics.levels import MEAN
+from lightning_aqa.metrics.pairwise import top_k_accuracy, within_groups
+from lightning_aqa.report.templating import render
+from lightning_aqa.results.comparison import Block
+from lightning_aqa.results.tables import LEVELS, MARKS, axes_of, metrics_of, title_of
+from lightning_aqa.results.variants import Evidence
+
+Array = NDArray[np.float64]
+
+FEW = (
+    "Mean ± standard deviation over seeds, where there are several; [95 % interval over clips, or systems, and seeds]."
 )
-from lightning_aqa.results.variants import Evidence, Variant
+CORPORA = {"MusicEval": ("MI", "TA"), "AES-Natural": ("PQ", "PC", "CE", "CU")}
+REMARKS = {
+    "AES-Natural": "An MSE over all systems lies between those of the domains. By Table I of the paper, AESA-Net's MSE "
+    "of CE and CU in its Table II cannot come from the same predictions."
+}
+TOP = 3
+FURTHER = {
+    "bias": ("Bias", "mean of predicted minus rated, in score points"),
+    "slope": (
+        "Slope",
+        "of the line from predicted to rated: below 1 the scores are spread too far, above 1 too little",
+    ),
+    "top": (f"Top {TOP}", f"share of the {TOP} best systems that are among the {TOP} best predicted"),
+    "systems": ("SRCC in systems", "mean over systems of the SRCC of their clips: what is left without the system"),
+    "prompts": ("SRCC in prompts", "mean over prompts of the SRCC of the clips made from them"),
+    "68": ("68 % covers", "share of ratings inside the interval that the predicted deviation gives for 68 %"),
+    "95": ("95 % covers", "the same for 95 %"),
+}
 
 
 def results(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, str]) -> str:
@@ -24,108 +50,118 @@ def results(evidence: Evidence, blocks: Sequence[Block], titles: Mapping[str, st
 
     Args:
         evidence: The variants.
-        blocks: Their tables; the system level first where there is one.
+        blocks: Their tables; the one that the text speaks of first.
         titles: Title of each axis.
     """
     levels = list(dict.fromkeys(block.level for block in blocks))
     domains = list(dict.fromkeys(block.domain for block in blocks))
-    controls = chooser("Level", "results", [(level, LEVELS[level]) for level in levels])
-    controls += chooser("Domain", "results", [(domain, domain or "all") for domain in domains])
-    tables = [shown_for("results", f"{b.level}|{b.domain}", _table(evidence, b, titles)) for b in blocks]
-    missing = [
-        shown_for(
-            "results",
-            f"{level}|{domain}",
-            '<p class="note">No such table: fewer than two systems, or no published scores of this domain.</p>',
-        )
-        for level in levels
-        for domain in domains
-        if not any((block.level, block.domain) == (level, domain) for block in blocks)
+    there = [f"{block.level}|{block.domain}" for block in blocks]
+    every = [f"{level}|{domain}" for level in levels for domain in domains]
+    names = [{"name": variant.name, "tags": _tags(evidence, v)} for v, variant in enumerate(evidence.variants)]
+    return render(
+        "results",
+        levels=[(level, LEVELS[level]) for level in levels],
+        domains=[(domain, domain or "all") for domain in domains],
+        tables=[_laid_out(block, titles) for block in blocks],
+        missing=[value for value in every if value not in there],
+        variants=names,
+        marks=MARKS if len(evidence.variants) > 1 else FEW,
+    )
+
+
+def _laid_out(block: Block, titles: Mapping[str, str]) -> dict[str, Any]:
+    what = "clips" if block.level == "utterance" else "systems"
+    axes = [
+        {"title": axis_title(axis, titles), "n": f"{block.n[axis]} {what}" if axis in block.n else ""}
+        for axis in axes_of(block)
     ]
-    marks = f'<p class="note">{escape(MARKS)}</p>' if len(evidence.variants) > 1 else f'<p class="note">{_FEW}</p>'
-    return f'<div class="controls">{controls}</div>{"".join(tables + missing)}{marks}'
+    return {"block": block, "label": title_of(block), "axes": axes, "num_metrics": len(metrics_of(block))}
 
 
-_FEW = (
-    "Mean ± standard deviation over seeds, where there are several; [95 % interval over clips, or systems, and seeds]."
-)
-
-
-def _table(evidence: Evidence, block: Block, titles: Mapping[str, str]) -> str:
-    metrics, axes = metrics_of(block), axes_of(block)
-    groups = "".join(
-        f'<th class="group" scope="colgroup" colspan="{len(metrics)}">{escape(_axis_title(axis, titles))}'
-        f"{_n(block, axis)}</th>"
-        for axis in axes
-    )
-    heads = "".join(
-        f'<th scope="col" data-column="{i}" class="n{" first" if metric == metrics[0] else ""}">'
-        f'<button type="button" class="sort">{metric}<span class="arrow"> {"↑" if higher_is_better(metric) else "↓"}'
-        "</span></button></th>"
-        for i, (_, metric) in enumerate(block.columns, start=1)
-    )
-    name = '<th scope="col" data-column="0" rowspan="2"><button type="button" class="sort">Variant</button></th>'
-    body = "".join(
-        _row(v, variant, row, block.columns, _tags(evidence, v))
-        for v, (variant, row) in enumerate(zip(evidence.variants, block.rows, strict=True))
-    )
-    beside = "".join(_beside(*row, block.columns) for row in block.beside)
-    label = f"Results, {LEVELS[block.level]}{', ' + block.domain if block.domain else ''}"
-    return (
-        f'<div class="box" tabindex="0" role="region" aria-label="{escape(label)}"><table class="sortable">'
-        f"<thead><tr>{name}{groups}</tr><tr>{heads}</tr></thead><tbody>{body}</tbody>"
-        f"{f'<tbody class=beside>{beside}</tbody>' if beside else ''}</table></div>"
-    )
+def axis_title(axis: str, titles: Mapping[str, str]) -> str:
+    """Return the title of an axis, or of the mean over them."""
+    return "Mean over axes" if axis == MEAN else titles.get(axis, axis)
 
 
 def _tags(evidence: Evidence, v: int) -> list[str]:
-    """Say which variant is the baseline, and how many seeds it has where variants differ in that."""
+    """Mark the baseline, and how many seeds a variant has where variants differ in that."""
     counts = [len(variant.runs) for variant in evidence.variants]
     seeds = [f"{counts[v]} seed{'' if counts[v] == 1 else 's'}"] if len(set(counts)) > 1 else []
     return (["baseline"] if v == 0 and len(counts) > 1 else []) + seeds
 
 
-def _axis_title(axis: str, titles: Mapping[str, str]) -> str:
-    return "Mean over axes" if axis == MEAN else titles.get(axis, axis)
+# Published by others
 
 
-def _n(block: Block, axis: str) -> str:
-    what = "clips" if block.level == "utterance" else "systems"
-    return f' <span class="sd">{block.n[axis]} {what}</span>' if axis in block.n else ""
+def published_rows(axes: Sequence[str]) -> list[dict[str, str]]:
+    """Return the published numbers of the corpus that has these axes; none for another corpus."""
+    corpus = next((name for name, its in CORPORA.items() if set(axes) & set(its)), "")
+    text = files("lightning_aqa.report").joinpath("static", "published.csv").read_text(encoding="utf-8")
+    return [row for row in csv.DictReader(text.splitlines()) if row["corpus"] == corpus and row["axis"] in axes]
 
 
-def _row(v: int, variant: Variant, row: Mapping[Column, Cell], columns: Sequence[Column], tags: Sequence[str]) -> str:
-    name = f'<a href="#config-{v}">{escape(variant.name)}</a>'
-    name += "".join(f' <span class="tag">{escape(tag)}</span>' for tag in tags)
-    cells = "".join(_cell(row[column], column[1], column[1] == columns[0][1]) for column in columns)
-    return f'<tr><th scope="row" data-value="{escape(variant.name)}">{name}</th>{cells}</tr>'
+def published(rows: Sequence[Mapping[str, str]], is_simulated: bool) -> str:
+    """Return the published numbers, one table per split and level, naming whose they are."""
+    if not rows:
+        return ""
+    corpus = rows[0]["corpus"]
+    warning = f"Published by others, on {corpus}; none of these numbers was measured here."
+    if is_simulated:
+        warning += " The scores of this report's own corpus are simulated: nothing here can be set beside them."
+    keys = list(dict.fromkeys((row["split"], row["level"]) for row in rows))
+    tables = [_published([row for row in rows if (row["split"], row["level"]) == key]) for key in keys]
+    return render("published", warning=warning, tables=tables, remark=REMARKS.get(corpus, ""))
 
 
-def _cell(cell: Cell, metric: str, is_first: bool) -> str:
-    value = shown(cell.value, metric)
-    inside = f'<span class="best">{value}</span>' if cell.is_tied and math.isfinite(cell.value) else value
-    inside += f'<span class="star">{"*" if cell.is_sure else ""}</span>' if cell.is_compared else ""
-    if math.isfinite(cell.deviation):
-        inside += f' <span class="sd">± {shown(cell.deviation, metric)}</span>'
-    ends = shown_interval(cell.interval, metric)
-    inside += f'<span class="ci">[{ends}]</span>' if ends else ""
-    plain = f"{cell.value:.6f}" if math.isfinite(cell.value) else ""
-    css = "n first" if is_first else "n"
-    return f"<td{attributes(class_=css, data_value=plain, title=_compared(cell, metric))}>{inside}</td>"
+def _published(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    return {
+        "split": rows[0]["split"],
+        "level": rows[0]["level"],
+        "columns": list(dict.fromkeys((row["axis"], row["metric"]) for row in rows)),
+        "systems": list(dict.fromkeys((row["system"], row["source"]) for row in rows)),
+        "numbers": {(row["system"], row["axis"], row["metric"]): row["value"] for row in rows},
+    }
 
 
-def _compared(cell: Cell, metric: str) -> str | None:
-    """Say on hover how the cell compares with the baseline."""
-    if cell.difference is None:
-        return None
-    low, high = (shown(end, metric) for end in cell.difference.interval)
-    by = f"{shown(cell.difference.value, metric)} [{low}, {high}]"
-    return f"against the baseline: {by}, p = {cell.p_adjusted:.3g} after Holm's correction"
+# Beside the four metrics: calibration, the best systems, correlations inside groups, coverage
 
 
-def _beside(name: str, note: str, numbers: Mapping[Column, float], columns: Sequence[Column]) -> str:
-    cells = []
-    for column in columns:
-        css = "n first" if column[1] == columns[0][1] else "n"
-        cells.append(f'<td class="{css}">{shown(numbers[column], column[1]) if column in numbers else ""}</td>')
-    return f'<tr><th scope="row">{escape(name)}<span class="ci">{escape(note)}</span></th>{"".join(cells)}</tr>'
+def further(evidence: Evidence, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
+    """Return a table of further numbers per axis, of the detailed variants, each the mean over seeds."""
+    tables = []
+    for a, axis in enumerate(evidence.axes):
+        rows = {evidence.variants[v].name: numbers_of(evidence, v, a) for v in detailed}
+        used = [key for key in FURTHER if any(math.isfinite(row[key]) for row in rows.values())]
+        numbers = [(name, [(row[key], _written_as(key)) for key in used]) for name, row in rows.items()]
+        tables.append({"axis": axis, "heads": [FURTHER[key] for key in used], "rows": numbers})
+    return render("further", axes=[(axis, titles.get(axis, axis)) for axis in evidence.axes], tables=tables)
+
+
+def _written_as(key: str) -> str:
+    return "MSE" if key in ("bias", "slope") else "SRCC"
+
+
+def numbers_of(evidence: Evidence, v: int, a: int) -> dict[str, float]:
+    """Compute the further numbers of a variant on an axis, mean over seeds; NaN where undefined."""
+    variant, targets = evidence.variants[v], evidence.targets[:, a]
+    found = []
+    for seed in range(len(variant.runs)):
+        scores = variant.scores[seed, :, a]
+        fit = calibration(scores, targets)
+        row = {"bias": fit.bias, "slope": fit.slope, "top": _top(evidence, scores, targets)}
+        row["systems"] = within_groups(scores, targets, evidence.systems).srcc
+        row["prompts"] = within_groups(scores, targets, evidence.prompts).srcc
+        covered = {0.68: math.nan, 0.95: math.nan}
+        if variant.deviations is not None:
+            covered = coverage(scores, targets, variant.deviations[seed, :, a]).covered
+        found.append({**row, "68": covered[0.68], "95": covered[0.95]})
+    return {key: float(np.mean([row[key] for row in found])) for key in FURTHER}
+
+
+def _top(evidence: Evidence, scores: Array, targets: Array) -> float:
+    rated = np.flatnonzero(np.isfinite(targets))
+    rows = [rated[of] for of in rows_of_systems([evidence.systems[i] for i in rated.tolist()]).values()]
+    if len(rows) <= TOP:
+        return math.nan
+    means = [np.array([exact_mean(values[of]) for of in rows]) for values in (scores, targets)]
+    return top_k_accuracy(means[0], means[1], TOP)

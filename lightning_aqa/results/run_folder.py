@@ -8,6 +8,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from lightning_aqa.utils.args import CONFIG, find_options
+
 DEFAULT_ROOT = "runs"
 
 TRIAL = "trial.json"
@@ -26,8 +28,8 @@ def choose_run_folder(
     unfinished work there.
 
     Args:
-        settings: The config of the verb.
-        subcommand: The verb.
+        settings: The config of the subcommand.
+        subcommand: Name of the subcommand.
         config_stem: Name of the first config file; empty without one.
         is_unfinished: Tells whether a folder holds work that this command would go on with.
     """
@@ -43,22 +45,22 @@ def choose_run_folder(
     return free_folder(root / name, is_unfinished)
 
 
-def config_stem(words: Sequence[str]) -> str:
-    """Name the first config file among command-line words; one in a folder of ``experiments`` has it in its name.
+def config_stem(args: Sequence[str]) -> str:
+    """Name the first config file among arguments; one in a folder of ``experiments`` has that folder in its name.
 
     Example:
         >>> config_stem(["fit", "--config", "experiments/musiceval/baseline.yaml", "--config=more.yaml"])
         'musiceval-baseline'
     """
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word in ("--config", "-c") or word.startswith("--config="):
-            path = Path(following if "=" not in word else word.removeprefix("--config="))
-            return f"{path.parent.name}-{path.stem}" if path.parent.parent.name == "experiments" else path.stem
-    return ""
+    configs = find_options(args, CONFIG)
+    if not configs:
+        return ""
+    path = Path(configs[0].value)
+    return f"{path.parent.name}-{path.stem}" if path.parent.parent.name == "experiments" else path.stem
 
 
 def _name(settings: Namespace, subcommand: str, config_stem: str) -> str:
-    """Name a run after its config file, or after its data; an evaluation also after its verb."""
+    """Name a run after its config file, or after its data; an evaluation also after its subcommand."""
     stem = config_stem or settings.data.class_path.rsplit(".", 1)[-1].lower()
     if subcommand == "fit":
         return stem

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from lightning_aqa.sweep.parameters import Parameter, read_parameter
+from lightning_aqa.utils.args import CONFIG, find_options
 
 KEYS = ("name", "description", "program", "project", "entity", "method", "metric", "parameters", "command", "run_cap")
 METHODS = ("grid", "random", "bayes")
@@ -39,7 +40,7 @@ class Sweep(NamedTuple):
         parameters: What varies.
         command: Template of the command of a trial, with W&B's macros.
         run_cap: How many trials at most; None for no limit.
-        words: Words that every trial gets after its own.
+        extra_args: Arguments that every trial gets after its own.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Sweep(NamedTuple):
     parameters: list[Parameter]
     command: list[str]
     run_cap: int | None
-    words: list[str]
+    extra_args: list[str]
 
     @property
     def varying(self) -> list[str]:
@@ -59,20 +60,22 @@ class Sweep(NamedTuple):
         return [p.name for p in self.parameters if p.name not in fixed]
 
 
-def read_sweep(file: str | Path, *, base: str | None = None, name: str | None = None, words: list[str]) -> Sweep:
+def read_sweep(
+    file: str | Path, *, base: str | None = None, name: str | None = None, extra_args: Sequence[str] = ()
+) -> Sweep:
     """Read and check a sweep file.
 
     Args:
         file: Path of the YAML file.
         base: Config file that takes the place of the first one in the command; None keeps that.
         name: Name in place of the file's.
-        words: Words that every trial gets after its own.
+        extra_args: Arguments that every trial gets after its own.
 
     Raises:
         ValueError: If it is no sweep file, or asks for what cannot be run.
     """
     text = _load(file)
-    command = [str(word) for word in text.get("command") or DEFAULT_COMMAND]
+    command = [str(part) for part in text.get("command") or DEFAULT_COMMAND]
     if "${program}" in command and not text.get("program"):
         raise ValueError(f"{file}: the command has ${{program}}, and there is no program.")
     if base is not None:
@@ -90,7 +93,7 @@ def read_sweep(file: str | Path, *, base: str | None = None, name: str | None = 
         parameters,
         command,
         _run_cap(text, file),
-        words,
+        list(extra_args),
     )
 
 
@@ -146,10 +149,10 @@ def _run_cap(text: Mapping[str, Any], file: str | Path) -> int | None:
 
 
 def _with_base(command: list[str], base: str, file: str | Path) -> list[str]:
-    """Put another config file in the place of the first one."""
-    for number, word in enumerate(command):
-        if word.startswith("--config="):
-            return [*command[:number], f"--config={base}", *command[number + 1 :]]
-        if word in ("--config", "-c"):
-            return [*command[: number + 1], base, *command[number + 2 :]]
-    raise ValueError(f"{file}: its command names no --config that --base={base} could take the place of.")
+    """Put another config file in the position of the first one."""
+    configs = find_options(command, CONFIG)
+    if not configs:
+        raise ValueError(f"{file}: its command names no --config that --base={base} could take the place of.")
+    first = configs[0]
+    is_joined = first.stop == first.start + 1
+    return [*command[: first.stop - 1], f"{first.flag}={base}" if is_joined else base, *command[first.stop :]]

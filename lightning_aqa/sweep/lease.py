@@ -1,4 +1,4 @@
-"""Claims: of several processes or machines that share a sweep folder, one runs a trial."""
+"""Leases: of several processes or machines that share a sweep folder, one runs a trial."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 
 STALE_SECONDS = 60.0
-"""A claim that was not renewed for so long is of a process that died."""
+"""A lease that was not renewed for so long is of a process that died."""
 RENEWAL_SECONDS = 10.0
 
 
-class Claim:
+class Lease:
     """The right to run a trial, a file that only one process can create.
 
-    The file is ``<id>.<k>``; the highest k holds the claim. A process that finds it stale creates the next one, which
+    The file is ``<id>.<k>``; the highest k holds the lease. A process that finds it stale creates the next one, which
     again only one can. Clocks of the machines may differ by less than ``STALE_SECONDS``.
 
     Args:
@@ -42,19 +42,19 @@ class Claim:
         return not self.path.exists() or self.path.with_name(f"{stem}.{int(number) + 1}").exists()
 
     def release(self) -> None:
-        """Give the claim back."""
+        """Give the lease back."""
         self.path.unlink(missing_ok=True)
 
 
-def claim(folder: Path, name: str) -> Claim | None:
-    """Claim a name, unless a process that is alive has it.
+def take_lease(folder: Path, name: str) -> Lease | None:
+    """Take the lease of a name, unless a process that is alive has it.
 
     Args:
-        folder: Where the claims are.
-        name: What is claimed.
+        folder: Folder of the leases.
+        name: Name of what is leased, such as the id of a trial.
 
     Returns:
-        The claim; None if another process has it.
+        The lease; None if another process has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = [int(path.name.rsplit(".", 1)[-1]) for path in folder.glob(f"{name}.*")]
@@ -69,11 +69,11 @@ def claim(folder: Path, name: str) -> Claim | None:
         return None
     for number in numbers:
         (folder / f"{name}.{number}").unlink(missing_ok=True)
-    return Claim(path)
+    return Lease(path)
 
 
 def is_stale(path: Path) -> bool:
-    """Tell whether the process of a claim is gone: not renewed, or no longer on this machine."""
+    """Tell whether the process of a lease is gone: not renewed, or no longer on this machine."""
     try:
         age = time.time() - path.stat().st_mtime
         owner = json.loads(path.read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def is_stale(path: Path) -> bool:
         return False  # given back just now; the next look finds it free
     except json.JSONDecodeError:
         return age > STALE_SECONDS  # being written, or half written by a process that died
-    # A number that is alive may be another process by now, after a restart; a live owner renews its claim.
+    # A number that is alive may be another process by now, after a restart; a live owner renews its lease.
     return age > STALE_SECONDS or (owner["host"] == socket.gethostname() and not is_alive(owner["pid"]))
 
 

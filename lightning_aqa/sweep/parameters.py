@@ -67,8 +67,8 @@ def read_parameter(name: str, given: Any) -> Parameter:
     missing = [key for key in needed if key not in fields]
     extra = [key for key in fields if key not in needed and key not in defaults]
     if missing or extra:
-        told = f"lacks {', '.join(missing)}" if missing else f"has no {', '.join(extra)}"
-        raise ValueError(f"parameters.{name}: {kind} {told}; it takes {', '.join([*needed, *defaults])}.")
+        fault = f"lacks {', '.join(missing)}" if missing else f"has no {', '.join(extra)}"
+        raise ValueError(f"parameters.{name}: {kind} {fault}; it takes {', '.join([*needed, *defaults])}.")
     parameter = Parameter(name, kind, {**defaults, **fields})
     _check(parameter)
     return parameter

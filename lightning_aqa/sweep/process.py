@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from lightning_aqa.sweep.trial_command import own_words
+from lightning_aqa.sweep.trial_command import TrialCommand
 
 GRACE_SECONDS = 5.0
 """How long a trial has to end after it was asked to."""
@@ -43,20 +43,32 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)  # what the process left behind
 
 
-def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Child:
-    """Start a command, its output appended to a log.
+class Program(NamedTuple):
+    """Our own command line, as trials run it.
 
     Args:
-        command: Words of the command.
+        main: Takes the arguments, returns the exit code.
+        warm_up: Imports what every trial needs, so that a fork of this process has it.
+    """
+
+    main: Callable[[list[str]], int]
+    warm_up: Callable[[], None]
+
+
+def start(command: TrialCommand, log: Path, environment: Mapping[str, str], program: Program) -> Child:
+    """Start a trial, its output appended to a log: our own program as a fork, any other as a command.
+
+    Args:
+        command: The command of the trial.
         log: File for what it prints.
         environment: Variables beside those of this process.
+        program: Our own command line.
     """
-    own = own_words(command)
-    if own is not None and "fork" in multiprocessing.get_all_start_methods():
-        return _fork(own, log, environment)
+    if command.is_own and "fork" in multiprocessing.get_all_start_methods():
+        return _fork(program, command.args, log, environment)
     with open(log, "a", encoding="utf-8") as file:
         popen = subprocess.Popen(
-            command,
+            command.executable,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -67,24 +79,18 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
     return Child(popen.pid, popen.poll)
 
 
-def warm_up() -> None:
-    """Import what every trial needs, so that a fork has it: seconds of processor time per trial."""
-    for name in ("matplotlib.figure", "wandb", "lightning_aqa.cli.main"):
-        importlib.import_module(name)
-    importlib.import_module("lightning_aqa.utils.components").import_parts()
-
-
-def _fork(words: list[str], log: Path, environment: Mapping[str, str]) -> Child:
-    warm_up()
+def _fork(program: Program, args: list[str], log: Path, environment: Mapping[str, str]) -> Child:
+    program.warm_up()
     sys.stdout.flush()
     sys.stderr.flush()
-    process = multiprocessing.get_context("fork").Process(target=_run, args=(words, log, dict(environment)))
+    given = (program, args, log, dict(environment))
+    process = multiprocessing.get_context("fork").Process(target=_run, args=given)
     process.start()
     assert process.pid is not None
     return Child(process.pid, lambda: process.exitcode)
 
 
-def _run(words: list[str], log: Path, environment: Mapping[str, str]) -> None:
+def _run(program: Program, args: list[str], log: Path, environment: Mapping[str, str]) -> None:
     """Run the command line in a fork as a shell would: its own output, variables, threads and arguments."""
     os.setsid()
     end_with_parent()
@@ -92,15 +98,13 @@ def _run(words: list[str], log: Path, environment: Mapping[str, str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _print_to(log)
     os.environ.update(environment)
-    sys.argv[1:] = words  # Lightning starts the other processes of a run by them
+    sys.argv[1:] = args  # Lightning starts the other processes of a run by them
     import torch
-
-    from lightning_aqa.cli.main import main
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     code = 1
     try:
-        code = main(words)
+        code = program.main(args)
     finally:
         _end_wandb(code)
     sys.exit(code)

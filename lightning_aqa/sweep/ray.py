@@ -14,14 +14,14 @@ from lightning_aqa.sweep.process import end_with_parent
 from lightning_aqa.utils.ray import cluster
 
 
-def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
+def run_on_ray(args: Sequence[str], folder: Path, *, workers: int) -> None:
     """Start engines around the cluster that take the trials of one sweep folder in turns.
 
     The cluster is that of ``RAY_ADDRESS``; without it Ray is started on this machine. All its machines must see the
     working folder under the same path, and have this package.
 
     Args:
-        words: Words of the verb, without the engine and the number of workers.
+        args: Arguments of the subcommand, without the engine and the number of workers.
         folder: The sweep folder; the engines print to ``ray-<k>.log`` there.
         workers: How many engines.
 
@@ -35,7 +35,7 @@ def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
         task = ray.remote(**share)(engine)
         cores = max(int(share["num_cpus"]), 1)
         logs = [folder / f"ray-{number}.log" for number in range(workers)]
-        codes = ray.get([task.remote(list(words), str(Path.cwd()), str(log.resolve()), cores) for log in logs])
+        codes = ray.get([task.remote(list(args), str(Path.cwd()), str(log.resolve()), cores) for log in logs])
     if any(codes):
         raise ValueError(
             f"{sum(map(bool, codes))} of {workers} engines failed, see {folder}/ray-*.log; trials that have finished "
@@ -43,16 +43,16 @@ def run_on_ray(words: Sequence[str], folder: Path, *, workers: int) -> None:
         )
 
 
-def engine(words: list[str], folder: str, log: str, cores: int) -> int:
+def engine(args: list[str], folder: str, log: str, cores: int) -> int:
     """Run a local engine with one worker in a process of its own, that ends with this task.
 
     Args:
-        words: Words of the verb.
+        args: Arguments of the subcommand.
         folder: The working folder.
         log: File for what it prints.
         cores: Cores that it may use.
     """
-    command = [sys.executable, "-m", "lightning_aqa", "sweep", "--engine=local", "--workers=1", "--part", *words]
+    command = [sys.executable, "-m", "lightning_aqa", "sweep", "--engine=local", "--workers=1", "--part", *args]
     environment = {**os.environ, "OMP_NUM_THREADS": str(cores)}
     with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(

@@ -12,14 +12,15 @@ from shutil import rmtree
 from typing import NamedTuple
 
 from lightning_aqa.sweep.config import Sweep
-from lightning_aqa.sweep.lease import Claim, claim
+from lightning_aqa.sweep.lease import Lease, take_lease
 from lightning_aqa.sweep.plan import Plan
-from lightning_aqa.sweep.process import Child, start
+from lightning_aqa.sweep.process import Child, Program, start
 from lightning_aqa.sweep.progress import Progress
 from lightning_aqa.sweep.trial import Trial
-from lightning_aqa.sweep.trial_command import own_words, trial_command, trial_environment, typed
+from lightning_aqa.sweep.trial_command import trial_command, trial_environment
 
-CLAIMS = "claims"
+LEASES = "claims"
+"""Folder of the leases in a sweep folder."""
 POLL_SECONDS, WAIT_SECONDS = 0.1, 1.0
 """How often to look at children, and at other processes' trials where there are no children."""
 
@@ -30,14 +31,14 @@ class Running(NamedTuple):
     Args:
         trial: The trial.
         child: Its process.
-        claim: The right to run it.
+        lease: The right to run it.
         begun: When it was started, of ``time.monotonic``.
-        slot: Number of the worker, from 0.
+        slot: Index of the worker.
     """
 
     trial: Trial
     child: Child
-    claim: Claim
+    lease: Lease
     begun: float
     slot: int
 
@@ -45,22 +46,31 @@ class Running(NamedTuple):
 class LocalEngine:
     """Run what is left of a plan, several trials at a time.
 
-    Finished trials are not run again; killed ones go on from their last epoch where there is one; failed ones are left
+    Finished trials are not run again; killed ones resume from their last epoch where there is one; failed ones are left
     unless they are to be retried. The first trial prepares the corpus and the feature cache alone.
 
     Args:
         sweep: The sweep.
         plan: Its trials.
         folder: Its folder.
+        program: Our own command line, for trials that call it.
         workers: How many trials run at a time.
         retry: Whether to run failed trials again.
         devices: GPUs to spread the workers over; empty leaves that to the trials.
     """
 
     def __init__(
-        self, sweep: Sweep, plan: Plan, folder: Path, *, workers: int, retry: bool, devices: list[str] | None = None
+        self,
+        sweep: Sweep,
+        plan: Plan,
+        folder: Path,
+        program: Program,
+        *,
+        workers: int,
+        retry: bool,
+        devices: list[str] | None = None,
     ) -> None:
-        self.sweep, self.plan, self.folder, self.workers = sweep, plan, folder, workers
+        self.sweep, self.plan, self.folder, self.program, self.workers = sweep, plan, folder, program, workers
         self.retry, self.devices = retry, devices or []
         self.running: list[Running] = []
         self.tried: set[str] = set()
@@ -95,37 +105,37 @@ class LocalEngine:
         """Start trials while there are free workers; return whether one was started."""
         started = False
         while len(self.running) < self.workers and (not self.running or self._has_prepared()):
-            trial, right = self._next()
-            if trial is None or right is None:
+            trial, lease = self._next()
+            if trial is None or lease is None:
                 if self.plan.propose():
                     continue
                 break
-            self._start(trial, right)
+            self._start(trial, lease)
             started = True
         return started
 
     def _has_prepared(self) -> bool:
         """Tell whether a trial got past the corpus and the feature cache, which the others then find done."""
-        is_own = own_words(trial_command(self.sweep, self.running[0].trial)) is not None
-        self.is_prepared = self.is_prepared or not is_own or any(self.folder.glob("*/config.yaml"))
+        is_own = trial_command(self.sweep, self.running[0].trial).is_own
+        self.is_prepared = self.is_prepared or not is_own or any(has_begun(path) for path in self.folder.iterdir())
         return self.is_prepared
 
-    def _next(self) -> tuple[Trial | None, Claim | None]:
-        """Claim a trial that is to be run."""
+    def _next(self) -> tuple[Trial | None, Lease | None]:
+        """Take the lease of a trial that is to be run."""
         for trial in self._records():
             if not self._is_due(trial):
                 continue
-            right = claim(self.folder / CLAIMS, trial.id)
-            if right is None:
+            lease = take_lease(self.folder / LEASES, trial.id)
+            if lease is None:
                 continue
             recorded = trial.read()  # another process may have ended it since the look before
             if self._is_due(recorded):
-                return recorded, right
-            right.release()
+                return recorded, lease
+            lease.release()
         return None, None
 
     def _is_due(self, trial: Trial) -> bool:
-        """Tell whether a trial is to be run; one recorded as running is, if its claim turns out to be free."""
+        """Tell whether a trial is to be run; one recorded as running is, if its lease turns out to be free."""
         if trial.id in self.tried:
             return False
         return trial.state in ("", "killed", "running") or (trial.state == "failed" and self.retry)
@@ -134,7 +144,7 @@ class LocalEngine:
         """Tell whether trials still run in other processes."""
         return any(trial.id not in self.tried and trial.state == "running" for trial in self._records())
 
-    def _start(self, trial: Trial, right: Claim) -> None:
+    def _start(self, trial: Trial, lease: Lease) -> None:
         checkpoint = last_checkpoint(trial)
         has_folds = any(trial.folder.glob("fold*"))  # a cross-validation finds its own unfinished work
         if checkpoint is None and not has_folds:
@@ -142,7 +152,7 @@ class LocalEngine:
         command = trial_command(self.sweep, trial, checkpoint)
         slot = min(set(range(self.workers)) - {running.slot for running in self.running})
         record = trial._replace(
-            state="running", start=_now(), end=None, seconds=None, exit_code=None, command=typed(command)
+            state="running", start=_now(), end=None, seconds=None, exit_code=None, command=command.portable
         )
         record = record._replace(attempts=trial.attempts + 1, host=socket.gethostname(), pid=os.getpid())
         record.write()
@@ -150,15 +160,15 @@ class LocalEngine:
         if self.devices:
             environment["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
         self.tried.add(trial.id)
-        child = start(command, record.log, environment)
-        self.running.append(Running(record, child, right, time.monotonic(), slot))
+        child = start(command, record.log, environment, self.program)
+        self.running.append(Running(record, child, lease, time.monotonic(), slot))
 
     def _reap(self, progress: Progress) -> None:
-        """Renew claims; take note of trials that have ended."""
+        """Renew leases; take note of trials that have ended."""
         for running in list(self.running):
-            running.claim.renew()
+            running.lease.renew()
             code = running.child.poll()
-            if code is None and running.claim.is_lost:
+            if code is None and running.lease.is_lost:
                 running.child.stop()
                 self.running.remove(running)  # the record is the other process's
             elif code is not None:
@@ -172,12 +182,17 @@ class LocalEngine:
         seconds = round(time.monotonic() - running.begun, 2)
         ended = running.trial._replace(state=state, end=_now(), seconds=seconds, exit_code=code)
         ended.write()
-        running.claim.release()
+        running.lease.release()
         return ended
 
 
+def has_begun(folder: Path) -> bool:
+    """Tell whether the trial of a run folder trains: its corpus is checked and its cache is filled by then."""
+    return (folder / "config.yaml").exists()
+
+
 def last_checkpoint(trial: Trial) -> Path | None:
-    """Return the checkpoint that a killed trial goes on from; None if it has none, or one that is half written."""
+    """Return the checkpoint that a killed trial resumes from; None if it has none, or one that is half written."""
     path = trial.folder / "checkpoints" / "last.ckpt"
     is_resumable = trial.state in ("killed", "running") and (trial.folder / "config.yaml").exists()
     return path if is_resumable and zipfile.is_zipfile(path) else None

@@ -1,4 +1,4 @@
-"""From a sweep's command template to the words and the environment of one trial, as W&B's agent makes them."""
+"""From a sweep's command template to the arguments and the environment of one trial, as W&B's agent makes them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_aqa.results.run_folder import TRIAL
 from lightning_aqa.sweep.config import Sweep
 from lightning_aqa.sweep.trial import Trial, is_seed
 
-PROGRAM = ["-m", "lightning_aqa"]
+PROGRAM, SCRIPT = ["-m", "lightning_aqa"], "lightning-aqa"
 ENVIRONMENT_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 
 
@@ -37,7 +37,7 @@ def expand(command: Sequence[str], parameters: Mapping[str, Any], program: str =
         program: What ``${program}`` stands for.
 
     Returns:
-        The words of the command.
+        The command.
 
     Raises:
         ValueError: If there is no such macro.
@@ -53,19 +53,19 @@ def expand(command: Sequence[str], parameters: Mapping[str, Any], program: str =
         "program": [program],
         "args": values,
         "args_no_hyphens": [flag.removeprefix("--") for flag in values],
-        "args_no_equals": [word for name, value in parameters.items() for word in (f"--{name}", str(value))],
+        "args_no_equals": [arg for name, value in parameters.items() for arg in (f"--{name}", str(value))],
         "args_no_boolean_flags": _without_booleans(parameters),
         "args_json": [json.dumps(dict(parameters))],
     }
-    words: list[str] = []
-    for word in (ENVIRONMENT_VARIABLE.sub(lambda found: os.environ.get(found[1], found[1]), word) for word in command):
-        if word.startswith("${") and word.endswith("}"):
-            if word[2:-1] not in macros:
-                raise ValueError(f"the command has {word}; this engine knows ${{{'}, ${'.join(macros)}}}.")
-            words += macros[word[2:-1]]
+    expanded: list[str] = []
+    for part in (ENVIRONMENT_VARIABLE.sub(lambda found: os.environ.get(found[1], found[1]), part) for part in command):
+        if part.startswith("${") and part.endswith("}"):
+            if part[2:-1] not in macros:
+                raise ValueError(f"the command has {part}; this engine knows ${{{'}, ${'.join(macros)}}}.")
+            expanded += macros[part[2:-1]]
         else:
-            words.append(word)
-    return words
+            expanded.append(part)
+    return expanded
 
 
 def _without_booleans(parameters: Mapping[str, Any]) -> list[str]:
@@ -73,31 +73,54 @@ def _without_booleans(parameters: Mapping[str, Any]) -> list[str]:
     return [f"--{name}" if value is True else f"--{name}={value}" for name, value in shown.items()]
 
 
-def own_words(command: Sequence[str]) -> list[str] | None:
-    """Return the words after ``python -m lightning_aqa``; None for any other program.
+class TrialCommand(NamedTuple):
+    """The command of a trial.
+
+    Args:
+        args: Arguments of our own program, or the whole command of another one.
+        is_own: Whether they are those of our own program, which runs as a fork of this one.
+    """
+
+    args: list[str]
+    is_own: bool
+
+    @property
+    def portable(self) -> list[str]:
+        """The command as one would type it anywhere, for the record: without this machine's path of Python."""
+        return ["python", *PROGRAM, *self.args] if self.is_own else self.args
+
+    @property
+    def executable(self) -> list[str]:
+        """The command as a process of this machine."""
+        return [sys.executable, *PROGRAM, *self.args] if self.is_own else self.args
+
+
+def read_command(command: Sequence[str]) -> TrialCommand:
+    """Recognise our own program, ``python -m lightning_aqa`` or ``lightning-aqa``, in a command.
 
     Example:
-        >>> own_words(["/usr/bin/env", "python", "-m", "lightning_aqa", "fit", "--help"])
-        ['fit', '--help']
+        >>> read_command(["/usr/bin/env", "python", "-m", "lightning_aqa", "fit", "--help"])
+        TrialCommand(args=['fit', '--help'], is_own=True)
+        >>> read_command(["make", "demo"])
+        TrialCommand(args=['make', 'demo'], is_own=False)
     """
     rest = list(command[1:] if command[:1] == ["/usr/bin/env"] else command)
-    is_python = bool(rest) and Path(rest[0]).name.startswith("python")
-    return rest[3:] if is_python and rest[1:3] == PROGRAM else None
+    program = Path(rest[0]).name if rest else ""
+    if program.startswith("python") and rest[1:3] == PROGRAM:
+        return TrialCommand(rest[3:], is_own=True)
+    if program == SCRIPT:
+        return TrialCommand(rest[1:], is_own=True)
+    return TrialCommand(list(command), is_own=False)
 
 
-def trial_command(sweep: Sweep, trial: Trial, checkpoint: Path | None = None) -> list[str]:
-    """Make the command of a trial; our own program is told its run folder and the checkpoint to go on from."""
-    command = expand(sweep.command, trial.parameters, str(sweep.text.get("program", ""))) + sweep.words
-    if own_words(command) is None:
+def trial_command(sweep: Sweep, trial: Trial, checkpoint: Path | None = None) -> TrialCommand:
+    """Make the command of a trial; our own program gets its run folder and the checkpoint to resume from."""
+    program = str(sweep.text.get("program", ""))
+    command = read_command([*expand(sweep.command, trial.parameters, program), *sweep.extra_args])
+    if not command.is_own:
         return command
-    command += [f"--trainer.default_root_dir={trial.folder.parent}", f"--name={trial.id}"]
-    return [*command, f"--ckpt_path={checkpoint}"] if checkpoint else command
-
-
-def typed(command: Sequence[str]) -> list[str]:
-    """Return a command as one would type it anywhere: without this machine's path of Python."""
-    own = own_words(command)
-    return list(command) if own is None else ["python", *PROGRAM, *own]
+    args = [*command.args, f"--trainer.default_root_dir={trial.folder.parent}", f"--name={trial.id}"]
+    return command._replace(args=[*args, f"--ckpt_path={checkpoint}"] if checkpoint else args)
 
 
 def trial_environment(sweep: Sweep, trial: Trial) -> dict[str, str]:

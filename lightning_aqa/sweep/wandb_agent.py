@@ -53,12 +53,12 @@ def run_by_wandb(sweep: Sweep, folder: Path, *, workers: int, count: int | None)
 
 def _environment(sweep: Sweep, folder: Path) -> dict[str, str]:
     """Name the sweep's folder, group and tags to the runs of an agent."""
-    place = {SWEEP_FOLDER: str(folder.resolve()), "WANDB_DIR": str(folder.resolve())}
-    return {**os.environ, **place, "WANDB_RUN_GROUP": sweep.name, "WANDB_TAGS": ",".join(["sweep", sweep.name])}
+    folders = {SWEEP_FOLDER: str(folder.resolve()), "WANDB_DIR": str(folder.resolve())}
+    return {**os.environ, **folders, "WANDB_RUN_GROUP": sweep.name, "WANDB_TAGS": ",".join(["sweep", sweep.name])}
 
 
 def _address(sweep: Sweep, folder: Path) -> str:
-    """Return entity/project/id of the sweep on the server; one that was created for this folder is gone on with."""
+    """Return entity/project/id of the sweep on the server; one that was created for this folder is reused."""
     import wandb
 
     record = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
@@ -72,8 +72,8 @@ def _address(sweep: Sweep, folder: Path) -> str:
 
 
 def to_wandb(sweep: Sweep) -> dict[str, Any]:
-    """Return the sweep as the server takes it: the file, with the name, base and words that were asked for."""
-    return {**sweep.text, "name": sweep.name, "command": [*sweep.command, *sweep.words]}
+    """Return the sweep as the server takes it: the file, with the name, base and arguments that were asked for."""
+    return {**sweep.text, "name": sweep.name, "command": [*sweep.command, *sweep.extra_args]}
 
 
 def adopt(sweep: Sweep, folder: Path) -> None:

@@ -1,21 +1,88 @@
-"""What a run that goes on within an epoch needs beside Lightning's own state: draws, and sums of what was logged."""
+"""Exact resume: what a run resumed within an epoch needs beside Lightning's own state."""
 
 from __future__ import annotations
 
 import os
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_aqa.module import AQAModule, named_losses
+
+
+class ExactResume(L.Callback):
+    """Let a run that was stopped anywhere end as the undisturbed one does, to the bit.
+
+    Every batch has a seed of its own, for dropout; the sums of the losses of an epoch, and what was logged last, are in
+    the checkpoint, as ``checkpoint["aqa"]``; and a plateau scheduler is stepped before the checkpoint of the epoch is
+    written, where Lightning would step it afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._sums = EpochSums()
+        self._resumed: dict[str, Any] = {}
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the sums of the losses of this epoch, and what was logged last."""
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        checkpoint["aqa"] = {"sums": self._sums.state_dict(), "logged": logged}
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what the checkpoint has of it until the training starts."""
+        self._resumed = checkpoint.get("aqa", {})
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take up the sums, and metrics that are not computed every epoch; take plateau schedulers over."""
+        for config in trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau:
+                config.interval = "exact_resume"  # not of Lightning's, which then does not step it
+        if self._resumed:
+            assert isinstance(pl_module, AQAModule)
+            self._sums.load_state_dict(self._resumed["sums"], pl_module.device)
+            pl_module.carried = self._sums.carried()
+            logged = {name: torch.tensor(value) for name, value in self._resumed["logged"].items()}
+            trainer.callback_metrics.update(logged)
+            self._resumed = {}
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the sums; a run that resumes within an epoch does not come here first."""
+        self._sums = EpochSums()
+        cast(AQAModule, pl_module).carried = []
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed the draws of the step."""
+        seed_batch(trainer.current_epoch, batch_idx, trainer.global_rank)
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
+        """Add the losses of the step."""
+        step = cast(AQAModule, pl_module).step
+        assert step is not None
+        self._sums.add(named_losses("train", step.terms, step.total), len(step.ids))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Step plateau schedulers.
+
+        Raises:
+            ValueError: If the metric that one watches is not logged.
+        """
+        for config in trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau and config.monitor not in trainer.callback_metrics:
+                raise ValueError(f"{config.monitor}, which the scheduler's monitor names, is not a logged metric.")
+            if config.reduce_on_plateau:
+                cast(Any, config.scheduler).step(trainer.callback_metrics[str(config.monitor)])
+
 
 def seed_batch(epoch: int, batch: int, rank: int) -> None:
     """Seed all that draws in a training step, such as dropout, by (seed, epoch, batch, rank) alone."""
-    place = (int(os.environ.get("PL_GLOBAL_SEED", "0")), epoch, batch, rank)
-    seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+    position = (int(os.environ.get("PL_GLOBAL_SEED", "0")), epoch, batch, rank)
+    seed = int(np.random.SeedSequence(position).generate_state(1)[0])
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
@@ -37,7 +104,6 @@ class EpochSums:
     def __init__(self) -> None:
         self.totals: dict[str, Tensor] = {}
         self.num_clips = 0
-        self.is_carried = False
 
     def add(self, values: Mapping[str, Tensor], num_clips: int) -> None:
         """Add the means over a batch."""
@@ -46,10 +112,9 @@ class EpochSums:
         self.num_clips += num_clips
 
     def carried(self) -> list[tuple[dict[str, Tensor], int]]:
-        """Return what to log first, once: values and their weights, whose weighted sums are exactly the totals."""
-        if not self.is_carried:
+        """Return what to log first: values and their weights, whose weighted sums are exactly the totals."""
+        if not self.totals:
             return []
-        self.is_carried = False
         zeros = {name: torch.zeros_like(total) for name, total in self.totals.items()}
         return [(dict(self.totals), 1), (zeros, self.num_clips - 1)]
 
@@ -60,4 +125,4 @@ class EpochSums:
     def load_state_dict(self, state_dict: Mapping[str, Any], device: torch.device) -> None:
         """Take up the sums."""
         self.totals = {name: total.to(device) for name, total in state_dict["totals"].items()}
-        self.num_clips, self.is_carried = state_dict["num_clips"], self.num_clips > 0 or bool(self.totals)
+        self.num_clips = state_dict["num_clips"]

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor, nn
 
-from lightning_aqa.batch import Batch, Output
+from lightning_aqa.batch import Output
+from lightning_aqa.module import AQAModule
 
 MOST_CLIPS = 20
 """Clips to name in a message."""
@@ -19,14 +21,35 @@ class NonFiniteError(ValueError):
     """A loss or a gradient is NaN or infinite; all processes find it at once."""
 
 
-def check_loss(total: Tensor, terms: Mapping[str, Tensor], output: Output, batch: Batch, trainer: Any) -> None:
+class FiniteCheck(L.Callback):
+    """Check the loss of every batch, and the gradient of every optimiser step before it is used."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
+        """Refuse a loss that is not finite."""
+        assert isinstance(pl_module, AQAModule)
+        assert pl_module.step is not None
+        check_loss(*pl_module.step, trainer)
+        self.ids += pl_module.step.ids
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Refuse a gradient that is not finite."""
+        ids, self.ids = self.ids, []
+        check_gradient(pl_module.named_parameters(), ids, trainer)
+
+
+def check_loss(total: Tensor, terms: Mapping[str, Tensor], output: Output, ids: Sequence[str], trainer: Any) -> None:
     """Look at the loss of a batch before anything is trained on it.
 
     Args:
         total: Weighted sum of the terms, scalar.
         terms: The terms by the names of their objectives, scalars.
         output: What the terms were computed from.
-        batch: The clips, of all processes.
+        ids: The clips, of all processes.
         trainer: Where the training stands.
 
     Raises:
@@ -36,12 +59,12 @@ def check_loss(total: Tensor, terms: Mapping[str, Tensor], output: Output, batch
         return
     wrong = [f"{name} ({term.item():g})" for name, term in terms.items() if not torch.isfinite(term)] or ["their sum"]
     bad_B = ~torch.stack([field.flatten(1).isfinite().all(1) for field in output if field is not None]).all(0)
-    bad = [id_ for id_, is_bad in zip(batch.ids, bad_B.tolist(), strict=True) if is_bad]
+    bad = [id_ for id_, is_bad in zip(ids, bad_B.tolist(), strict=True) if is_bad]
     which = "clips whose output is not finite" if bad else "its clips"
     objectives = "objective" if len(wrong) == 1 else "objectives"
     raise NonFiniteError(
-        f"The loss is not finite: {objectives} {', '.join(wrong)} at {_place(trainer)}; {which}: "
-        f"{_named(bad or batch.ids)}. {_advice(trainer)}"
+        f"The loss is not finite: {objectives} {', '.join(wrong)} at {_position(trainer)}; {which}: "
+        f"{_named(bad or ids)}. {_advice(trainer)}"
     )
 
 
@@ -64,12 +87,12 @@ def check_gradient(parameters: Iterable[tuple[str, nn.Parameter]], ids: Sequence
     wrong = next(name for name, gradient in gradients.items() if not torch.isfinite(gradient).all())
     names = ", ".join(objective.name for objective in trainer.lightning_module.objectives)
     raise NonFiniteError(
-        f"The gradient of {wrong} is not finite at {_place(trainer)}, though the loss is (objectives {names}); its "
+        f"The gradient of {wrong} is not finite at {_position(trainer)}, though the loss is (objectives {names}); its "
         f"clips: {_named(ids)}. {_advice(trainer)}"
     )
 
 
-def _place(trainer: Any) -> str:
+def _position(trainer: Any) -> str:
     return f"epoch {trainer.current_epoch + 1}, batch {trainer.fit_loop.batch_idx + 1}"
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
 from lightning_aqa.objectives.base import Objective
+from lightning_aqa.utils.text import nearest
 
 
 def direction_of(name: str, data: AQADataModule, objectives: Sequence[Objective]) -> str:
@@ -24,10 +24,11 @@ def direction_of(name: str, data: AQADataModule, objectives: Sequence[Objective]
     """
     known = logged_names(data, objectives)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         no_dev = " There is no split 'dev' to validate on; --monitor=null keeps the last epoch."
         without = "" if "dev" in data.rated_splits else no_dev
-        raise ValueError(f"--monitor={name} is not a logged metric. The nearest is {near[0]}.{without}")
+        raise ValueError(
+            f"--monitor={name} is not a logged metric. The nearest is {nearest(name, known, cutoff=0.0)}.{without}"
+        )
     level = name.removeprefix("val/").startswith(("utterance", "system"))
     metric = next((metric for metric in METRICS if level and f"/{metric}/" in name), "MSE")  # names may hold slashes
     return "max" if higher_is_better(metric) else "min"

@@ -90,7 +90,7 @@ class Observations(Callback):
         write_observations(self.folder / OBSERVATIONS, windows, errors, [axis.name for axis in pl_module.axes])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write where the audio is, for the verb ``validate``."""
+        """Write where the audio is, for ``validate``."""
         if trainer.state.fn == "validate" and trainer.is_global_zero:
             self._write_clips(trainer)
 

@@ -1,4 +1,4 @@
-"""Old dotted names of modules with parts, which configs and checkpoints of earlier versions hold."""
+"""Old names of modules and of arguments of parts, which configs and checkpoints of earlier versions hold."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TypeVar
 
 RENAMED = {
     "lightning_aqa.encoders.freezing": "lightning_aqa.encoders.finetuning",
@@ -16,6 +17,11 @@ RENAMED = {
     "lightning_aqa.heads.linear": "lightning_aqa.heads.musiceval_baseline",
 }
 """Today's module for each old name."""
+
+RENAMED_ARGUMENTS = {"QAMRO": {"memory": "memory_size"}}
+"""Today's argument for each old name, by the class."""
+
+Value = TypeVar("Value")
 
 REMOVAL = "0.3"
 """The version in which old names go."""
@@ -45,3 +51,26 @@ def install() -> None:
     """Let old names be imported; once in a process."""
     if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
         sys.meta_path.append(OldNames())
+
+
+def renamed_argument(owner: object, old: str, given: Value | None, value: Value) -> Value:
+    """Return the value of an argument: of its old name where that was given, with a warning, else of today's.
+
+    The class keeps the old name in its signature, last and with None as its default, so that the command line, configs
+    and Python all take it.
+
+    Args:
+        owner: The part; its class stands in ``RENAMED_ARGUMENTS``.
+        old: The old name.
+        given: What came by the old name; None is nothing.
+        value: What came by today's name.
+    """
+    if given is None:
+        return value
+    name = type(owner).__name__
+    new = next(
+        RENAMED_ARGUMENTS[base.__name__][old] for base in type(owner).__mro__ if base.__name__ in RENAMED_ARGUMENTS
+    )
+    message = f"{name}: the argument {old} is now {new}; the old name will go in {REMOVAL}."
+    warnings.warn(message, FutureWarning, stacklevel=3)
+    return given

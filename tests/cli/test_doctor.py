@@ -162,13 +162,13 @@ def test_doctor_runs_where_a_package_cannot_be_imported(tmp_path, missing):
     assert "soundfile" in done.stdout
 
 
-def test_the_verb_is_in_the_help_and_has_its_own(capsys):
+def test_the_subcommand_is_in_the_help_and_has_its_own(capsys):
     assert main(["--help"]) == 0
     assert "doctor" in capsys.readouterr().out
     assert main(["doctor", "--help"]) == 0
     assert "Exit code: 0, or 1" in capsys.readouterr().out
 
 
-def test_a_misspelt_verb_or_an_option_of_another_is_told(fails):
+def test_a_misspelt_subcommand_or_an_option_of_another_is_told(fails):
     assert "Did you mean 'doctor'?" in fails("docter")
-    assert "unrecognized arguments: --data.root=AES" in fails("doctor", "--data.root=AES")
+    assert "unknown option --data.root=AES." in fails("doctor", "--data.root=AES")

@@ -306,11 +306,12 @@ MISTAKES = {
     "{out} --output={out}": "no audio found",
     "{clips} --output={out}/x.csv --num_workers=-1": "num_workers must be at least 0, got -1.",
     "{clips} --output={out}/x.csv --device=tpu": "device tpu cannot be used here",
-    "{clips} --output={out}/x.csv --dtype=int8": "invalid choice: 'int8'",
+    "{clips} --output={out}/x.csv --dtype=int8": "--dtype must be one of float32, bfloat16, float64, got 'int8'.",
     "{clips} --output={out}/x.csv --shard_clips=0": "shard_clips must be at least 1, got 0.",
     "{clips} --output={out}/x.csv --num_actors=0": "num_actors must be at least 1, got 0.",
     "{clips} --output={out}/x.csv --model.head=MLP": "--model.head is for a config",
-    "{clips} --output={out}/x.csv --wrong=1": "unrecognized arguments: --wrong=1",
+    "{clips} --output={out}/x.csv --outptu=1": "unknown option --outptu=1. Did you mean 'output'?",
+    "{clips} --output={out}/x.csv --wrong=1": "unknown option --wrong=1.",
 }
 
 

@@ -4,18 +4,19 @@ from itertools import product
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.objectives import pairwise
+from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.qamro import QAMRO, qamro_loss
 
 
 def remembering(make_step, *past, **options):
     """Return QAMRO with a memory of some (scores, targets) batches, oldest first."""
-    objective = QAMRO(**{"memory": 8, **options})
+    objective = QAMRO(**{"memory_size": 8, **options})
     for scores, targets in past:
         objective.loss(*make_step(scores, targets))
-        objective.remember()
+        objective.memory.commit()
     return objective
 
 
@@ -67,19 +68,19 @@ def _mean_over_pairs(p, y, num_new, quality="minmax", margin=None, tolerance=0.0
 
 
 def test_no_memory_is_qamro_as_published(make_step):
-    plain, off = QAMRO(), QAMRO(memory=0)
+    plain, off = QAMRO(), QAMRO(memory_size=0)
     for seed in range(3):
         output, batch = random_step(make_step, 6, seed)
         expected = sum(qamro_loss(output.scores[:, a], batch.scores[:, a]) for a in range(2))
         for objective in (plain, off):
             assert objective.loss(output, batch).item() == expected.item()
-            objective.remember()
+            objective.on_train_batch_end(None, None, None, batch, seed)
     assert off.state_dict() == {}
 
 
 def test_the_first_batch_has_no_past(make_step):
     step = random_step(make_step, 6, 0)
-    assert QAMRO(memory=8).loss(*step).item() == QAMRO().loss(*step).item()
+    assert QAMRO(memory_size=8).loss(*step).item() == QAMRO().loss(*step).item()
 
 
 def test_the_gradient_is_that_of_the_value(make_step):
@@ -94,21 +95,14 @@ def test_the_gradient_is_that_of_the_value(make_step):
     assert torch.autograd.gradcheck(value, scores[:, 0].double().requires_grad_())
 
 
-def test_the_memory_does_not_depend_on_the_blocks_that_a_large_batch_is_cut_into(make_step, monkeypatch):
-    past, step = _plain(random_step(make_step, 5, 0)), random_step(make_step, 4, 1)
-    whole = remembering(make_step, past).loss(*step).item()
-    monkeypatch.setattr(pairwise, "BLOCK_PAIRS", 20)
-    assert remembering(make_step, past).loss(*step).item() == pytest.approx(whole, rel=1e-6)
-
-
 def test_the_memory_keeps_the_newest_rated_clips(make_step):
-    objective = remembering(make_step, ([[1.0], [2.0], [3.0]], [[1.0], [torch.nan], [3.0]]), memory=3)
+    objective = remembering(make_step, ([[1.0], [2.0], [3.0]], [[1.0], [torch.nan], [3.0]]), memory_size=3)
     objective.loss(*make_step([[4.0], [5.0]], [[4.0], [5.0]]))
-    assert objective.past.scores.flatten().tolist() == [1.0, 3.0]  # the step is not over
-    objective.remember()
-    objective.remember()
-    assert objective.past.embedding.flatten().tolist() == [3.0, 4.0, 5.0]
-    assert not objective.past.embedding.requires_grad
+    assert objective.memory.scores.flatten().tolist() == [1.0, 3.0]  # the step is not over
+    objective.memory.commit()
+    objective.memory.commit()
+    assert objective.memory.embedding.flatten().tolist() == [3.0, 4.0, 5.0]
+    assert not objective.memory.embedding.requires_grad
 
 
 def test_validation_neither_reads_nor_fills_the_memory(make_step):
@@ -116,13 +110,13 @@ def test_validation_neither_reads_nor_fills_the_memory(make_step):
     step = random_step(make_step, 4, 1)
     with torch.no_grad():
         assert objective.loss(*step).item() == QAMRO().loss(*step).item()
-        objective.remember()
-    assert len(objective.past) == 5
+        objective.memory.commit()
+    assert len(objective.memory) == 5
 
 
 def test_the_memory_is_saved(make_step):
     objective = remembering(make_step, _plain(random_step(make_step, 5, 0)))
-    other = QAMRO(memory=8)
+    other = QAMRO(memory_size=8)
     other.load_state_dict(objective.state_dict())
     step = random_step(make_step, 4, 1)
     assert other.loss(*step).item() == objective.loss(*step).item()
@@ -133,11 +127,27 @@ def test_intervals_are_looked_up_for_the_memory_too(make_step, make_module):
     objective = remembering(make_step, quality="interval")
     objective.on_fit_start(None, make_module([Axis("PQ", "Production quality", 0, 10)]))
     objective.loss(*make_step([[1.0]], [[6.5]]))
-    objective.remember()
+    objective.memory.commit()
     # 6.5 has quality 1 and weighs 7; 5 - 1 + 0.2 * 5.
     assert objective.loss(*make_step([[5.0]], [[1.5]])).item() == pytest.approx(7 * 5.0)
 
 
 def test_a_negative_memory_is_refused():
-    with pytest.raises(ValueError, match="memory must be at least 0, got -1"):
-        QAMRO(memory=-1)
+    with pytest.raises(ValueError, match="memory_size must be a number of at least 0, got -1"):
+        QAMRO(memory_size=-1)
+
+
+def test_the_old_name_of_the_size_is_taken_with_one_warning():
+    with pytest.warns(FutureWarning, match="QAMRO: the argument memory is now memory_size") as seen:
+        objective = QAMRO(memory=3)
+    assert len(seen) == 1
+    assert objective.memory.size == 3
+
+
+def test_the_old_name_of_the_size_is_read_from_the_command_line():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--objectives", type=dict[str, Objective])
+    given = parser.parse_args(["--objectives.rank=lightning_aqa.objectives.qamro.QAMRO", "--objectives.rank.memory=5"])
+    with pytest.warns(FutureWarning, match="memory_size"):
+        objective = parser.instantiate(given).objectives["rank"]
+    assert objective.memory.size == 5

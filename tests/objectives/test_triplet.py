@@ -118,7 +118,7 @@ def test_triplet_remembers_nothing_of_a_batch_without_gradient(make_step):
     objective = Triplet()
     with torch.no_grad():
         objective.loss(*make_step([[0.0]], [[3.0]], [[1.0]]))
-    objective.remember()
+    objective.memory.commit()
     assert len(objective.memory) == 0
 
 

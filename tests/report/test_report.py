@@ -9,7 +9,7 @@ import pytest
 from lightning_aqa.cli.main import main
 from lightning_aqa.report.context import axes_of
 from lightning_aqa.report.maps import agreement, principal_components, read_frames, read_map
-from lightning_aqa.report.published import published_rows
+from lightning_aqa.report.tables import published_rows
 from lightning_aqa.results.predictions import read_predictions, write_predictions
 from lightning_aqa.results.runs import find_runs
 from lightning_aqa.results.variants import collect

@@ -1,10 +1,8 @@
 """Where a run puts its files: names, numbers, and the folder that it goes on with."""
 
-import pytest
 from jsonargparse import Namespace
 
 from lightning_aqa.results.run_folder import choose_run_folder, free_folder
-from lightning_aqa.utils.wandb import set_up_wandb, sync_hint
 
 
 def _never(folder):
@@ -50,43 +48,3 @@ def test_training_goes_on_in_the_folder_of_its_checkpoint_and_an_evaluation_does
     assert choose_run_folder(settings, "test", "", _never) == tmp_path / "run-test"
     loose = _settings(tmp_path, checkpoint=str(tmp_path / "loose.ckpt"))
     assert choose_run_folder(loose, "fit", "", _never) == tmp_path / "table"
-
-
-@pytest.fixture
-def logger():
-    arguments = Namespace(project="p", name=None, save_dir=".")
-    return Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=arguments)
-
-
-@pytest.fixture
-def _no_key(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.mark.usefixtures("_no_key")
-def test_every_wandb_logger_writes_to_the_run_folder_offline_without_a_key(tmp_path, logger):
-    other = Namespace(class_path="lightning.pytorch.loggers.CSVLogger", init_args=Namespace(save_dir="elsewhere"))
-    second = logger.clone()
-    second.init_args.name = "own"
-    settings = _settings(tmp_path, logger=[other, logger, second])
-    assert set_up_wandb(settings, tmp_path / "run")
-    found = [(one.init_args.save_dir, one.init_args.name) for one in (logger, second)]
-    assert found == [(str(tmp_path / "run"), "run"), (str(tmp_path / "run"), "own")]
-    assert other.init_args.save_dir == "elsewhere"
-
-
-@pytest.mark.usefixtures("_no_key")
-def test_a_key_logs_online_and_no_wandb_logger_is_not_offline(tmp_path, logger, monkeypatch):
-    assert not set_up_wandb(_settings(tmp_path, logger=False), tmp_path / "run")
-    assert not set_up_wandb(_settings(tmp_path, logger=None), tmp_path / "run")
-    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    assert not set_up_wandb(_settings(tmp_path, logger=logger), tmp_path / "run")
-
-
-def test_the_hint_names_the_newest_offline_run(tmp_path):
-    assert sync_hint(tmp_path) == ""
-    for name in ("offline-run-20260101_000000-a", "offline-run-20260102_000000-b"):
-        (tmp_path / "wandb" / name).mkdir(parents=True)
-    assert sync_hint(tmp_path).endswith(f"wandb sync {tmp_path / 'wandb' / 'offline-run-20260102_000000-b'}")

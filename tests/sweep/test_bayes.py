@@ -33,7 +33,7 @@ def space(write_sweep):
 
 
 def _plan(folder, count=8):
-    return BayesPlan(read_sweep("s.yaml", words=[]), folder, count, seed=0)
+    return BayesPlan(read_sweep("s.yaml"), folder, count, seed=0)
 
 
 def test_trials_are_proposed_run_and_told(space, sandbox, sweep):

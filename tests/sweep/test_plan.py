@@ -14,7 +14,7 @@ def plan(tmp_path):
     def make(text, *, count=None, seed=0, name=None):
         path = tmp_path / "a.yaml"
         path.write_text(text)
-        sweep = read_sweep(path, name=name, words=[])
+        sweep = read_sweep(path, name=name)
         return make_plan(sweep, tmp_path / sweep.name, count=count, seed=seed).trials()
 
     return make
@@ -119,16 +119,16 @@ def test_another_base_takes_the_place_of_the_config(tmp_path):
     path = tmp_path / "a.yaml"
     text = "method: grid\nparameters: {a: {value: 1}}\ncommand: [python, -m, lightning_aqa, fit, --config, x.yaml, a]"
     path.write_text(text)
-    sweep = read_sweep(path, base="b/other.yaml", words=[])
+    sweep = read_sweep(path, base="b/other.yaml")
     assert sweep.command[-3:] == ["--config", "b/other.yaml", "a"]
     assert sweep.name == "a-other"
     path.write_text(text.replace("--config, x.yaml", "--config=x.yaml"))
-    assert read_sweep(path, base="other.yaml", words=[]).command[-2] == "--config=other.yaml"
+    assert read_sweep(path, base="other.yaml").command[-2] == "--config=other.yaml"
     path.write_text(text.replace("--config, x.yaml, ", ""))
     with pytest.raises(ValueError, match="names no --config that --base=b could take the place of"):
-        read_sweep(path, base="b", words=[])
+        read_sweep(path, base="b")
 
 
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(ValueError, match="no such sweep file"):
-        read_sweep(tmp_path / "a.yaml", words=[])
+        read_sweep(tmp_path / "a.yaml")

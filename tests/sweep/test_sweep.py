@@ -248,10 +248,11 @@ def test_other_words_are_refused_where_trials_were_run_by_some(sandbox, write_sw
     ("words", "said"),
     [
         (["missing.yaml"], "missing.yaml: no such sweep file"),
-        (["s.yaml", "--workers=0"], "must be a number from 1 on, got '0'"),
-        (["s.yaml", "--engine=slurm"], "invalid choice: 'slurm'"),
+        (["s.yaml", "--workers=0"], "--workers must be at least 1, got 0."),
+        (["s.yaml", "--engine=slurm"], "--engine must be one of local, ray, wandb, got 'slurm'."),
+        (["s.yaml", "--sow"], "unknown option --sow. Did you mean 'show'?"),
         ([], "the following arguments are required: file"),
-        (["s.yaml", "--trainer.max_epochs=1"], "unrecognized arguments: --trainer.max_epochs=1"),
+        (["s.yaml", "--trainer.max_epochs=1"], "unknown option --trainer.max_epochs=1."),
     ],
 )
 def test_a_mistake_gets_one_line(sandbox, write_sweep, fails, words, said):

@@ -5,7 +5,7 @@ import sys
 import pytest
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from lightning_aqa.sweep.trial_command import expand, own_words, typed
+from lightning_aqa.sweep.trial_command import TrialCommand, expand, read_command
 
 VALUES = {
     "variant": "a b.yaml",
@@ -39,15 +39,27 @@ def test_an_unknown_macro_is_refused():
         expand(["${args_append_hydra}"], {})
 
 
-def test_our_own_program_is_known_by_its_command():
-    assert own_words([sys.executable, "-m", "lightning_aqa", "fit", "--x=1"]) == ["fit", "--x=1"]
-    assert own_words(["python", "run.py", "-m", "lightning_aqa"]) is None
-    assert own_words(["bash", "-m", "lightning_aqa"]) is None
-    assert own_words([]) is None
-    assert typed(["/usr/bin/env", sys.executable, "-m", "lightning_aqa", "fit"]) == [
-        "python",
-        "-m",
-        "lightning_aqa",
-        "fit",
-    ]
-    assert typed(["make", "x"]) == ["make", "x"]
+OWN = ["fit", "--x=1"]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        [sys.executable, "-m", "lightning_aqa"],
+        ["/usr/bin/env", sys.executable, "-m", "lightning_aqa"],
+        ["lightning-aqa"],
+        ["/usr/bin/env", "/opt/venv/bin/lightning-aqa"],
+    ],
+)
+def test_our_own_program_is_known_by_its_command(program):
+    command = read_command([*program, *OWN])
+    assert command == TrialCommand(OWN, is_own=True)
+    assert command.portable == ["python", "-m", "lightning_aqa", *OWN]
+    assert command.executable == [sys.executable, "-m", "lightning_aqa", *OWN]
+
+
+@pytest.mark.parametrize("command", [["python", "run.py", "-m", "lightning_aqa"], ["bash", "-m", "lightning_aqa"], []])
+def test_another_program_is_left_as_it_is(command):
+    found = read_command(command)
+    assert not found.is_own
+    assert found.portable == found.executable == command

@@ -12,6 +12,7 @@ from lightning_aqa.data.musiceval import MusicEval
 from lightning_aqa.objectives.regression import Regression
 from lightning_aqa.training import checkpoints
 from lightning_aqa.training.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
+from lightning_aqa.training.exact_resume import ExactResume
 from tests.utils.distributed_worker import make_module
 
 pytestmark = [
@@ -68,7 +69,7 @@ def train(corpora, tmp_path):
 
     def run(*callbacks, max_epochs, lr=1e-3, scheduler=None, **options):
         trainer = L.Trainer(
-            accelerator="cpu", logger=False, callbacks=[Regression(), *callbacks], max_epochs=max_epochs,
+            accelerator="cpu", logger=False, callbacks=[Regression(), ExactResume(), *callbacks], max_epochs=max_epochs,
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, plugins=[WholeFiles()],
             default_root_dir=tmp_path, **options,
         )  # fmt: skip

@@ -22,7 +22,7 @@ def jobs(corpora, tmp_path_factory):
     common = ["fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--objectives.qamro=QAMRO"]
     common += ["--objectives.near=Triplet", "--objectives.near.memory_size=16", "--objectives.far=Triplet"]
     common += ["--objectives.far.epsilon=1.5", "--data.batch_size=4"]
-    steps = ["--objectives.qamro.memory=10", f"--data.cache={root / 'cache'}", f"--model.scheduler={PLATEAU}"]
+    steps = ["--objectives.qamro.memory_size=10", f"--data.cache={root / 'cache'}", f"--model.scheduler={PLATEAU}"]
     steps += ["--checkpoint_every_n_steps=1", "--trainer.accumulate_grad_batches=2", "--trainer.max_epochs=8"]
     steps += ["--patience=3", "--monitor=val/loss"]
     small = ["--model.encoder=MelSpectrogram", "--model.encoder.depth=1", "--model.encoder.width=32"]

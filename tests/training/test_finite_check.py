@@ -53,7 +53,9 @@ def test_the_objective_the_clips_and_the_last_checkpoint_are_named(tmp_path, val
     output, batch = _step(torch.tensor([[1.0], [math.nan], [2.0]]), ["a", "b", "c"])
     terms = {"mse": torch.tensor(value), "qamro": torch.tensor(1.0)}
     with pytest.raises(NonFiniteError) as raised:
-        check_loss(terms["mse"] + terms["qamro"], terms, output, batch, _trainer(tmp_path, "best.ckpt", "last.ckpt"))
+        check_loss(
+            terms["mse"] + terms["qamro"], terms, output, batch.ids, _trainer(tmp_path, "best.ckpt", "last.ckpt")
+        )
     said = str(raised.value)
     assert said.startswith(f"The loss is not finite: objective mse ({value:g}) at epoch 3, batch 5; ")
     assert "clips whose output is not finite: b." in said
@@ -67,18 +69,18 @@ def test_without_a_bad_output_the_clips_of_the_batch_are_named(tmp_path):
     with pytest.raises(
         NonFiniteError, match=r"objectives mse \(nan\), mae \(nan\) .*; its clips: c0, .*c19 and 3 more"
     ):
-        check_loss(torch.tensor(torch.nan), terms, output, batch, _trainer(tmp_path))
+        check_loss(torch.tensor(torch.nan), terms, output, batch.ids, _trainer(tmp_path))
 
 
 def test_without_a_checkpoint_that_is_said(tmp_path):
     output, batch = _step(torch.ones(1, 1), ["a"])
     with pytest.raises(NonFiniteError, match=r"objective their sum at .*No checkpoint was written before"):
-        check_loss(torch.tensor(torch.inf), {"mse": torch.tensor(1.0)}, output, batch, _trainer(tmp_path))
+        check_loss(torch.tensor(torch.inf), {"mse": torch.tensor(1.0)}, output, batch.ids, _trainer(tmp_path))
 
 
 def test_what_is_finite_passes(tmp_path):
     output, batch = _step(torch.tensor([[math.nan]]), ["a"])
-    check_loss(torch.tensor(1e38), {"mse": torch.tensor(1e38)}, output, batch, _trainer(tmp_path))
+    check_loss(torch.tensor(1e38), {"mse": torch.tensor(1e38)}, output, batch.ids, _trainer(tmp_path))
     layer = nn.Linear(1, 1)
     check_gradient(layer.named_parameters(), ["a"], _trainer(tmp_path))  # no gradient yet
     layer.weight.grad = torch.full((1, 1), 3e38)

@@ -34,7 +34,7 @@ SIZES = [(6, 6), (7, 3), (1, 4)]
 def every_objective():
     """One of each objective of the package, and some with other settings."""
     made = {
-        "remembering": QAMRO(memory=9),
+        "remembering": QAMRO(memory_size=9),
         "both errors": Regression(kind="mse+mae"),
         "by position": ListMLE(position_weights=True),
         "by deviation": GaussianNLL(beta=0.5),

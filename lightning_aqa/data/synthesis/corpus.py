@@ -14,17 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from lightning_aqa.data.synthesis.aes_natural_plan import count_evaluation, plan_aes_natural
+from lightning_aqa.data.synthesis.aes_natural_plan import ROTA, count_evaluation, plan_aes_natural
 from lightning_aqa.data.synthesis.musiceval_plan import plan_musiceval
-from lightning_aqa.data.synthesis.recordings import Plan, Recording, Settings
-from lightning_aqa.data.synthesis.sources import ROTA
+from lightning_aqa.data.synthesis.recordings import CorpusPlan, Recording, Settings
 
 Layout = Literal["musiceval", "aes_natural"]
 STAMP = "synthetic.json"
 # Raise it with every change of what is written, so that nobody trains on what an older version left behind.
-VERSION = 1
+VERSION = 2
 _NOTE = "All audio here is synthesised and all scores are simulated: no person has rated these clips."
-_PLANS: dict[Layout, Callable[[Settings], Plan]] = {"musiceval": plan_musiceval, "aes_natural": plan_aes_natural}
+_PLANS: dict[Layout, Callable[[Settings], CorpusPlan]] = {"musiceval": plan_musiceval, "aes_natural": plan_aes_natural}
 
 
 def write_corpus(
@@ -128,7 +127,7 @@ def _differences(found: str, expected: str) -> str:
     return ", ".join(f"{key} is {there}, not {asked}" for key, (there, asked) in pairs.items() if there != asked)
 
 
-def _write(folder: Path, plan: Plan, seed: int) -> None:
+def _write(folder: Path, plan: CorpusPlan, seed: int) -> None:
     """Write the audio and the lists."""
     from rich.progress import track
 

@@ -1,8 +1,8 @@
-"""What can go wrong with a clip, each a pure function of waveform and strength, and mixes of them. Needs numpy, scipy.
+"""Faults of a clip, each a pure function of waveform and strength, and mixes of them.
 
 Every function of ``DEGRADATIONS`` takes ``(waveform, strength, sample_rate, rng)``: a waveform of shape ``(T,)``, a
 strength above 0 and up to 1, the sample rate in Hz and the generator of everything random. It returns a new waveform of
-the same shape, worse the higher the strength. Strength 0 stands for "not there" and is left out by ``degrade``.
+the same shape, worse the higher the strength.
 """
 
 from __future__ import annotations
@@ -11,19 +11,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lightning_aqa.data.synthesis.signals import Waveform, rms
+from lightning_aqa.data.synthesis.scenes import Waveform, rms
 
 Degradation = Callable[[Waveform, float, int, np.random.Generator], Waveform]
-
-
-def wow(waveform: Waveform, strength: float, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Let the speed waver: by up to 3 % of wow at 0.8 Hz and 1.2 % of flutter at 7 Hz."""
-    time_T = np.arange(len(waveform)) / sample_rate
-    read_T = time_T.copy()
-    for rate, deviation in ((0.8, 0.03), (7.0, 0.012)):
-        angle_T = 2 * np.pi * rate * time_T + rng.uniform(0, 2 * np.pi)
-        read_T += strength * deviation / (2 * np.pi * rate) * np.sin(angle_T)
-    return np.interp(read_T, time_T, waveform)
 
 
 def band_limit(waveform: Waveform, strength: float, sample_rate: int, rng: np.random.Generator) -> Waveform:
@@ -73,52 +63,33 @@ def drop_outs(waveform: Waveform, strength: float, sample_rate: int, rng: np.ran
     return waveform * np.asarray(uniform_filter1d(gain_T, max(1, round(0.004 * sample_rate)), mode="nearest"))
 
 
-# In the order in which a bad chain applies them: instrument, channel, coder, amplifier, background, transport.
-DEGRADATIONS: dict[str, Degradation] = {
-    "wow": wow,
-    "band_limit": band_limit,
-    "codec": codec,
-    "clipping": clipping,
-    "noise": noise,
-    "drop_outs": drop_outs,
+# In the order in which a bad chain applies them, each with how much of the quality it takes away at strength 1, as a
+# listener might say; a choice, not a measurement.
+DEGRADATIONS: dict[str, tuple[Degradation, float]] = {
+    "band_limit": (band_limit, 0.7),
+    "codec": (codec, 0.8),
+    "clipping": (clipping, 0.75),
+    "noise": (noise, 0.85),
+    "drop_outs": (drop_outs, 0.85),
 }
-
-# How much of the quality each takes away at strength 1, as a listener might say; a choice, not a measurement.
-COSTS = {"wow": 0.55, "band_limit": 0.7, "codec": 0.8, "clipping": 0.75, "noise": 0.85, "drop_outs": 0.85}
 
 
 def degrade(waveform: Waveform, strengths: Mapping[str, float], sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Apply a mix of degradations in the order of ``DEGRADATIONS``.
-
-    Args:
-        waveform: Shape ``(T,)``.
-        strengths: Strength of each degradation, 0 to 1; 0 or absent leaves it out.
-        sample_rate: In Hz.
-        rng: Generator of everything random.
-
-    Returns:
-        The degraded waveform, shape ``(T,)``.
-    """
-    for name, degradation in DEGRADATIONS.items():
+    """Apply the degradations with a strength above 0, in the order of ``DEGRADATIONS``; shape ``(T,)`` stays."""
+    for name, (degradation, _) in DEGRADATIONS.items():
         if strengths.get(name, 0) > 0:
             waveform = degradation(waveform, strengths[name], sample_rate, rng)
     return waveform
 
 
 def damage(strengths: Mapping[str, float]) -> float:
-    r"""Sum up a mix of degradations in one number, ``1 - \prod_d (1 - c_d s_d)``, with ``c_d`` from ``COSTS``.
-
-    Args:
-        strengths: Strength of each degradation, 0 to 1.
-
-    Returns:
-        0 for a clean clip, towards 1 for a ruined one.
+    r"""Sum up a mix in one number, ``1 - \prod_d (1 - c_d s_d)``: 0 for a clean clip, towards 1 for a ruined one.
 
     Example:
         >>> round(damage({"noise": 1.0}), 3), round(damage({"noise": 1.0, "codec": 0.5}), 3), damage({})
         (0.85, 0.91, 0.0)
     """
-    return float(1 - np.prod([1 - COSTS[name] * strength for name, strength in strengths.items()]))
+    return float(1 - np.prod([1 - DEGRADATIONS[name][1] * strength for name, strength in strengths.items()]))
 
 
 def draw_mix(target: float, rng: np.random.Generator) -> dict[str, float]:
@@ -129,29 +100,18 @@ def draw_mix(target: float, rng: np.random.Generator) -> dict[str, float]:
     Args:
         target: The damage, 0 to 1; a mix whose strengths would pass 1 stays below it.
         rng: Decides which, and how many.
-
-    Returns:
-        Strength per degradation; ``damage`` of it is ``target``.
     """
     others = [name for name in DEGRADATIONS if name != "noise"]
     names = ["noise", *rng.permutation(others)[: rng.integers(0, 3)].tolist()]
     share = 1 - (1 - target) ** (1 / len(names))
-    return {name: min(1.0, share / COSTS[name]) for name in names}
+    return {name: min(1.0, share / DEGRADATIONS[name][1]) for name in names}
 
 
 def replace_end(waveform: Waveform, other: Waveform, strength: float) -> Waveform:
-    """Put wrong content into a clip: from ``1 - strength`` of its length on, ``other`` is heard instead.
+    """Let ``other`` be heard from ``1 - strength`` of a clip on, after a cross-fade over 4 % of it.
 
-    It lowers how well a clip fits its prompt and nothing else, so it is no part of ``DEGRADATIONS``.
-
-    Args:
-        waveform: What the prompt asks for, shape ``(T,)``.
-        other: Something else at the same level, shape ``(T,)``.
-        strength: Fraction of the clip that is replaced, 0 to 1.
-
-    Returns:
-        The mix, shape ``(T,)``, with a cross-fade over 4 % of the clip.
+    Wrong content lowers how well a clip fits its prompt and nothing else, so it is no part of ``DEGRADATIONS``.
     """
-    place_T = np.linspace(0, 1, len(waveform))
-    fade_T = np.clip((place_T - (1 - strength) * 1.04) / 0.04 + 1, 0, 1)
+    position_T = np.linspace(0, 1, len(waveform))
+    fade_T = np.clip((position_T - (1 - strength) * 1.04) / 0.04 + 1, 0, 1)
     return (1 - fade_T) * waveform + fade_T * other

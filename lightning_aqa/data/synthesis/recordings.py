@@ -11,21 +11,12 @@ import numpy as np
 
 from lightning_aqa.data.synthesis.degradations import damage, degrade, draw_mix, replace_end
 from lightning_aqa.data.synthesis.listeners import true_scores
-from lightning_aqa.data.synthesis.signals import Waveform, set_level
-from lightning_aqa.data.synthesis.textures import Scene
+from lightning_aqa.data.synthesis.scenes import Scene, Waveform, set_level
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a simulated corpus is made from; two corpora with the same settings are the same bytes.
-
-    Args:
-        num_clips: Clips in all splits together.
-        num_systems: Made-up systems that produce them.
-        seconds: Shortest and longest clip.
-        sample_rate: In Hz, of the files that do not stand for a natural corpus with a rate of its own.
-        seed: Of everything random.
-    """
+    """What a simulated corpus is made from, see ``write_corpus``; two with the same settings are the same bytes."""
 
     num_clips: int
     num_systems: int
@@ -39,12 +30,7 @@ class Settings:
 
 
 class System(NamedTuple):
-    """A made-up generator: the same faults in every clip, more or less.
-
-    Args:
-        mix: Usual strength of each of its degradations.
-        wrong: Usual fraction of a clip that is not what the prompt asked for.
-    """
+    """A made-up generator: usual strengths of its degradations, and usual fraction of a clip that is wrong content."""
 
     mix: Mapping[str, float]
     wrong: float
@@ -71,7 +57,6 @@ class Recording:
 
     Args:
         path: Where its file goes, below the root of the corpus; it also seeds all that is random in the clip.
-        domain: ``speech``, ``music`` or ``sound``.
         scene: What is heard.
         strengths: Strength per degradation.
         seconds: Length.
@@ -84,7 +69,6 @@ class Recording:
     """
 
     path: str
-    domain: str
     scene: Scene
     strengths: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 3.0
@@ -95,6 +79,11 @@ class Recording:
     system: str = ""
     split: str = ""
 
+    @property
+    def domain(self) -> str:
+        """``speech``, ``music`` or ``sound``."""
+        return self.scene.domain
+
     def render(self, seed: int) -> Waveform:
         """Make the audio: shape ``(T,)``, or ``(T, 2)`` where it is stereo, within full scale."""
         rng = rng_for(seed, "audio", self.path)
@@ -104,22 +93,21 @@ class Recording:
             clean_T = replace_end(clean_T, other_T, self.wrong)
         # A quiet room under everything: no recording is digital silence, and what a fault does to it can be heard.
         clean_T = clean_T + 10 ** (-68 / 20) * rng.normal(size=len(clean_T))
-        level = rng.uniform(-26, -20)
-        mono_T = set_level(degrade(clean_T, self.strengths, self.sample_rate, rng) * _edges(len(clean_T)), level)
-        return _widen(mono_T, self.sample_rate) if self.stereo else mono_T
+        level, position_T = rng.uniform(-26, -20), np.linspace(0, 1, len(clean_T))
+        edges_T = np.minimum(1, np.minimum(position_T, 1 - position_T) / 0.005)  # so that cutting makes no click
+        mono_T = set_level(degrade(clean_T, self.strengths, self.sample_rate, rng) * edges_T, level)
+        if not self.stereo:
+            return mono_T
+        side_T = 0.3 * np.roll(mono_T, round(0.011 * self.sample_rate))
+        return set_level(np.stack([mono_T + side_T, mono_T - side_T], axis=1), -23)
 
     def truth(self) -> dict[str, float]:
         """Give the true score of each axis of both corpora, see ``true_scores``."""
         return true_scores(self.domain, len(self.scene.layers), damage(self.strengths), self.wrong)
 
 
-class Plan(NamedTuple):
-    """All of a corpus before it is written.
-
-    Args:
-        recordings: Its clips.
-        texts: Contents of its lists, by path below the root.
-    """
+class CorpusPlan(NamedTuple):
+    """All of a corpus before it is written: its clips, and the contents of its lists by path below the root."""
 
     recordings: list[Recording]
     texts: dict[str, str]
@@ -134,15 +122,3 @@ def rng_for(seed: int, *names: str) -> np.random.Generator:
     """
     digest = hashlib.sha256("\0".join(names).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest, "<u4").tolist()])
-
-
-def _edges(num_samples: int) -> Waveform:
-    """Make a gain that fades in and out over 0.5 % of a clip, so that cutting it makes no click."""
-    place_T = np.linspace(0, 1, num_samples)
-    return np.minimum(1, np.minimum(place_T, 1 - place_T) / 0.005)
-
-
-def _widen(mono: Waveform, sample_rate: int) -> Waveform:
-    """Make two channels that differ by an echo, and whose mean is the mono waveform: shape ``(T, 2)``."""
-    side_T = 0.3 * np.roll(mono, round(0.011 * sample_rate))
-    return set_level(np.stack([mono + side_T, mono - side_T], axis=1), -23)

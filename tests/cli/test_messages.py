@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_aqa.cli.parser import raised, readable
+from lightning_aqa.cli.messages import raised, readable
 from lightning_aqa.utils.components import import_parts
 
 OPTIONS = ["trainer.max_epochs", "data.batch_size", "model.head", "seed_everything"]
@@ -37,6 +37,10 @@ def _parts():
         (
             'Parser key "model.encoder":\n  Expected a dot import path string: Descriptor',
             "--model.encoder: there is no class 'Descriptor'. Did you mean 'Descriptors'?",
+        ),
+        (
+            "Parser key \"unit\":\n  Expected a typing.Literal['clip', 'system']. Got value: sytem",
+            "--unit must be one of clip, system, got 'sytem'. Did you mean 'system'?",
         ),
         (
             "invalid choice: 'predic' (choose from fit, validate, test, predict)",

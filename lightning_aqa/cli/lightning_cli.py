@@ -1,0 +1,253 @@
+"""fit, validate, test and predict: LightningCLI with named objectives, run folders and an evaluation after fit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.plugins import CheckpointIO
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_aqa.cli.loggers import as_list, default_to_run_folder, place_loggers
+from lightning_aqa.cli.messages import is_debug, raised
+from lightning_aqa.cli.overrides import with_own_defaults, with_variant
+from lightning_aqa.cli.parser import Parser
+from lightning_aqa.cli.private_api import OpenCLI
+from lightning_aqa.cli.signatures import PROGRAM
+from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.data.validation import CorpusError
+from lightning_aqa.module import AQAModule
+from lightning_aqa.objectives.base import Objective
+from lightning_aqa.results.run_folder import choose_run_folder, config_stem
+from lightning_aqa.training.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
+from lightning_aqa.training.cross_validation import crossvalidate, is_unfinished_crossvalidation, wants_folds
+from lightning_aqa.training.exact_resume import ExactResume
+from lightning_aqa.training.feature_cache import FeatureCache
+from lightning_aqa.training.finite_check import FiniteCheck, NonFiniteError
+from lightning_aqa.training.history import History
+from lightning_aqa.training.loading import load_module, load_weights, read_checkpoint, warn_of_differences
+from lightning_aqa.training.monitor import direction_of
+from lightning_aqa.training.observations import Observations
+from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
+from lightning_aqa.utils.components import import_parts
+from lightning_aqa.utils.distributed import leave, let_speak, num_processes, process_number, shut_down, speaks_here
+from lightning_aqa.utils.wandb import sync_hint
+
+DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
+COLLECTIVE_ERRORS = (CorpusError, NonFiniteError, MisconfigurationException)
+USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
+
+
+class AQACLI(OpenCLI):
+    """fit, validate, test and predict, each leaving one run folder.
+
+    Args:
+        args: Arguments, the subcommand first.
+    """
+
+    def __init__(self, args: Sequence[str]) -> None:
+        import_parts()
+        default_to_run_folder()
+        self.argv = with_own_defaults(with_variant(args))
+        super().__init__(
+            AQAModule,
+            AQADataModule,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            parser_class=Parser,
+            seed_everything_default=0,
+            trainer_defaults={
+                "logger": False,
+                "enable_model_summary": False,
+                "enable_progress_bar": sys.stderr.isatty(),
+                "log_every_n_steps": 1,
+                "max_epochs": 100,
+            },
+            parser_kwargs={"prog": PROGRAM},
+            args=self.argv,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what a run has beside its parts."""
+        add = parser.add_argument
+        add("--objectives", type=dict[str, Objective | None], default=DEFAULT_OBJECTIVES, help=_HELP["objectives"])
+        add("--monitor", type=str | None, default="val/utterance/SRCC/mean", help=_HELP["monitor"])
+        add("--patience", type=int | None, default=None, help=_HELP["patience"])
+        add("--checkpoint_every_n_steps", type=int | None, default=1000, help=_HELP["checkpoint_every_n_steps"])
+        add("--name", type=str | None, default=None, help=_HELP["name"])
+        add("--variant", type=str | None, default=None, help=_HELP["variant"])
+        add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
+        add("--vars", type=dict[str, Any], default={}, help=_HELP["vars"])
+        parser.link_arguments("data", "model.axes", compute_fn=self._plain_axes, apply_on="instantiate")
+
+    def _plain_axes(self, data: AQADataModule) -> list[list[Any]]:
+        """List the axes plainly, as checkpoints keep them; audio without ratings has none."""
+        placeholder = [["score", "Score", 0.0, 1.0]]  # replaced when the checkpoint's model is loaded
+        return [list(axis) for axis in data.axes] or (placeholder if self.settings.ckpt_path else [])
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run folder, keep the config as it was given, then set what follows from the folder."""
+        settings = self.settings
+        self.config_text = self.settings_text()
+        has_folds = self.subcommand == "fit" and wants_folds(settings)
+        is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
+        self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.argv), is_unfinished)
+        if has_folds:
+            raise SystemExit(crossvalidate(settings, self.folder, self.config_text))
+        settings.trainer.default_root_dir = str(self.folder)
+        self.is_offline = place_loggers(settings, self.folder)
+
+    def instantiate_classes(self) -> None:
+        """Build the parts; an evaluation with a checkpoint takes the model that the checkpoint describes."""
+        checkpoint = self.settings.ckpt_path
+        if checkpoint:
+            read_checkpoint(checkpoint)  # refuses code, which Lightning would run when it resumes
+        if checkpoint and any(arg.startswith(("--config", "-c", "--model")) for arg in self.argv):
+            given = yaml.safe_load(self.config_text)["model"]
+            warn_of_differences(checkpoint, given, is_fit=self.subcommand == "fit")
+        if checkpoint and self.subcommand != "fit":
+            self.settings.pop("model")
+        super().instantiate_classes()
+        if checkpoint and self.subcommand != "fit":
+            self.model = load_module(checkpoint)
+            self.config_init[self.subcommand].ckpt_path = None  # loaded already
+        if self.subcommand in ("validate", "test"):
+            self.config_init[self.subcommand].verbose = False  # the run folder prints the table
+        if self.settings.init_from:
+            load_weights(self.model, self.settings.init_from)
+        if self.subcommand != "fit" and self.model.is_fresh and not self.model.head.is_trained:
+            raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path=RUN_FOLDER/checkpoints/best.ckpt.")
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Give the trainer the objectives and what every run has: history, run folder, checkpoints."""
+        configured = self.built("trainer")
+        callbacks, plugins = as_list(configured["callbacks"]), as_list(configured["plugins"])
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(WholeFiles())
+        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text), Observations(self.folder)]
+        objectives = self._objectives()
+        if self.subcommand == "fit":
+            callbacks = [ExactResume(), FiniteCheck(), *callbacks]
+            callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
+        callbacks += objectives
+        kwargs |= {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False}
+        return super().instantiate_trainer(**kwargs)
+
+    def _objectives(self) -> list[Objective]:
+        """Return the terms of the loss that are not null, each with its name."""
+        named: dict[str, Objective | None] = self.built("objectives")
+        for name, objective in named.items():
+            if objective is not None:
+                objective.name = name
+        return [objective for objective in named.values() if objective is not None]
+
+    def _checkpoints(self, objectives: Sequence[Objective]) -> list[Callback]:
+        """Keep the best epoch by the monitor, if there is one, and always the last."""
+        monitor, patience, folder = self.settings.monitor, self.settings.patience, self.folder / "checkpoints"
+        last = LastCheckpoint(folder, self.settings.checkpoint_every_n_steps)
+        if monitor is None:
+            return [last]
+        mode = direction_of(monitor, self.datamodule, objectives)
+        stopping = [] if patience is None else [Patience(monitor, mode, patience)]
+        return [BestCheckpoint(folder, "best", monitor, mode), last, *stopping]
+
+    def after_fit(self) -> None:
+        """Evaluate the best checkpoint on every rated split."""
+        trainer = cast(Any, self.trainer)
+        if trainer.fast_dev_run:
+            return
+        own = next(one for one in trainer.checkpoint_callbacks if isinstance(one, BestCheckpoint))  # best, else last
+        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=own.best_model_path or None, verbose=False)
+
+
+_HELP = {
+    "objectives": "Terms of the loss by name; null drops one.",
+    "monitor": "Logged metric that picks the best checkpoint and stops early; null keeps the last epoch.",
+    "patience": "Epochs to wait for a better monitor; null trains to the end.",
+    "checkpoint_every_n_steps": "Optimiser steps after which last.ckpt is written within an epoch too; null: never.",
+    "name": "Name of the run folder under trainer.default_root_dir; null takes the config's.",
+    "variant": "Config file over those of --config, wherever it stands; what it says of objectives takes their place.",
+    "init_from": "Checkpoint to start from, weights alone.",
+    "vars": "Values of your own, to refer to as ${vars.name}.",
+}
+
+
+_EXPECTED_WARNINGS = (
+    ".*LightningCLI's args parameter is intended.*",  # main(args) is how tests and notebooks call it
+    ".*does not have many workers.*",  # a user's choice
+    ".*in eval mode at the start of training.*",  # frozen parts are
+    ".*custom batch sampler.*",  # ours drops nothing
+    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its folder
+    ".*Total length of .* across ranks is zero.*",  # a corpus without a split dev has nothing to validate on
+    ".*Total length of .list. across ranks is zero.*",  # a corpus without a split to validate on
+    ".*predict returned None.*",  # the table is in module.predictions
+    ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # inside Lightning
+)
+
+
+def _never(folder: Path) -> bool:
+    return False
+
+
+def quiet() -> None:
+    """Keep what Lightning tells about itself off the screen; what it warns of stays, but for what is meant here."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about Lightning's own calls
+    for message in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _fail(error: Exception) -> int:
+    """Tell an error in one line; of what all processes of a machine find, the first one tells it."""
+    if speaks_here():
+        sys.stderr.write(f"error: {raised(error)}\n")
+    elif num_processes() == 1 or isinstance(error, COLLECTIVE_ERRORS):
+        let_speak()
+    else:
+        sys.stderr.write(f"error on process {process_number()}: {raised(error)}\n")
+    leave()
+    return 2
+
+
+def main(args: Sequence[str]) -> int:
+    """Run fit, validate, test or predict.
+
+    Args:
+        args: Arguments, the subcommand first.
+
+    Returns:
+        Exit code: 0, or 2 for a mistake in the command, the config or the data.
+    """
+    quiet()
+    try:
+        cli = AQACLI(args)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except USER_ERRORS as error:
+        if is_debug():
+            raise
+        return _fail(error)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        if is_debug() or "loading state_dict" not in lines[0]:
+            raise
+        message = "The checkpoint's weights are not those of this model"
+        return _fail(ValueError(f"{message}: {lines[-1]} Keep the settings it was trained with."))
+    for logger in wandb_loggers(cli.trainer.loggers):
+        logger.experiment.finish()
+    if cli.is_offline and cli.trainer.is_global_zero:
+        print(sync_hint(cli.folder))
+    shut_down()
+    return 0

@@ -1,0 +1,48 @@
+"""The private attributes of Lightning's CLI and of jsonargparse that are used here; no other file of cli/ has any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch.cli import LightningCLI
+
+ATTRIBUTES: dict[str, dict[type, tuple[str, ...]]] = {
+    "Lightning": {LightningCLI: ("_get", "_parser", "_parse_ckpt_path", "_run_subcommand")},
+    "jsonargparse": {ArgumentParser: ("_option_string_actions",)},
+}
+"""Attributes by the library and the class that have to have them; tests/cli/test_private_api.py looks."""
+
+
+class OpenCLI(LightningCLI):
+    """LightningCLI with public names for what is private in it."""
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the config as it is; ``instantiate_classes`` says which of config and checkpoint counts."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.run_subcommand(subcommand)
+
+    def run_subcommand(self, subcommand: str) -> None:
+        """Run what the command asks for, once all parts are built."""
+        super()._run_subcommand(subcommand)
+
+    @property
+    def settings(self) -> Namespace:
+        """The config of the subcommand."""
+        settings: Namespace = self.config[self.subcommand]
+        return settings
+
+    def settings_text(self) -> str:
+        """Return the config of the subcommand as YAML."""
+        return str(self._parser(self.subcommand).dump(self.settings, skip_none=False))
+
+    def built(self, key: str) -> Any:
+        """Return a built part of the config."""
+        return self._get(self.config_init, key)
+
+
+def option_names(parser: ArgumentParser) -> Sequence[str]:
+    """List the names of a parser's options, without dashes."""
+    return [option.lstrip("-") for option in parser._option_string_actions]

@@ -1,0 +1,42 @@
+"""The nearest of some names, for messages about a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(wrong: str, known: Iterable[str], *, by_last_part: bool = False, cutoff: float = 0.6) -> str:
+    """Find the known name that is most like a wrong one, whatever its capitals.
+
+    Args:
+        wrong: The name that was given.
+        known: Valid names; of two that are equally near, the shorter one is found.
+        by_last_part: Whether dotted names are compared by what follows their last dot.
+        cutoff: Likeness that a name must reach, from 0 (any will do) to 1.
+
+    Returns:
+        The nearest name; empty where none is near enough.
+
+    Example:
+        >>> nearest("max_epoch", ["data.batch_size", "trainer.max_epochs"], by_last_part=True)
+        'trainer.max_epochs'
+    """
+
+    def compared(name: str) -> str:
+        return (name.rsplit(".", 1)[-1] if by_last_part else name).lower()
+
+    names = {compared(name): name for name in sorted(known, key=len, reverse=True) if name != wrong}
+    found = difflib.get_close_matches(compared(wrong), names, n=1, cutoff=cutoff)
+    return names[found[0]] if found else ""
+
+
+def did_you_mean(wrong: str, known: Iterable[str], *, by_last_part: bool = False) -> str:
+    """Return a sentence with the nearest known name, after a space; empty where none is near.
+
+    Example:
+        >>> did_you_mean("Libritts", ["LibriTTS", "EARS"])
+        " Did you mean 'LibriTTS'?"
+    """
+    name = nearest(wrong, known, by_last_part=by_last_part)
+    return f" Did you mean {name!r}?" if name else ""

@@ -96,7 +96,8 @@ def test_the_keys_of_the_states_of_callbacks_are_the_same(folder):
 
 def test_an_old_run_with_a_memory_goes_on_to_the_scores_of_the_undisturbed_run(inside):
     last = "runs/memory/checkpoints/last.ckpt"
-    assert main([*MEMORY, "--trainer.max_epochs=3", f"--ckpt_path={last}"]) == 0
+    with pytest.warns(FutureWarning, match="memory is now memory_size"):
+        assert main([*MEMORY, "--trainer.max_epochs=3", f"--ckpt_path={last}"]) == 0
     _same_file(inside / "runs" / "memory" / "predictions.csv", "run_folders/memory_whole/predictions.csv")
     _same_file(inside / "runs" / "memory" / "history.csv", "run_folders/memory_whole/history.csv")
 
@@ -111,6 +112,7 @@ def _told(command, monkeypatch):
 
 
 MOVED = "lightning_aqa.heads.linear is now lightning_aqa.heads.musiceval_baseline; the old name will go in 0.3."
+RENAMED = "QAMRO: the argument memory is now memory_size; the old name will go in 0.3."
 
 
 def test_a_checkpoint_with_old_names_is_evaluated_to_the_same_scores(inside, monkeypatch):
@@ -121,7 +123,7 @@ def test_a_checkpoint_with_old_names_is_evaluated_to_the_same_scores(inside, mon
 
 def test_an_old_config_trains(inside, monkeypatch):
     config = ["--config", str(GOLDEN / "run_folders" / "old_names" / "config.yaml")]
-    assert _told(["fit", *config, "--name=trained_again"], monkeypatch) == [MOVED]
+    assert _told(["fit", *config, "--name=trained_again"], monkeypatch) == [MOVED, RENAMED]
     _same_file(inside / "runs" / "trained_again" / "predictions.csv", "run_folders/old_names/predictions.csv")
 
 

@@ -27,6 +27,8 @@ class Encoder(nn.Module, ABC):
         min_seconds: Shortest clip that gives a frame, in seconds.
         min_tail_seconds: Shortest last window of a clip that is cut into windows, in seconds, at most half a window;
             what is left beyond the windows and shorter than this is not encoded.
+        features_version: Raised when the features of the class change for the same settings and weights, so that
+            cached ones are computed anew.
     """
 
     sample_rate: int
@@ -37,6 +39,7 @@ class Encoder(nn.Module, ABC):
     window_seconds: float | None = None
     min_seconds: float = 0.0
     min_tail_seconds: float = 1.0
+    features_version: int = 1
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward``; on a CPU, frozen weights are packed for it once."""

@@ -19,10 +19,10 @@ UNHEARD = {"training", "name_or_path", "_name_or_path", "transformers_version", 
 
 
 def fingerprint(encoder: nn.Module) -> str:
-    """Hash the source of an encoder and of its parts, their classes and plain settings, and all weights and buffers.
+    """Hash an encoder's class and ``features_version``, plain settings, and all weights and buffers of its parts.
 
-    The source is that of classes from the packages of the encoder, of encoders inside it, and of their bases; torch and
-    transformers are not among them.
+    A class that is not of this package counts by the source file it stands in too, so that editing it changes the hash;
+    torch and transformers do not. Moving or rewording a file of this package changes nothing.
 
     Args:
         encoder: The encoder, on any device, in any mode.
@@ -39,10 +39,10 @@ def fingerprint(encoder: nn.Module) -> str:
 
 
 def _sources(encoder: nn.Module) -> list[Path]:
-    """Return the files of the classes that an encoder is made of, each once, in the order of its parts."""
+    """Return the files of the classes outside this package that an encoder is made of, each once, in order."""
     bases = [base for part in encoder.modules() for base in inspect.getmro(type(part))]
     packages = {_package(base) for base in bases if base is type(encoder) or issubclass(base, Encoder)}
-    own = dict.fromkeys(base for base in bases if _package(base) in packages and base is not Encoder)
+    own = [base for base in bases if _package(base) in packages - {_package(Encoder)}]
     return list(dict.fromkeys(Path(inspect.getfile(part)) for part in own))
 
 
@@ -54,7 +54,8 @@ def _settings(encoder: nn.Module) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for name, part in encoder.named_modules():
         plain = {k: _plain(v) for k, v in vars(part).items() if not k.startswith("_") and k not in UNHEARD}
         kept = {k: v for k, v in plain.items() if isinstance(v, int | float | str | tuple | list | dict | None)}
-        yield name, f"{type(part).__module__}.{type(part).__qualname__}", kept
+        version = {"features_version": part.features_version} if isinstance(part, Encoder) else {}
+        yield name, type(part).__qualname__, kept | version
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,12 +60,6 @@ class Head(nn.Module, ABC):
             features: Batches of features on this head's device; every training clip once.
         """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let a class that computes something of its own say anew what it reads."""
-        super().__init_subclass__(**kwargs)
-        if "reads" not in vars(cls) and {"forward", "fit_features"} & vars(cls).keys():
-            cls.reads = Head.reads  # type: ignore[method-assign]
-
     @property
     def reads(self) -> Reads:
         """What this head uses of the frames; the feature cache keeps no more than that.
@@ -75,9 +68,19 @@ class Head(nn.Module, ABC):
         * ``mean_std``: for each dimension by itself, the mean and deviation over the frames of any mix of the layers.
         * ``mean``: the mean over the frames.
 
-        The last two read the mean of the words, if they read text.
+        The last two read the mean of the words, if they read text. A class that overrides ``forward`` or
+        ``fit_features`` states it anew, for what its base reads is no longer what it reads.
         """
         return "frames"
+
+    def states_reads(self) -> bool:
+        """Tell whether the class that computes, or one below it, states ``reads``, which then is about it."""
+        for cls in type(self).__mro__:
+            if "reads" in vars(cls):
+                return True
+            if {"forward", "fit_features"} & vars(cls).keys():
+                return False
+        raise AssertionError("Head itself states it")
 
     @abstractmethod
     def forward(self, features: Features) -> Output:

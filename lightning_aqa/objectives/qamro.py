@@ -136,7 +136,7 @@ class QAMRO(Objective):
     With a memory a small batch has more pairs: each of its clips is also compared with the newest clips of earlier
     batches, by the scores that these were given then, without a graph. The loss is the mean over all pairs that hold a
     clip of the batch, and ``minmax`` places clips among both. A batch enters the memory once its training step is over,
-    and validation neither reads nor fills it. Outside of a Trainer, call ``memory.commit()`` after each step.
+    and validation neither reads nor fills it. Outside of a Trainer, call ``past.commit()`` after each step.
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
@@ -178,7 +178,7 @@ class QAMRO(Objective):
         self.margin, self.tolerance, self.axis_reduction = margin, tolerance, axis_reduction
         check_at_least_zero(memory_size=memory_size)
         self.memory_size = memory_size
-        self.memory = EmbeddingMemory(memory_size) if memory_size else None
+        self.past = EmbeddingMemory(memory_size) if memory_size else None
         self.axis_names: list[str] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -217,26 +217,26 @@ class QAMRO(Objective):
 
     def _with_past(self, scores_BA: Tensor, targets_BA: Tensor) -> tuple[Tensor, Tensor]:
         """Put the memory behind the batch, in training."""
-        if self.memory is None or not torch.is_grad_enabled():
+        if self.past is None or not torch.is_grad_enabled():
             return scores_BA, targets_BA
-        self.memory.stage(scores_BA, targets_BA)
-        if len(self.memory) == 0:
+        self.past.stage(scores_BA, targets_BA)
+        if len(self.past) == 0:
             return scores_BA, targets_BA
-        past_scores_NA, past_targets_NA = self.memory.embedding.to(scores_BA), self.memory.scores.to(targets_BA)
+        past_scores_NA, past_targets_NA = self.past.embedding.to(scores_BA), self.past.scores.to(targets_BA)
         return torch.cat([scores_BA, past_scores_NA]), torch.cat([targets_BA, past_targets_NA])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """Push the batch whose step is over."""
-        if self.memory is not None:
-            self.memory.commit()
+        if self.past is not None:
+            self.past.commit()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the memory."""
-        return self.memory.state_dict() if self.memory is not None else {}
+        return self.past.state_dict() if self.past is not None else {}
 
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         """Take over a saved memory."""
-        if self.memory is not None:
-            self.memory.load_state_dict(state_dict)
+        if self.past is not None:
+            self.past.load_state_dict(state_dict)

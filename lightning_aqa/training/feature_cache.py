@@ -168,10 +168,11 @@ def choose_kind(choice: CacheForm, head: Head) -> Reads:
     Raises:
         ValueError: If no more than the pooled form is wanted, and the head reads frames.
     """
-    if choice == "pooled" and head.reads == "frames":
+    reads = head.reads if head.states_reads() else "frames"  # all frames are safe for a class that does not say
+    if choice == "pooled" and reads == "frames":
         raise ValueError(
             f"--data.cache_form=pooled keeps mean and deviation over the frames, and {type(head).__name__} as it is "
             "set up reads the frames themselves: use --data.cache_form=auto, or a head that pools, such as "
             "--model.head=MLP --model.head.pooling=mean_std."
         )
-    return "frames" if choice == "frames" else head.reads
+    return "frames" if choice == "frames" else reads

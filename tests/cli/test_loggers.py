@@ -88,6 +88,7 @@ def test_a_config_that_names_a_logger_alone_runs_and_its_copy_logs_into_another_
     assert _logs(fit("--config", str(folder / "config.yaml"), name="again")) == [ONE]
 
 
+@pytest.mark.filterwarnings("ignore:Starting from v1.9.0")  # without tensorboard
 def test_true_is_lightning_s_own_choice_in_the_run_folder(train):
     folder = train("--trainer.logger=true")
     assert list((folder / "lightning_logs" / "version_0").iterdir())

@@ -5,13 +5,13 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 import lightning_aqa.heads
-from lightning_aqa.batch import Axis, Features, Output
+from lightning_aqa.batch import Axis, Features, Output, Reads
 from lightning_aqa.heads.aesa_net import AESANet
 from lightning_aqa.heads.audiobox import Audiobox
 from lightning_aqa.heads.base import Head
@@ -103,6 +103,11 @@ def _assert_same(one: Output, other: Output) -> None:
     for name in ("logits", "deviation"):
         if getattr(one, name) is not None and getattr(other, name) is not None:
             torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=1e-5, rtol=1e-5)
+
+
+def test_a_head_that_computes_states_what_it_reads(head):
+    assert head.reads in get_args(Reads)
+    assert head.states_reads() or head.reads == "frames"
 
 
 def test_scores_and_embedding_have_the_promised_shapes(head):

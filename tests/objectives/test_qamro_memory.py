@@ -16,7 +16,7 @@ def remembering(make_step, *past, **options):
     objective = QAMRO(**{"memory_size": 8, **options})
     for scores, targets in past:
         objective.loss(*make_step(scores, targets))
-        objective.memory.commit()
+        objective.past.commit()
     return objective
 
 
@@ -98,11 +98,11 @@ def test_the_gradient_is_that_of_the_value(make_step):
 def test_the_memory_keeps_the_newest_rated_clips(make_step):
     objective = remembering(make_step, ([[1.0], [2.0], [3.0]], [[1.0], [torch.nan], [3.0]]), memory_size=3)
     objective.loss(*make_step([[4.0], [5.0]], [[4.0], [5.0]]))
-    assert objective.memory.scores.flatten().tolist() == [1.0, 3.0]  # the step is not over
-    objective.memory.commit()
-    objective.memory.commit()
-    assert objective.memory.embedding.flatten().tolist() == [3.0, 4.0, 5.0]
-    assert not objective.memory.embedding.requires_grad
+    assert objective.past.scores.flatten().tolist() == [1.0, 3.0]  # the step is not over
+    objective.past.commit()
+    objective.past.commit()
+    assert objective.past.embedding.flatten().tolist() == [3.0, 4.0, 5.0]
+    assert not objective.past.embedding.requires_grad
 
 
 def test_validation_neither_reads_nor_fills_the_memory(make_step):
@@ -110,8 +110,8 @@ def test_validation_neither_reads_nor_fills_the_memory(make_step):
     step = random_step(make_step, 4, 1)
     with torch.no_grad():
         assert objective.loss(*step).item() == QAMRO().loss(*step).item()
-        objective.memory.commit()
-    assert len(objective.memory) == 5
+        objective.past.commit()
+    assert len(objective.past) == 5
 
 
 def test_the_memory_is_saved(make_step):
@@ -127,7 +127,7 @@ def test_intervals_are_looked_up_for_the_memory_too(make_step, make_module):
     objective = remembering(make_step, quality="interval")
     objective.on_fit_start(None, make_module([Axis("PQ", "Production quality", 0, 10)]))
     objective.loss(*make_step([[1.0]], [[6.5]]))
-    objective.memory.commit()
+    objective.past.commit()
     # 6.5 has quality 1 and weighs 7; 5 - 1 + 0.2 * 5.
     assert objective.loss(*make_step([[5.0]], [[1.5]])).item() == pytest.approx(7 * 5.0)
 
@@ -141,7 +141,7 @@ def test_the_old_name_of_the_size_is_taken_with_one_warning():
     with pytest.warns(FutureWarning, match="QAMRO: the argument memory is now memory_size") as seen:
         objective = QAMRO(memory=3)
     assert len(seen) == 1
-    assert objective.memory.size == 3
+    assert objective.past.size == 3
 
 
 def test_the_old_name_of_the_size_is_read_from_the_command_line():
@@ -150,4 +150,4 @@ def test_the_old_name_of_the_size_is_read_from_the_command_line():
     given = parser.parse_args(["--objectives.rank=lightning_aqa.objectives.qamro.QAMRO", "--objectives.rank.memory=5"])
     with pytest.warns(FutureWarning, match="memory_size"):
         objective = parser.instantiate(given).objectives["rank"]
-    assert objective.memory.size == 5
+    assert objective.past.size == 5

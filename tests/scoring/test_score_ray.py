@@ -79,7 +79,7 @@ def test_a_worker_that_cannot_load_the_model_is_one_error(score, clips, run_fold
         return score_on_ray(*given)
 
     score_on_ray = ray_engine.score_on_ray
-    monkeypatch.setattr("lightning_aqa.cli.score.score_on_ray", gone)
+    monkeypatch.setattr("lightning_aqa.scoring.ray_engine.score_on_ray", gone)
     source = tmp_path / "run" / "checkpoints" / "best.ckpt"
     code, rows, said = score(clips, "--engine=ray", "--num_actors=1", source=str(source))
     assert (code, rows) == (2, [])

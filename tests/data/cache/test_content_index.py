@@ -124,7 +124,7 @@ def test_buffers_that_are_not_saved_and_dtypes_count():
     assert fingerprint(Small()) == keys[0] == fingerprint(Small().requires_grad_(False).eval())
 
 
-def test_the_source_of_parts_and_bases_counts_and_that_of_libraries_does_not(monkeypatch):
+def test_the_source_of_classes_of_ones_own_counts_and_that_of_the_package_does_not(monkeypatch):
     from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 
     class Derived(MelSpectrogram):
@@ -137,8 +137,22 @@ def test_the_source_of_parts_and_bases_counts_and_that_of_libraries_does_not(mon
 
     def read(path):
         seen.append(path.stem)
-        return read_bytes(path) + b"#" * (path.stem == "melspectrogram")
+        return read_bytes(path) + b"#" * (path.stem == "test_content_index")
 
     monkeypatch.setattr(Path, "read_bytes", read)
     assert fingerprint(encoder) != before
-    assert sorted(seen) == ["melspectrogram", "test_content_index"]
+    assert seen == ["test_content_index"]
+
+
+def test_the_version_of_the_features_counts(monkeypatch):
+    before = fingerprint(Small())
+    monkeypatch.setattr(Small, "features_version", 2)
+    assert fingerprint(Small()) != before
+
+
+def test_a_file_of_the_package_may_move(monkeypatch):
+    from lightning_aqa.encoders.descriptors import Descriptors
+
+    before = fingerprint(Descriptors())
+    monkeypatch.setattr(Descriptors, "__module__", "lightning_aqa.encoders.elsewhere")
+    assert fingerprint(Descriptors()) == before

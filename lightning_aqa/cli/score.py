@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +12,10 @@ from lightning_aqa.cli.signatures import call, check_at_least
 from lightning_aqa.utils.ray import import_ray
 
 if TYPE_CHECKING:
-    from lightning_aqa.scoring.batching import Scored
+    from lightning_aqa.scoring.batching import ScoredClip
     from lightning_aqa.scoring.scorer import Scorer
     from lightning_aqa.scoring.shards import Numbered
-    from lightning_aqa.scoring.writer import Output, Stamp
+    from lightning_aqa.scoring.writer import ScoreWriter, Stamp
 
 SETTINGS = ("device", "dtype", "batch_seconds", "num_workers", "window_seconds", "resampler", "level")
 """Options that are arguments of ``Scorer``."""
@@ -78,12 +77,12 @@ def score(
     from lightning_aqa.scoring.load import load
     from lightning_aqa.scoring.ray_engine import score_on_ray
     from lightning_aqa.scoring.shards import Numbered
-    from lightning_aqa.scoring.writer import Output
+    from lightning_aqa.scoring.writer import ScoreWriter
 
     check_inputs(inputs)
     scorer = load(checkpoint, list(model_args), **settings)
     stamp = _stamp(scorer, [checkpoint, *model_args])
-    table = Output(output, [axis.name for axis in scorer.axes], stamp, format, retries=retry)
+    table = ScoreWriter(output, [axis.name for axis in scorer.axes], stamp, format, retries=retry)
     numbered = Numbered(read_items(inputs), table, shard_clips)
     groups = scorer.score_items(numbered)
     if engine == "ray":
@@ -109,7 +108,9 @@ def _stamp(scorer: Scorer, source: Sequence[str]) -> Stamp:
     return Stamp(" ".join(source), {"dtype": scorer.dtype} | shown, fingerprint(scorer))
 
 
-def _write(groups: Iterator[list[Scored]], output: Output, numbered: Numbered, inputs: Sequence[str]) -> int | None:
+def _write(
+    groups: Iterator[list[ScoredClip]], output: ScoreWriter, numbered: Numbered, inputs: Sequence[str]
+) -> int | None:
     """Write what comes; return the number of rows, or None where the user stops it."""
     num_new = 0
     try:
@@ -125,7 +126,7 @@ def _write(groups: Iterator[list[Scored]], output: Output, numbered: Numbered, i
     return num_new
 
 
-def _summary(output: Output, numbered: Numbered, num_new: int | None, seconds: float) -> int:
+def _summary(output: ScoreWriter, numbered: Numbered, num_new: int | None, seconds: float) -> int:
     """Say what was done; return the exit code."""
     if num_new is None:
         sys.stderr.write(f"stopped; the rows in {output.path} are kept, and the same command goes on from there.\n")
@@ -142,10 +143,7 @@ def _summary(output: Output, numbered: Numbered, num_new: int | None, seconds: f
 
 @contextmanager
 def _progress(inputs: Sequence[str]) -> Iterator[Callable[[int, int], None]]:
-    """Show progress on a terminal; what is given takes the rows so far and the clips that need none.
-
-    It writes to a copy of stderr, since reading an mp3 keeps its decoder's notes off the original.
-    """
+    """Show progress on a terminal; what is given takes the rows so far and the clips that need none."""
     if not sys.stderr.isatty():
         yield lambda num_done, num_skipped: None
         return
@@ -157,10 +155,7 @@ def _progress(inputs: Sequence[str]) -> Iterator[Callable[[int, int], None]]:
     speed = TextColumn("{task.fields[speed]}")
     columns = (BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn(elapsed_when_finished=True))
     total = count_items(inputs)
-    with (
-        os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as screen,
-        Progress(TextColumn("scoring"), *columns, console=Console(file=screen), transient=True) as progress,
-    ):
+    with Progress(TextColumn("scoring"), *columns, console=Console(stderr=True), transient=True) as progress:
         start = time.monotonic()
         task = progress.add_task("scoring", total=total, speed="")
 

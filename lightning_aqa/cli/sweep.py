@@ -17,6 +17,7 @@ from lightning_aqa.results.run_folder import DEFAULT_ROOT
 from lightning_aqa.sweep.config import Sweep, read_sweep
 from lightning_aqa.sweep.trial import Trial, read_trials
 from lightning_aqa.utils.args import split_extra, split_options
+from lightning_aqa.utils.files import replacing
 
 LAST_LINES = 5
 STOPPED = 130
@@ -112,7 +113,8 @@ def _record(sweep: Sweep, folder: Path) -> None:
     metric = sweep.metric._asdict() if sweep.metric else None
     described = {"description": str(sweep.text.get("description", "")), "parameters": sweep.text["parameters"]}
     record = {**before, "name": sweep.name, "file": sweep.file, "method": sweep.method, "metric": metric}
-    path.write_text(json.dumps({**record, **described, **command}, indent=1) + "\n", encoding="utf-8")
+    with replacing(path) as file:
+        file.write(json.dumps({**record, **described, **command}, indent=1) + "\n")
 
 
 def _run(sweep: Sweep, folder: Path, options: _Run, args: Sequence[str]) -> None:

@@ -6,15 +6,13 @@ import math
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from lightning_aqa.data.stderr import without_notes
 
 Waveform = NDArray[np.float32]
 Samples = NDArray[np.float32] | NDArray[np.int16]
@@ -22,6 +20,9 @@ Resampler = Literal["soxr", "sinc"]
 
 BLOCK_FRAMES = 2**16
 COMPRESSED_BY_FFMPEG = frozenset({".m4a", ".aac", ".mp4", ".wma", ".webm"})
+
+FFMPEG_RATE = 48_000
+"""Rate of what ffmpeg decodes, in Hz."""
 
 
 class AudioError(ValueError):
@@ -44,11 +45,9 @@ def audio_info(path: str | Path) -> AudioInfo:
     import soundfile
 
     if Path(path).suffix.lower() in COMPRESSED_BY_FFMPEG:
-        samples, rate = _decode_by_ffmpeg(path)
-        return AudioInfo(rate, len(samples) / rate)
+        return AudioInfo(FFMPEG_RATE, sum(map(len, ffmpeg_blocks(path))) / FFMPEG_RATE)
     try:
-        with _quietly(path):
-            info = soundfile.info(file_name(path))
+        info = soundfile.info(file_name(path))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: .raw, whose rate nobody knows
         raise AudioError(_unreadable(path, error)) from None
     return AudioInfo(int(info.samplerate), info.frames / info.samplerate)
@@ -116,11 +115,11 @@ def _decode(path: str | Path, start: float, end: float | None, new_rate: int | N
     import soundfile
 
     if Path(path).suffix.lower() in COMPRESSED_BY_FFMPEG:
-        samples, rate = _decode_by_ffmpeg(path)
+        samples, rate = np.concatenate([np.empty(0, np.float32), *ffmpeg_blocks(path)])[:, None], FFMPEG_RATE
         first, last, before, after = _place(len(samples), rate, start, end, new_rate)
         return _Part(samples[first - before : last + after], rate, before, last - first)
     try:
-        with _quietly(path), soundfile.SoundFile(file_name(path)) as file:
+        with soundfile.SoundFile(file_name(path)) as file:
             rate = int(file.samplerate)
             first, last, before, after = _place(file.frames, rate, start, end, new_rate)
             _go_to(file, first - before)
@@ -147,7 +146,7 @@ def audio_blocks(path: str | Path, start: float = 0.0, end: float | None = None)
     import soundfile
 
     try:
-        with _quietly(path), soundfile.SoundFile(file_name(path)) as file:
+        with soundfile.SoundFile(file_name(path)) as file:
             first, last, _, _ = _place(file.frames, int(file.samplerate), start, end, None)
             _go_to(file, first)
             while first < last:
@@ -185,10 +184,6 @@ def _place(
     return first, last, min(context, first) // period * period, min(context, num_samples - last)
 
 
-def _quietly(path: str | Path) -> AbstractContextManager[None]:
-    return without_notes() if Path(path).suffix.lower() in {".mp3", ".mp2"} else nullcontext()
-
-
 def _sample_type(file: Any) -> str:
     """Return the type to decode to: 16-bit samples that lie in the file as such are read and mixed twice as fast."""
     return "int16" if file.subtype == "PCM_16" and file.format != "FLAC" else "float32"
@@ -206,8 +201,30 @@ def _to_mono(samples: Samples) -> Waveform:
     return mono
 
 
-def _decode_by_ffmpeg(path: str | Path) -> tuple[Waveform, int]:
-    """Decode a whole file through the ffmpeg program, to (T, 1) at 48 kHz."""
+def ffmpeg_blocks(path: str | Path) -> Iterator[Waveform]:
+    """Decode a whole file through the ffmpeg program, to mono at ``FFMPEG_RATE``, block by block.
+
+    Yields:
+        Samples, shape ``(T,)``, float32.
+
+    Raises:
+        AudioError: If the file or the program is missing, or, after what could be decoded, if the program fails.
+    """
+    command = _ffmpeg_command(path)
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as program,
+    ):
+        assert program.stdout is not None
+        while block := program.stdout.read(4 * BLOCK_FRAMES):
+            yield np.frombuffer(block, np.float32, len(block) // 4)
+        if program.wait():
+            errors.seek(0)
+            reason = errors.read().decode(errors="replace").strip()[-200:]
+            raise AudioError(f"{path}: ffmpeg cannot read it: {reason}")
+
+
+def _ffmpeg_command(path: str | Path) -> list[str]:
     if not Path(path).is_file():
         raise AudioError(f"{path}: no such file.")
     program = shutil.which("ffmpeg")
@@ -216,13 +233,8 @@ def _decode_by_ffmpeg(path: str | Path) -> tuple[Waveform, int]:
             f"{path}: {Path(path).suffix} files need the ffmpeg program; install it "
             "(`apt-get install ffmpeg` or `conda install ffmpeg`), or convert the file to wav or flac."
         )
-    rate = 48_000
     mono = ["-rematrix_maxval", "1.0", "-ac", "1"]  # the mean of the channels; otherwise floats may add up beyond it
-    command = [program, "-v", "error", "-i", str(path), "-f", "f32le", *mono, "-ar", str(rate), "-"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        raise AudioError(f"{path}: ffmpeg cannot read it: {done.stderr.decode(errors='replace').strip()[-200:]}")
-    return np.frombuffer(done.stdout, dtype=np.float32).reshape(-1, 1), rate
+    return [program, "-v", "error", "-i", str(path), "-f", "f32le", *mono, "-ar", str(FFMPEG_RATE), "-"]
 
 
 def file_name(path: str | Path) -> str | bytes:

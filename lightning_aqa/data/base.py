@@ -25,7 +25,7 @@ from lightning_aqa.data.loader import (
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches, TrainingBatches
 from lightning_aqa.data.validation import CorpusError, check_audio, report, without
-from lightning_aqa.data.windows import Window, cover
+from lightning_aqa.data.windows import Window, cover, shortest_tail
 
 _log = logging.getLogger(__name__)
 
@@ -140,8 +140,7 @@ class AQADataModule(L.LightningDataModule, ABC):
             raise CorpusError(f"{type(self).__name__}: none of the {len(manifest)} clips has a rating to learn from.")
         encoder: Any = self.trainer.lightning_module.encoder
         self.prepare(encoder.sample_rate, encoder.min_seconds, self.window_seconds or encoder.window_seconds)
-        shortest = min(encoder.min_tail_seconds, (self._window_seconds or math.inf) / 2)
-        self._min_tail_seconds = max(encoder.min_seconds, shortest)
+        self._min_tail_seconds = shortest_tail(encoder.min_seconds, encoder.min_tail_seconds, self._window_seconds)
         if stage == "fit" and self.augment:
             self._check_augmentations()
         self.check_clips(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,15 +82,33 @@ def sizes_by_seconds(seconds: Lengths, budget: float, width: float, num_ranks: i
     """
     ascending = np.sort(seconds)
     bounds = np.minimum(width * ascending, ascending[-1])
-    sizes: list[int] = []
-    left = len(seconds)
-    while left:
-        sizes.append(min(left, max(num_ranks, int(budget / bounds[left - 1] + 1e-9))))
-        left -= sizes[-1]
+    ends = ends_by_seconds(bounds[::-1].tolist(), budget, num_ranks)
+    sizes = [end - first for first, end in pairwise([0, *ends])]
     if len(sizes) > 1 and sizes[-1] < sizes[-2]:
         total = sizes[-2] + sizes[-1]
         sizes[-2:] = [total] if total // 2 < num_ranks else [total - total // 2, total // 2]
     return sizes[::-1]
+
+
+def ends_by_seconds(seconds: Sequence[float], budget: float, fewest: int = 1) -> list[int]:
+    """Return where batches end that hold consecutive windows and at most so many padded seconds.
+
+    Args:
+        seconds: Length of each window in the order of the batches, shape ``(N,)``; in any unit, that of the budget.
+        budget: Longest window of a batch times its size, at most.
+        fewest: Windows that a batch holds even where they are longer than the budget.
+
+    Example:
+        >>> ends_by_seconds([1.0, 1.0, 2.0, 9.0], 4.0)
+        [2, 3, 4]
+    """
+    ends, first, longest = [], 0, 0.0
+    for index, length in enumerate(seconds):
+        longest = max(longest, length)
+        if index - first >= fewest and (index + 1 - first) * longest > budget + 1e-9:
+            ends.append(index)
+            first, longest = index, length
+    return [*ends, len(seconds)]
 
 
 def padding(seconds: Lengths, sizes: Sequence[int]) -> float:

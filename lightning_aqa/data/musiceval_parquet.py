@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lightning_aqa.data.parsing import Row
 from lightning_aqa.data.validation import CorpusError
+from lightning_aqa.utils.files import complete
 from lightning_aqa.utils.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -91,9 +91,8 @@ def _write_once(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_bytes(content)
-        part.replace(path)
+        with complete(path, is_synced=False) as part:
+            part.write_bytes(content)
     except OSError as error:
         raise CorpusError(
             f"{path.parent}: cannot write the shards' audio ({error.strerror}); set extract_to."

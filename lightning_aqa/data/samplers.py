@@ -15,6 +15,7 @@ from lightning_aqa.data.buckets import (
     Order,
     bucketed,
     choose_width,
+    ends_by_seconds,
     sizes_by_clips,
     sizes_by_seconds,
 )
@@ -161,9 +162,9 @@ class EvaluationBatches(Sampler[list[Window]]):
             assert batch_size is not None
             self.ends = list(range(batch_size, len(self.windows) + batch_size, batch_size))
         else:
-            places = range(0, len(ordered), num_ranks)
-            longest = [max(window.seconds for window in ordered[i : i + num_ranks]) for i in places]
-            self.ends = _ends_by_seconds(longest, batch_seconds)
+            steps = range(0, len(ordered), num_ranks)
+            longest = [max(window.seconds for window in ordered[i : i + num_ranks]) for i in steps]
+            self.ends = ends_by_seconds(longest, batch_seconds)
 
     def __len__(self) -> int:
         """Count the batches of this rank."""
@@ -173,13 +174,3 @@ class EvaluationBatches(Sampler[list[Window]]):
         """Yield this rank's batches."""
         for first, end in pairwise([0, *self.ends]):
             yield self.windows[first:end]
-
-
-def _ends_by_seconds(longest: Sequence[float], batch_seconds: float) -> list[int]:
-    """Return where batches end, given the longest window of any rank at each place, in ascending order."""
-    ends, first = [], 0
-    for place, seconds in enumerate(longest):
-        if place > first and (place + 1 - first) * seconds > batch_seconds + 1e-9:
-            ends.append(place)
-            first = place
-    return [*ends, len(longest)]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.data.manifest import Clip
-from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.files import complete, replacing
 
 SYSTEM_COLUMNS = ("system", "axis", "score")
 
@@ -82,10 +82,8 @@ def write_observations(
         "frame_ids": np.array([id_ for _, id_ in framed], dtype=np.str_),
         "frames": _stacked([clips[key][0].frames for key in framed], len(axes)),
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
+    with complete(path) as part, open(part, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    part.replace(path)
 
 
 def _mean_embedding(windows: list[Window]) -> Half:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lightning_aqa.batch import Axis, Batch, Output
 from lightning_aqa.data.manifest import Manifest
+from lightning_aqa.data.windows import weighted_mean
 from lightning_aqa.metrics.levels import to_json
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.utils.distributed import gather_objects
@@ -81,14 +82,7 @@ def as_step(table: Predictions, device: torch.device) -> tuple[Output, Batch]:
 
 
 def _clip_score(windows: Sequence[ScoredWindow]) -> list[float]:
-    return _weighted_means(windows, [window.score for window in windows])
-
-
-def _weighted_means(windows: Sequence[ScoredWindow], rows: Sequence[tuple[float, ...]]) -> list[float]:
-    weights = [window.weight for window in windows]
-    total = math.fsum(weights)
-    columns = zip(*rows, strict=True)
-    return [math.fsum(w * s for w, s in zip(weights, column, strict=True)) / total for column in columns]
+    return weighted_mean([window.score for window in windows], [window.weight for window in windows])
 
 
 def _clip_deviations(clips: Sequence[Sequence[ScoredWindow]]) -> NDArray[np.float64] | None:
@@ -103,7 +97,7 @@ def _clip_deviation(windows: Sequence[ScoredWindow]) -> list[float]:
         tuple(d * d + (s - mean) ** 2 for d, s, mean in zip(window.deviation or (), window.score, means, strict=True))
         for window in windows
     ]
-    return [math.sqrt(variance) for variance in _weighted_means(windows, variances)]
+    return [math.sqrt(variance) for variance in weighted_mean(variances, [window.weight for window in windows])]
 
 
 def write_predictions(path: str | Path, splits: Iterable[tuple[str, Predictions]], axes: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from queue import Empty, Queue
 from typing import Generic, NamedTuple, TypeVar
 
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.data.audio import AudioError
+from lightning_aqa.data.buckets import ends_by_seconds
+from lightning_aqa.data.windows import weighted_mean
 from lightning_aqa.scoring.decode import Piece
 from lightning_aqa.scoring.inputs import Item
 
@@ -38,7 +40,7 @@ class DeviceError(ValueError):
     """The device has failed, so that nothing can be computed in this process any more."""
 
 
-class Scored(NamedTuple):
+class ScoredClip(NamedTuple):
     """A clip with its scores, one per axis, or with the reason why there are none; and its length in seconds."""
 
     item: Item
@@ -79,16 +81,15 @@ class _Clip:
         text = str(error).removeprefix(f"{self.item.path}: ")
         self.error = self.error or f"{name}{' '.join(text.split())}" or "unknown"
 
-    def row(self) -> Scored:
-        """Average the windows by weight, in exact sums, so that their order cannot move a digit."""
+    def row(self) -> ScoredClip:
+        """Average the windows by weight."""
         if self.error:
-            return Scored(self.item, error=self.error)
-        total = math.fsum(weight for weight, _ in self.windows)
-        columns = zip(*([weight * score for score in scores] for weight, scores in self.windows), strict=True)
-        scores = tuple(math.fsum(column) / total for column in columns)
+            return ScoredClip(self.item, error=self.error)
+        weights = [weight for weight, _ in self.windows]
+        scores = tuple(weighted_mean([row for _, row in self.windows], weights))
         if not all(map(math.isfinite, scores)):
-            return Scored(self.item, error="the model gives no finite score")
-        return Scored(self.item, total, scores)
+            return ScoredClip(self.item, error="the model gives no finite score")
+        return ScoredClip(self.item, math.fsum(weights), scores)
 
 
 class _Group:
@@ -121,7 +122,7 @@ class _Group:
         except Exception as error:
             clip.fail(error)
 
-    def close(self) -> list[Scored]:
+    def close(self) -> list[ScoredClip]:
         """Score what is left, and return the clips in their order."""
         self._run()
         return [clip.row() for clip in self.clips]
@@ -130,8 +131,9 @@ class _Group:
         wanted = [(clip, piece) for clip, piece in self.pending if not clip.error]
         self.pending, self.num_pending = [], 0
         wanted.sort(key=lambda window: len(window[1].samples))
-        for batch in _cut(wanted, self.batching.samples):
-            self._score(batch)
+        ends = ends_by_seconds([len(piece.samples) for _, piece in wanted], self.batching.samples)
+        for first, end in pairwise([0, *ends]):
+            self._score(wanted[first:end])
 
     def _score(self, batch: Sequence[tuple[_Clip, Piece]]) -> None:
         """Score a batch; where that fails, each window alone, so that one cannot take others with it."""
@@ -153,21 +155,9 @@ class _Group:
             clip.windows.append((piece.weight, scores))
 
 
-def _cut(windows: Sequence[tuple[_Clip, Piece]], limit: float) -> Iterator[list[tuple[_Clip, Piece]]]:
-    """Cut windows in order of length into batches of at most ``limit`` padded samples, one window at least."""
-    batch: list[tuple[_Clip, Piece]] = []
-    for window in windows:
-        if batch and (len(batch) + 1) * len(window[1].samples) > limit:
-            yield batch
-            batch = []
-        batch.append(window)
-    if batch:
-        yield batch
-
-
 def score_groups(
     items: Iterable[tuple[int, Item]], read: Callable[[Item], Iterable[Piece]], score: Score, batching: Batching
-) -> Iterator[list[Scored]]:
+) -> Iterator[list[ScoredClip]]:
     """Yield scored clips in the order of the items, group by group.
 
     A group ends with a shard, or with the clip that fills it. So what is computed together follows from the items

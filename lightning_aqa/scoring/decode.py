@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_aqa.data.audio import BLOCK_FRAMES, COMPRESSED_BY_FFMPEG, AudioError, Resampler, audio_info, file_name
+from lightning_aqa.data.audio import (
+    BLOCK_FRAMES,
+    COMPRESSED_BY_FFMPEG,
+    FFMPEG_RATE,
+    AudioError,
+    Resampler,
+    audio_info,
+    ffmpeg_blocks,
+    file_name,
+)
 from lightning_aqa.data.dataset import Level, read_window, unit_level
 from lightning_aqa.data.manifest import Clip
-from lightning_aqa.data.windows import SHORTEST_TAIL, Window, cover
+from lightning_aqa.data.windows import SHORTEST_TAIL, Window, cover, shortest_tail, weighted_mean
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.scoring.inputs import Item
 
@@ -69,7 +75,7 @@ def reading_of(
     window = window_seconds or encoder.window_seconds
     if window is not None and window < max(encoder.min_seconds, SHORTEST_TAIL):
         raise ValueError(f"window_seconds is {window:g}, and the encoder needs {encoder.min_seconds:g} s or more.")
-    tail = max(encoder.min_seconds, min(encoder.min_tail_seconds, (window or math.inf) / 2))
+    tail = shortest_tail(encoder.min_seconds, encoder.min_tail_seconds, window)
     return Reading(encoder.sample_rate, encoder.min_seconds, window, tail, resampler, level)
 
 
@@ -132,8 +138,7 @@ def seekable(item: Item, reading: Reading) -> Iterator[str]:
         yield item.path
     elif suffix in COMPRESSED_BY_FFMPEG:
         with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / "copy.w64"
-            yield str(copy) if _convert(item.path, copy) else item.path
+            yield _convert(item.path, Path(folder) / "copy.w64")
     elif _is_one_window(item, reading):
         yield item.path
     else:
@@ -145,22 +150,14 @@ def _is_one_window(item: Item, reading: Reading) -> bool:
     return reading.window_seconds is None or audio_info(item.path).seconds <= reading.window_seconds
 
 
-def _convert(path: str, copy: Path) -> bool:
-    """Decode by ffmpeg as ``read_audio`` does, to mono at 48 kHz, block by block; False where it cannot."""
+def _convert(path: str, copy: Path) -> str:
+    """Decode by ffmpeg block by block, to mono."""
     import soundfile
 
-    mono = ["-rematrix_maxval", "1.0", "-ac", "1"]  # the mean of the channels, as read_audio has it
-    words = ["ffmpeg", "-v", "error", "-i", path, "-f", "f32le", *mono, "-ar", "48000", "-"]
-    try:
-        quiet = subprocess.DEVNULL  # it would read the paths that come on our standard input
-        program = subprocess.Popen(words, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet)
-    except FileNotFoundError:
-        return False  # the reader says what to install
-    with program, soundfile.SoundFile(str(copy), "w", 48000, 1, format="W64", subtype="FLOAT") as target:
-        assert program.stdout is not None
-        while block := program.stdout.read(4 * BLOCK_FRAMES):
-            target.write(np.frombuffer(block, dtype=np.float32))
-    return program.returncode == 0
+    with soundfile.SoundFile(str(copy), "w", FFMPEG_RATE, 1, format="W64", subtype="FLOAT") as target:
+        for block in ffmpeg_blocks(path):
+            target.write(block)
+    return str(copy)
 
 
 def _decode_to(path: str, copy: Path) -> str:
@@ -247,5 +244,13 @@ def weighted_means(scores: Tensor, weights: Sequence[Sequence[float]]) -> Tensor
                 [5.]])
     """
     parts = torch.split(scores, [len(own) for own in weights])
-    means = [part.new_tensor(own) @ part / sum(own) for part, own in zip(parts, weights, strict=True)]
-    return torch.stack(means)
+    return torch.stack([_exact_mean(part, own) for part, own in zip(parts, weights, strict=True)])
+
+
+def _exact_mean(scores: Tensor, weights: Sequence[float]) -> Tensor:
+    """Return ``weighted_mean`` of one clip's windows, with the gradient of the mean."""
+    exact = scores.new_tensor(weighted_mean(scores.tolist(), weights))
+    if not scores.requires_grad:
+        return exact
+    mean = scores.new_tensor(weights) @ scores / sum(weights)
+    return mean + (exact - mean).detach()

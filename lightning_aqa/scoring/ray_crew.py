@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from lightning_aqa.scoring.batching import Scored
+from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
 
 Shard = list[tuple[int, Item]]
@@ -42,10 +42,10 @@ class Crew:
         self._open: dict[int, Shard] = {}
         self._again: deque[int] = deque()
         self._deaths: dict[int, int] = {}
-        self._done: dict[int, list[Scored]] = {}
+        self._done: dict[int, list[ScoredClip]] = {}
         self._failed_starts = 0
 
-    def score(self, shards: Iterable[Shard]) -> Iterator[list[Scored]]:
+    def score(self, shards: Iterable[Shard]) -> Iterator[list[ScoredClip]]:
         """Yield the rows of each shard.
 
         Args:
@@ -178,6 +178,6 @@ class Crew:
                 f"the worker died {self._deaths[first]} times over the {len(shard)} clips of this shard; --retry with "
                 "--shard_clips=1 tells which one does it"
             )
-            self._done[first] = [Scored(item, error=error) for _, item in shard]
+            self._done[first] = [ScoredClip(item, error=error) for _, item in shard]
         self._again.extend(others)
         self._start_one()

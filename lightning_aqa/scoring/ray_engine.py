@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lightning_aqa.scoring.batching import DeviceError, Scored
+from lightning_aqa.scoring.batching import DeviceError, ScoredClip
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.load import load
 from lightning_aqa.scoring.ray_crew import Crew, Shard
@@ -43,7 +43,7 @@ class Worker:
         torch.set_num_threads(self.num_threads)
         self.scorer = load(self.source, self.model, **self.settings)
 
-    def score(self, shard: Shard) -> list[Scored]:
+    def score(self, shard: Shard) -> list[ScoredClip]:
         """Score the clips of one shard; where the device has failed, end the process, so that it is replaced."""
         try:
             return [row for rows in self.scorer.score_items(shard) for row in rows]
@@ -58,7 +58,7 @@ def score_on_ray(
     settings: Mapping[str, Any],
     num_actors: int | None = None,
     num_threads: int = 1,
-) -> Iterator[list[Scored]]:
+) -> Iterator[list[ScoredClip]]:
     """Yield scored clips shard by shard, in order.
 
     ``RAY_ADDRESS`` names the cluster; without it one is started on this machine and ended at the end.

@@ -14,7 +14,7 @@ from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import AudioError, Resampler
 from lightning_aqa.data.dataset import Level
 from lightning_aqa.module import AQAModule
-from lightning_aqa.scoring.batching import Batching, Scored, score_groups
+from lightning_aqa.scoring.batching import Batching, ScoredClip, score_groups
 from lightning_aqa.scoring.decode import Piece, cut, read_pieces, reading_of, weighted_means
 from lightning_aqa.scoring.inputs import Item
 
@@ -149,7 +149,7 @@ class Scorer:
             results.append({axis.name: score for axis, score in zip(self.axes, row.scores, strict=True)})
         return results
 
-    def score_items(self, items: Iterable[tuple[int, Item]]) -> Iterator[list[Scored]]:
+    def score_items(self, items: Iterable[tuple[int, Item]]) -> Iterator[list[ScoredClip]]:
         """Score clips of files as they come; see ``score_groups``."""
         return score_groups(items, self._read, self._score, self.batching)
 

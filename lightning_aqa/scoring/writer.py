@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from lightning_aqa.scoring.batching import Scored
+from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.utils.files import replacing
 
@@ -31,7 +31,7 @@ class Stamp(NamedTuple):
     fingerprint: str
 
 
-class Output:
+class ScoreWriter:
     """Append rows to a CSV or JSON lines; the rows that are there are known.
 
     Args:
@@ -110,7 +110,7 @@ class Output:
         """Tell whether there is a row of this clip."""
         return _key(item.id, item.path, item.start, item.end) in self.done
 
-    def write(self, rows: Sequence[Scored]) -> None:
+    def write(self, rows: Sequence[ScoredClip]) -> None:
         """Append rows and hand them to the system, so that they outlive this process."""
         if self.is_json:
             lines = (json.dumps(self._fields(row), ensure_ascii=False) + "\n" for row in rows)
@@ -120,7 +120,7 @@ class Output:
         self._file.flush()
         self.num_errors += sum(bool(row.error) for row in rows)
 
-    def _fields(self, row: Scored) -> dict[str, Any]:
+    def _fields(self, row: ScoredClip) -> dict[str, Any]:
         scores = [round(score, DIGITS) for score in row.scores] if row.scores else [None] * len(self.axes)
         item, seconds = row.item, None if row.error else round(row.seconds, DIGITS)
         values = [item.id, item.path, item.start, item.end, seconds, *scores, row.error]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,17 +11,19 @@ from typing import TextIO
 
 
 @contextmanager
-def complete(path: str | Path) -> Iterator[Path]:
+def complete(path: str | Path, *, is_synced: bool = True) -> Iterator[Path]:
     """Give the path to write a file at, which takes its own name once it is complete and on the disk.
 
     Args:
         path: Where the file will be; one that is there stays until then, and for good where writing fails.
+        is_synced: Wait until the disk has it; not worth the time for many files that can be made again.
     """
-    part = Path(path).with_name(f"{Path(path).name}.{os.getpid()}.part")
+    part = Path(path).with_name(f"{Path(path).name}.{uuid.uuid4().hex}.part")
     try:
         yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
+        if is_synced:
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import yaml
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.scoring.scorer import Scorer
-from lightning_aqa.scoring.writer import Output
+from lightning_aqa.scoring.writer import ScoreWriter
 
 AXES = ("MI", "TA")
 
@@ -159,7 +159,7 @@ def test_rows_that_are_there_are_not_computed_again(score, clips, tmp_path):
 def test_a_stopped_run_goes_on_to_the_same_bytes(score, clips, tmp_path, monkeypatch):
     words = [clips, "--batch_seconds=0.2"]
     score(*words, output="undisturbed.csv")
-    write, calls = Output.write, []
+    write, calls = ScoreWriter.write, []
 
     def stop(self, rows):
         calls.append(rows)
@@ -167,12 +167,12 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(score, clips, tmp_path, monkeyp
             raise KeyboardInterrupt
         write(self, rows)
 
-    monkeypatch.setattr(Output, "write", stop)
+    monkeypatch.setattr(ScoreWriter, "write", stop)
     code, rows, said = score(*words)
     assert code == 130
     assert 0 < len(rows) < 10
     assert "the same command goes on from there" in said.err
-    monkeypatch.setattr(Output, "write", write)
+    monkeypatch.setattr(ScoreWriter, "write", write)
     assert score(*words)[0] == 0
     assert (tmp_path / "scores.csv").read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
 

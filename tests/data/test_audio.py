@@ -192,7 +192,7 @@ def test_what_ffmpeg_says_is_passed_on(tmp_path, ffmpeg):
 
 @pytest.fixture
 def tagged(tmp_path):
-    """An mp3 of constant bit rate without a header frame, and a tag at its end: the decoder chatters about that."""
+    """An mp3 of constant bit rate without a header frame, and a tag at its end: the decoder writes notes about that."""
     path = tmp_path / "tagged.mp3"
     soundfile.write(path, _tones(1.0, 44100), 44100, format="MP3", bitrate_mode="CONSTANT", compression_level=0.7)
     frames = path.read_bytes()
@@ -201,25 +201,16 @@ def tagged(tmp_path):
     return path
 
 
-def test_the_decoder_would_chatter_about_the_tag(tagged, capfd):
-    with soundfile.SoundFile(tagged) as file:
-        file.read()
-    assert "Note: Illegal Audio-MPEG-Header" in capfd.readouterr().err
-
-
-def test_the_chatter_of_the_decoder_is_not_seen(tagged, capfd):
-    audio_info(tagged)
+def test_an_mp3_with_a_tag_at_its_end_is_read_whole(tagged):
+    assert audio_info(tagged).seconds >= 1.0
     assert len(read_audio(tagged, 44100)) >= 44100
-    assert capfd.readouterr() == ("", "")
 
 
 def test_an_error_of_the_decoder_is_seen(tagged, capfd):
     tagged.write_bytes(tagged.read_bytes().split(b"LYRICSBEGIN")[0] + bytes(3000))
     with pytest.raises(AudioError, match="cannot be read as audio"):
         read_audio(tagged, 44100)
-    said = capfd.readouterr().err
-    assert "error: Giving up resync" in said
-    assert "Note:" not in said
+    assert "error: Giving up resync" in capfd.readouterr().err
 
 
 def test_a_process_without_stderr_reads_mp3(tagged):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_aqa.scoring import ray_crew
-from lightning_aqa.scoring.batching import Scored
+from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.ray_crew import Crew
 
@@ -43,7 +43,7 @@ def crew(ray, tmp_path):
         shards = [[(place, str(2 * place)), (place, str(2 * place + 1))] for place in range(8)]
         rows = [row for rows in Crew(ray, remote.remote, count).score(shards) for row in rows]
         assert [row[0] for row in rows] == [str(clip) for clip in range(16)]
-        return [row.error if isinstance(row, Scored) else row[1] for row in rows]
+        return [row.error if isinstance(row, ScoredClip) else row[1] for row in rows]
 
     return run
 
@@ -151,7 +151,7 @@ class Shard:
     """The task of a shard."""
 
     def __init__(self, shard):
-        self.rows = [Scored(item, 1.0, (1.0,)) for _, item in shard]
+        self.rows = [ScoredClip(item, 1.0, (1.0,)) for _, item in shard]
 
 
 def test_a_worker_that_started_while_nobody_looked_is_kept(monkeypatch):

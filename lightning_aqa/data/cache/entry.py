@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import load, save
 from torch import Tensor
+
+from lightning_aqa.utils.files import complete
 
 SUFFIX, PART = ".safetensors", ".part"
 CHECKSUM = "crc32"
@@ -40,12 +41,8 @@ def write_entry(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, s
     header["__metadata__"][CHECKSUM] = _checksum(header, body)
     text = _text(header)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{uuid.uuid4().hex}{PART}")
-    try:
+    with complete(path, is_synced=False) as part:
         part.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, body]))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return 8 + len(text) + len(body)
 
 

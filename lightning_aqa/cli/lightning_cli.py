@@ -104,7 +104,7 @@ class AQACLI(OpenCLI):
         is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
         self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.argv), is_unfinished)
         if has_folds:
-            raise SystemExit(crossvalidate(settings, self.folder, self.config_text))
+            raise SystemExit(crossvalidate(settings, self.folder, self.config_text, self.argv))
         settings.trainer.default_root_dir = str(self.folder)
         self.is_offline = place_loggers(settings, self.folder)
 
@@ -135,7 +135,7 @@ class AQACLI(OpenCLI):
         callbacks, plugins = as_list(configured["callbacks"]), as_list(configured["plugins"])
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeFiles())
-        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text), Observations(self.folder)]
+        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text, self.argv), Observations(self.folder)]
         objectives = self._objectives()
         if self.subcommand == "fit":
             callbacks = [ExactResume(), FiniteCheck(), *callbacks]

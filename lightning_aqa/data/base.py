@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -22,7 +23,7 @@ from lightning_aqa.data.loader import (
     loader_options,
     workers_for_gpus,
 )
-from lightning_aqa.data.manifest import Clip, Manifest, Problem
+from lightning_aqa.data.manifest import SIMULATED_STAMP, Clip, Manifest, Problem
 from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches, TrainingBatches
 from lightning_aqa.data.validation import CorpusError, check_audio, report, without
 from lightning_aqa.data.windows import Window, cover, shortest_tail
@@ -181,6 +182,13 @@ class AQADataModule(L.LightningDataModule, ABC):
             _log.warning("%s\nThe clips that they concern are left out.", text)
             self._manifest, self.skipped = without(self.manifest, problems), [*self.skipped, *problems]
         self._seconds.update(audio.seconds)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the clips are of a made-up corpus, as ``Synthetic`` writes them, read by whatever class."""
+        first = next(iter(self.manifest), None)
+        folders = Path(first.path).absolute().parents if first is not None else ()
+        return any((folder / SIMULATED_STAMP).is_file() for folder in folders)
 
     @property
     def rated_splits(self) -> list[str]:

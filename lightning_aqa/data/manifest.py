@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from lightning_aqa.batch import Axis
 
+SIMULATED_STAMP = "synthetic.json"
+"""File at the root of a corpus whose audio is synthesised and whose scores are simulated."""
+
 
 @dataclass(frozen=True)
 class Clip:

@@ -1,4 +1,4 @@
-"""Hash of all that shapes an encoder's features."""
+"""Hashes of an encoder: of all that shapes its features, and of its weights."""
 
 from __future__ import annotations
 
@@ -32,10 +32,21 @@ def fingerprint(encoder: nn.Module) -> str:
         digest.update(path.read_bytes())
     for part in _settings(encoder):
         digest.update(json.dumps(part, default=repr, sort_keys=True).encode())
+    _hash_weights(encoder, digest)
+    return digest.hexdigest()
+
+
+def weights_hash(encoder: nn.Module) -> str:
+    """Hash all weights and buffers of an encoder, by SHA-256; the same on any device, in any mode."""
+    digest = hashlib.sha256()
+    _hash_weights(encoder, digest)
+    return digest.hexdigest()
+
+
+def _hash_weights(encoder: nn.Module, digest: Any) -> None:
     for name, tensor in [*encoder.named_parameters(), *encoder.named_buffers()]:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(memoryview(_bytes(tensor)))
-    return digest.hexdigest()
 
 
 def _sources(encoder: nn.Module) -> list[Path]:

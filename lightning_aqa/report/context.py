@@ -13,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.data.aes_natural import AXES as AES_AXES
-from lightning_aqa.data.musiceval_files import AXES as MUSICEVAL_AXES
 from lightning_aqa.metrics.levels import higher_is_better
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.report.clip_browser import InlinedAudio
 from lightning_aqa.results.clips import Source, read_listeners, read_sources, read_system_scores
 from lightning_aqa.results.comparison import ComparisonTable, compare_variants
+from lightning_aqa.results.facts import axes_of_run
 from lightning_aqa.results.runs import Run, choose_split, find_runs
 from lightning_aqa.results.tables import headline
 from lightning_aqa.results.variants import SharedClips, collect
 
-KNOWN_AXES = {axis.name: axis for axis in (*MUSICEVAL_AXES, *AES_AXES)}
 MIN_SYSTEMS = 10
 """With fewer, a correlation over systems takes few values, and the text speaks of clips instead."""
 
@@ -91,7 +89,7 @@ class Material:
     @property
     def is_simulated(self) -> bool:
         """Whether the corpus of some run is synthesised, with simulated scores."""
-        return any("Synthetic" in run.config_text for variant in self.evidence.variants for run in variant.runs)
+        return any(run.facts.get("is_simulated", False) for variant in self.evidence.variants for run in variant.runs)
 
 
 def gather(paths: Sequence[Path], options: Options) -> Material:
@@ -118,9 +116,11 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
 def axes_of(evidence: SharedClips, ratings: NDArray[np.float64] | None) -> list[Axis]:
     """Return the axes with their titles and scales.
 
-    The scale of an axis that is not a known corpus's is what a config says, or else what its ratings span.
+    Runs say so themselves; of a run of an earlier version the scale is what its config says, or else what the ratings
+    span, and the title is the name.
     """
-    config = evidence.variants[0].runs[0].config
+    run = evidence.variants[0].runs[0]
+    known, config = {axis.name: axis for axis in axes_of_run(run.facts)}, run.config
     axes = []
     for a, name in enumerate(evidence.axes):
         parts = [evidence.targets[:, a], *([] if ratings is None else [ratings[:, a].ravel()])]
@@ -130,7 +130,7 @@ def axes_of(evidence: SharedClips, ratings: NDArray[np.float64] | None) -> list[
         spanned = [values.min(), values.max()] if len(values) else [0.0]
         scale = told if isinstance(told, list) and len(told) == 2 else spanned
         low, high = math.floor(scale[0]), math.ceil(scale[-1])
-        axes.append(KNOWN_AXES.get(name, Axis(name, name, low, max(high, low + 1))))
+        axes.append(known.get(name, Axis(name, name, low, max(high, low + 1))))
     return axes
 
 

@@ -14,16 +14,20 @@ from typing import Any
 import yaml
 
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.results.facts import read_facts
 from lightning_aqa.results.files import CONFIG, HISTORY, PREDICTIONS, RESULTS, TRIAL
 from lightning_aqa.results.history import read_history
 from lightning_aqa.results.naming import is_seed, without_seed_suffix, without_seeds
 from lightning_aqa.results.predictions import read_predictions
 
-# What says where and how a run was made, and not what was tried in it.
+TRIED = re.compile(r"^(model|objectives|data|trainer)(\.|$)|^(monitor|patience|folder)$")
+"""Settings that say what was tried. All else says where and how a run was made, flags that are added later too."""
+
 CIRCUMSTANCES = re.compile(
-    r"^(name|config|ckpt_path|init_from|vars(\..*)?|trainer\.(default_root_dir|logger|enable_.*|devices|accelerator)(\..*)?"
+    r"^(trainer\.(default_root_dir|logger|enable_.*|devices|accelerator)(\..*)?"
     r"|data\.(cache|num_workers|eval_batch_size|check))$"
 )
+"""What of these sections does too."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,17 @@ class Run:
     @property
     def tried(self) -> tuple[tuple[str, str], ...]:
         """What runs of one variant have in common: all settings but seeds and circumstances."""
-        kept = {k: v for k, v in without_seeds(self._settings).items() if not CIRCUMSTANCES.match(k)}
+        kept = {k: v for k, v in without_seeds(self._settings).items() if self._is_tried(k)}
         return tuple((key, str(value)) for key, value in sorted(kept.items()))
+
+    def _is_tried(self, key: str) -> bool:
+        """Tell whether a setting says what was tried: of a sweep without configs each parameter does."""
+        return not self.config or bool(TRIED.match(key) and not CIRCUMSTANCES.match(key))
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Facts of the run, from ``run.json``; empty for a run of an earlier version."""
+        return read_facts(self.folder)
 
     @property
     def _settings(self) -> dict[str, Any]:

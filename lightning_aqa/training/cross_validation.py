@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from lightning_aqa.metrics.levels import MEAN, evaluate
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
-from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, path_of_last
+from lightning_aqa.results.facts import axes_of_run, read_facts
+from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, path_of_last
 from lightning_aqa.results.plots import draw_run
 from lightning_aqa.results.predictions import read_predictions, write_predictions, write_results
 from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
 from lightning_aqa.results.run_folder import SWEEP_FOLDER
 from lightning_aqa.training.loading import read_checkpoint
+from lightning_aqa.utils.files import replacing
 
 POOLED = "test"
 
@@ -40,7 +43,7 @@ def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
     return not (folder / RESULTS).exists() and saved.exists() and saved.read_text(encoding="utf-8") == config
 
 
-def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
+def crossvalidate(settings: Namespace, folder: Path, config: str, command: Sequence[str] = ()) -> int:
     """Train one run per fold in ``folder/fold<k>``, then pool their test predictions.
 
     A fold whose results.json is there already is not run again, and one that stopped in the middle goes on from its
@@ -66,7 +69,7 @@ def crossvalidate(settings: Namespace, folder: Path, config: str) -> int:
             if code:
                 return code
         print(f"fold {fold + 1} of {num_folds}: {_summary(folder / f'fold{fold}')}", flush=True)
-    pool_folds(folder, num_folds)
+    pool_folds(folder, num_folds, command)
     if any(folder.glob("fold*/wandb/offline-run-*")):
         print(f"W&B logged offline; to send it: wandb sync {folder}/fold*/wandb/offline-run-*")
     return 0
@@ -105,7 +108,7 @@ def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def pool_folds(folder: Path, num_folds: int) -> None:
+def pool_folds(folder: Path, num_folds: int, command: Sequence[str] = ()) -> None:
     """Join the folds' test predictions, in which each clip appears once, and compute the results over all of them."""
     tables: list[Predictions] = []
     ratings: list[RatingRow] = []
@@ -114,6 +117,9 @@ def pool_folds(folder: Path, num_folds: int) -> None:
         splits, axes = read_predictions(folder / f"fold{fold}" / PREDICTIONS)
         tables.append(dict(splits)[POOLED])
         ratings += read_ratings(folder / f"fold{fold}" / RATINGS).get(POOLED, [])
+    facts = read_facts(folder / "fold0")
+    with replacing(folder / RUN) as file:  # of the folds, but for their own part
+        file.write(json.dumps({**facts, "command": list(command), "folds": num_folds}, indent=1) + "\n")
     pooled = _join(tables)
     write_predictions(folder / PREDICTIONS, [(POOLED, pooled)], axes)
     ratings.sort(key=lambda row: row[0])
@@ -121,14 +127,13 @@ def pool_folds(folder: Path, num_folds: int) -> None:
     found = evaluate(pooled.ids, pooled.systems, pooled.domains, pooled.scores, pooled.targets, axes)
     results = {POOLED: with_evidence(POOLED, found, pooled, axes, ratings)}
     write_results(folder / RESULTS, results)
-    drawn = draw_run(folder, _axes(folder))
+    drawn = draw_run(folder, axes_of_run(facts) or _axes_of_checkpoint(folder / "fold0"))
     print_results(results, folder, drawn, num_predicted=len(pooled.ids))
 
 
-def _axes(folder: Path) -> list[Axis]:
-    """Return the axes with their titles and scales, which every checkpoint has."""
-    hyperparameters = read_checkpoint(path_of_last(folder / "fold0"))["hyper_parameters"]
-    return [Axis(*axis) for axis in hyperparameters["axes"]]
+def _axes_of_checkpoint(fold: Path) -> list[Axis]:
+    """Return the axes of a fold that was run by an earlier version, which wrote no ``run.json``."""
+    return [Axis(*axis) for axis in read_checkpoint(path_of_last(fold))["hyper_parameters"]["axes"]]
 
 
 def _join(tables: list[Predictions]) -> Predictions:

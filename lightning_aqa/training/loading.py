@@ -37,18 +37,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def load_module(path: str | Path) -> AQAModule:
     """Build the module that a checkpoint describes, with its weights."""
-    if read_checkpoint(path).get("hyper_parameters", {}).get("_instantiator") != INSTANTIATOR:
+    saved = read_checkpoint(path).get("hyper_parameters", {})
+    if saved.get("_instantiator") != INSTANTIATOR:
         raise ValueError(
             f"{path}: does not say what its model is made of; it was not written by a run of this command."
         )
     try:
-        return AQAModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        module = AQAModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split("\n\t")[:2])
         raise ValueError(f"{path}: its weights are not those of its model as it is now: {reason}") from error
     except (ArgumentError, ImportError, AttributeError) as error:
         reason = next((line for line in str(error).splitlines() if "No module" in line), str(error).splitlines()[0])
         raise ValueError(f"{path}: its model cannot be built here: {reason.strip(' -')}") from error
+    module.hparams.update(saved)  # plain, where Lightning has kept what was built of them
+    return module
 
 
 def load_weights(module: AQAModule, path: str | Path) -> None:

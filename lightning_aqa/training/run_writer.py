@@ -13,10 +13,12 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.validation import write_skipped
+from lightning_aqa.encoders.fingerprint import weights_hash
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
-from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, SKIPPED
+from lightning_aqa.results.facts import write_facts
+from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.training.console import print_run
@@ -28,18 +30,31 @@ class RunFolder(Callback):
     Args:
         folder: The run folder.
         config: Text of ``config.yaml``.
+        command: Arguments of the command line, for the record.
     """
 
-    def __init__(self, folder: Path, config: str) -> None:
-        self.folder, self.config = folder, config
+    def __init__(self, folder: Path, config: str, command: Sequence[str] = ()) -> None:
+        self.folder, self.config, self.command = folder, config, command
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Make the folder with the config and the list of skipped clips."""
+        """Make the folder with the config, the facts of the run and the list of skipped clips."""
         if not trainer.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / CONFIG).exists():
             (self.folder / CONFIG).write_text(self.config, encoding="utf-8")
+        data = cast(AQADataModule, cast(Any, trainer).datamodule)
+        if not (self.folder / RUN).exists():
+            assert isinstance(pl_module, AQAModule)
+            write_facts(
+                self.folder,
+                subcommand=str(trainer.state.fn.value if trainer.state.fn else stage),
+                command=self.command,
+                axes=pl_module.axes,
+                corpus=type(data).__name__,
+                is_simulated=data.is_simulated,
+                encoder=_described(pl_module),
+            )
         write_skipped(cast(Any, trainer).datamodule.skipped, self.folder / SKIPPED)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -94,6 +109,13 @@ class RunFolder(Callback):
             for path in paths:
                 logger.log_image(key=f"pictures/{path.stem}", images=[str(path)])
         return paths
+
+
+def _described(module: AQAModule) -> dict[str, Any]:
+    """Describe the encoder of a module: its class, its settings where a config gave them, the hash of its weights."""
+    given = module.hparams.get("encoder") or {}
+    settings = given.get("init_args", {}) if isinstance(given, dict) else {}
+    return {"class": type(module.encoder).__name__, "settings": settings, "weights": weights_hash(module.encoder)}
 
 
 def wandb_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:

@@ -121,6 +121,19 @@ def test_a_weird_table_is_reported(tmp_path, name):
     assert "nan" not in re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.DOTALL).lower().split(" ")
 
 
+SIMULATED = "its scores are simulated"
+
+
+@pytest.mark.parametrize("text", [None, "{}", "[]", "not json", '{"axes": [1], "is_simulated": 0}', '{"axes": null}'])
+def test_a_page_says_that_scores_are_simulated_where_the_run_does_and_damaged_facts_are_none(tmp_path, text):
+    folder = write_run(tmp_path / "run", table(12))
+    for facts, expected in ((text, False), ('{"is_simulated": true}', True)):
+        if facts is not None:
+            (folder / "run.json").write_text(facts)
+        assert main(["report", str(folder), "--resamples=100"]) == 0
+        assert (SIMULATED in (folder / "report" / "report.html").read_text(encoding="utf-8")) is expected
+
+
 def test_old_run_folders_are_read(tmp_path):
     folder = write_run(tmp_path / "run", table(6))
     splits, axes = read_predictions(folder / "predictions.csv")
@@ -158,10 +171,12 @@ def test_published_numbers_are_those_of_the_corpus():
     assert published_rows(["overall"]) == []
 
 
-def test_the_scale_of_an_own_axis_is_that_of_the_config_or_of_the_ratings(tmp_path):
+def test_titles_and_scales_of_axes_are_those_of_the_run_or_of_the_config_or_of_the_ratings(tmp_path):
     config = {"data": {"class_path": "a.Table", "init_args": {"axes": {"x": [0, 100]}}}}
     of = table(12)
     told = write_run(tmp_path / "told", of, config, axes=["x", "MI"])
+    facts = {"axes": [{"name": "MI", "title": "Musical impression", "low": 1, "high": 5}]}
+    (told / "run.json").write_text(json.dumps(facts))
     evidence = collect(find_runs([told])[0], "test")
     axes = axes_of(evidence, None)
     assert [axis[2:] for axis in axes] == [(0, 100), (1, 5)]

@@ -14,12 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
+from lightning_aqa.data.manifest import SIMULATED_STAMP
 from lightning_aqa.data.synthesis.aes_natural_plan import ROTA, count_evaluation, plan_aes_natural
 from lightning_aqa.data.synthesis.musiceval_plan import plan_musiceval
 from lightning_aqa.data.synthesis.recordings import CorpusPlan, Recording, Settings
 
 Layout = Literal["musiceval", "aes_natural"]
-STAMP = "synthetic.json"
+STAMP = SIMULATED_STAMP
 # Raise it with every change of what is written, so that nobody trains on what an older version left behind.
 VERSION = 2
 _NOTE = "All audio here is synthesised and all scores are simulated: no person has rated these clips."

@@ -1,4 +1,4 @@
-"""What buckets of like length save and cost: ``python benchmarks/buckets.py`` prints padding, and what is learnt.
+"""Padding saved by buckets of like length, and its cost in what is learnt: ``python benchmarks/buckets.py``.
 
 The lengths are those of 104 pieces of about 30 s and 1500 clips of 1 to 10 s. The clips to learn from are 1500 of 1 to
 10 s whose simulated scores go with their length (correlation 0.7), the worst case for comparing clips of like length: a

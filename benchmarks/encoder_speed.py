@@ -26,7 +26,7 @@ from lightning_aqa.encoders.huggingface import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 from lightning_aqa.encoders.muq import MuQ
 from lightning_aqa.encoders.muq_layers import MuQConfig
-from lightning_aqa.encoders.muq_model import Model
+from lightning_aqa.encoders.muq_model import MuQModel
 
 OFFICIAL = [
     (r"^feature_projection\.layer_norm", "layer_norm"),
@@ -96,7 +96,7 @@ def random_muq(folder: str) -> Encoder:
 
     settings = {**MUQ_LARGE, "stat": {"melspec_2048_mean": 6.8, "melspec_2048_std": 18.4}, "w2v2_config": MUQ_INNER}
     (Path(folder) / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-    save_file(Model(MuQConfig.of(settings)).state_dict(), Path(folder) / "model.safetensors")
+    save_file(MuQModel(MuQConfig.of(settings)).state_dict(), Path(folder) / "model.safetensors")
     return MuQ(folder)
 
 

@@ -34,7 +34,7 @@ Build = Callable[[torch.dtype], tuple[Runner, Runner]]
 
 
 class Contest(NamedTuple):
-    """What is timed against what; ``build`` gives ours and the reference, with weights of a type.
+    """A pair to time against each other; ``build`` gives ours and the reference, with weights of a type.
 
     Both take a float32 waveform ``(B, T)`` at the sample rate and return the same numbers in the same shape.
     """
@@ -72,11 +72,11 @@ def build_beats(dtype: torch.dtype) -> tuple[Runner, Runner]:
 
 def _random_beats() -> dict[str, Any]:
     """Make a checkpoint in the official layout."""
-    from lightning_aqa.encoders.beats_model import BEATsConfig, Model
+    from lightning_aqa.encoders.beats_model import BEATsConfig, BEATsModel
 
     cfg = {"deep_norm": True, "relative_position_embedding": True, "gru_rel_pos": True, "max_distance": 800}
     torch.manual_seed(0)
-    state = Model(BEATsConfig.of(cfg)).state_dict()
+    state = BEATsModel(BEATsConfig.of(cfg)).state_dict()
     table = state.pop("encoder.relative_attention_bias.weight")
     tables = [f"encoder.layers.{layer}.self_attn.relative_attention_bias.weight" for layer in range(12)]
     return {"cfg": cfg, "model": state | dict.fromkeys(tables, table)}

@@ -38,7 +38,7 @@ WINDOW_SECONDS, GEMM = 10, (2048, 768, 3072)
 
 
 class Result(NamedTuple):
-    """What one run of a contestant took: seconds on the wall and of the CPU, peak bytes before scoring and in all."""
+    """Cost of one run of a contestant: seconds on the wall and of the CPU, peak bytes before scoring and in all."""
 
     wall: float
     cpu: float

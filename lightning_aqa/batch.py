@@ -32,7 +32,7 @@ class Axis(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What an encoder gives and a head reads: one shape for all encoders; a pooled encoder has L = F = 1.
+    """Output of an encoder and input of a head: one shape for all encoders; a pooled encoder has L = F = 1.
 
     Args:
         layers: Hidden states, shape ``(B, L, F, D)``.
@@ -79,7 +79,7 @@ class Batch(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a head gives: scores in score points, the embedding they come from, and what some heads add.
+    """Output of a head: scores in score points, the embedding they come from, and what some heads add.
 
     Args:
         scores: Predicted scores in score points, shape ``(B, A)``.

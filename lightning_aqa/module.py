@@ -38,7 +38,7 @@ def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
 
 
 class TrainingStep(NamedTuple):
-    """What the last training step computed on the rows of all processes, without its graph, for callbacks to read.
+    """Values of the last training step on the rows of all processes, without its graph, for callbacks to read.
 
     Args:
         total: Weighted sum of the terms, scalar.

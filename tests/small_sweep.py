@@ -11,7 +11,7 @@ from lightning_aqa.cli.main import main
 from lightning_aqa.data.manifest import Clip
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.history import write_history
-from lightning_aqa.results.observations import Window, write_clips, write_observations
+from lightning_aqa.results.observations import ObservedWindow, write_clips, write_observations
 from lightning_aqa.results.predictions import write_predictions
 from lightning_aqa.results.ratings import write_ratings
 
@@ -78,7 +78,9 @@ def sweep(tmp_path_factory):
     rows = [(id_, axis, str(k), float(draw.integers(1, 6))) for id_ in of.ids for axis in AXES for k in range(4)]
     write_ratings(first / "ratings.csv", [("test", rows)])
     windows = [
-        Window("test", id_, 1.0, draw.normal(size=6).astype(np.float16), draw.uniform(1, 5, (20, 2)).astype(np.float16))
+        ObservedWindow(
+            "test", id_, 1.0, draw.normal(size=6).astype(np.float16), draw.uniform(1, 5, (20, 2)).astype(np.float16)
+        )
         for id_ in of.ids
     ]
     write_observations(first / "observations.npz", windows, {}, AXES)

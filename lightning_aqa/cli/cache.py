@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Upkeep(NamedTuple):
-    """What is done to a folder of features; the fields are the options of the subcommand."""
+    """Upkeep of a folder of features; the fields are the options of the subcommand."""
 
     verify: bool
     prune: bool

@@ -13,7 +13,7 @@ from lightning_aqa.cli.signatures import call
 PATHS = ("path", "root", "audio_root", "roots")
 
 
-class Section(NamedTuple):
+class DoctorSection(NamedTuple):
     """One table of the report.
 
     Args:
@@ -29,7 +29,7 @@ class Section(NamedTuple):
     is_problem: bool = False
 
 
-def packages() -> Section:
+def packages() -> DoctorSection:
     """Compare what is installed with what is asked for."""
     from lightning_aqa.cli.doctor_packages import find_packages
 
@@ -39,10 +39,10 @@ def packages() -> Section:
         purpose = f", for {item.purpose}" if item.purpose else ""
         rows.append((item.name, item.installed or "-", item.required or "any", f"{item.state}{purpose}"))
     is_problem = any(item.is_problem for item in found)
-    return Section("packages", rows, ["Mend them by: pip install -e ."] if is_problem else [], is_problem)
+    return DoctorSection("packages", rows, ["Mend them by: pip install -e ."] if is_problem else [], is_problem)
 
 
-def devices() -> Section:
+def devices() -> DoctorSection:
     """List what can train."""
     import torch
 
@@ -56,10 +56,10 @@ def devices() -> Section:
         rows.append((f"CUDA {index}", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, {bf16}"))
     rows += [] if torch.cuda.device_count() else [("CUDA", "no device")]
     rows.append(("MPS", "available" if torch.backends.mps.is_available() else "no device"))
-    return Section("devices", rows)
+    return DoctorSection("devices", rows)
 
 
-def audio() -> Section:
+def audio() -> DoctorSection:
     """List the formats that can be read."""
     import soundfile
 
@@ -71,10 +71,12 @@ def audio() -> Section:
         (f"libsndfile {soundfile.__libsndfile_version__}", ", ".join(sorted(soundfile.available_formats()))),
         ("ffmpeg", f"{ffmpeg}, for {suffixes}" if ffmpeg else f"missing; {suffixes} cannot be read"),
     ]
-    return Section("audio", rows, [] if ffmpeg else ["Get it by: apt-get install ffmpeg, or conda install ffmpeg"])
+    return DoctorSection(
+        "audio", rows, [] if ffmpeg else ["Get it by: apt-get install ffmpeg, or conda install ffmpeg"]
+    )
 
 
-def weights() -> Section:
+def weights() -> DoctorSection:
     """Look for the weights that each encoder loads unless it is told otherwise."""
     from lightning_aqa.encoders.base import Encoder
     from lightning_aqa.utils.components import parts_of
@@ -93,19 +95,19 @@ def weights() -> Section:
             found = [str(path) for path in paths.values() if path is not None]
             ways = [f"get it from {item.url}", *([f"by: {command}"] if command else [])] if missing else found[:1]
             lines += [f"{encoder.__name__}, {item.checkpoint}:", *(f"    {line}" for line in ways)]
-    return Section("weights", rows, lines)
+    return DoctorSection("weights", rows, lines)
 
 
-def logging() -> Section:
+def logging() -> DoctorSection:
     """Say where runs are logged."""
     from lightning_aqa.utils.wandb import has_wandb_key
 
     mode = f", WANDB_MODE is {os.environ['WANDB_MODE']}" if os.environ.get("WANDB_MODE") else ""
     key = "an API key is here" if has_wandb_key() else "no API key, so runs are logged offline; wandb login takes one"
-    return Section("Weights & Biases", [("W&B", f"{key}{mode}")])
+    return DoctorSection("Weights & Biases", [("W&B", f"{key}{mode}")])
 
 
-def data() -> Section:
+def data() -> DoctorSection:
     """Look for the files that the experiments of this folder name."""
     import yaml
 
@@ -117,9 +119,9 @@ def data() -> Section:
             name = path.relative_to("experiments").with_suffix("").as_posix()
             experiments.setdefault((f"--data.{option}={named}", state), []).append(name)
     if not experiments:
-        return Section("data", [("experiments", "none that name data in this folder")])
+        return DoctorSection("data", [("experiments", "none that name data in this folder")])
     rows = [("files", "state", "experiments"), *((*key, ", ".join(names)) for key, names in experiments.items())]
-    return Section("data", rows, ["Paths are taken from this folder; the option named gives another."])
+    return DoctorSection("data", rows, ["Paths are taken from this folder; the option named gives another."])
 
 
 def _named_paths(settings: Any) -> Iterator[tuple[str, str]]:
@@ -135,18 +137,18 @@ def _is_synthetic(settings: Any) -> bool:
     return str(settings.get("class_path")).endswith("Synthetic")
 
 
-SECTIONS: tuple[Callable[[], Section], ...] = (packages, devices, audio, weights, logging, data)
+SECTIONS: tuple[Callable[[], DoctorSection], ...] = (packages, devices, audio, weights, logging, data)
 
 
-def _look(section: Callable[[], Section]) -> Section:
+def _look(section: Callable[[], DoctorSection]) -> DoctorSection:
     """Make a section; one that needs a missing package says so, since that is what people come here for."""
     try:
         return section()
     except ImportError as error:
-        return Section(section.__name__, [("not looked at", str(error))], is_problem=True)
+        return DoctorSection(section.__name__, [("not looked at", str(error))], is_problem=True)
 
 
-def _print(section: Section) -> None:
+def _print(section: DoctorSection) -> None:
     """Print a section as a table; cells are folded to the width of the screen, lines below are not."""
     try:
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""Which packages are here, and whether they are those that this one asks for."""
+"""Installed packages, compared with those that this one asks for."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ PART = "--part"
 
 
 class _Run(NamedTuple):
-    """How the trials are run; the fields are options of the subcommand."""
+    """Settings of the engine; the fields are options of the subcommand."""
 
     engine: str
     workers: int | None

@@ -16,7 +16,7 @@ AUDIOMOS = "AudioMOS"
 EVALUATION_FOLDER = "audiomos2025-track2-eval-phase/DATA"
 
 
-class Source(NamedTuple):
+class CorpusSource(NamedTuple):
     """A corpus that clips come from: the folder its paths begin with, its domain, and where to get it."""
 
     folder: str
@@ -25,13 +25,17 @@ class Source(NamedTuple):
 
 
 SOURCES = {
-    "LibriTTS": Source("LibriTTS", "speech", "Get train-clean-100, -360 and train-other-500 from openslr.org/60."),
-    "CommonVoice": Source("cv-corpus-13.0-2023-03-09", "speech", "Get Common Voice 13.0 (en) from Mozilla."),
-    "EARS": Source("EARS", "speech", "Get it from github.com/facebookresearch/ears_dataset."),
-    "MUSDB18": Source("MUSDB18", "music", "Get MUSDB18-HQ, the edition in wav files, from Zenodo."),
-    "MusicCaps": Source("musiccaps", "music", "The clips are 10 s excerpts of videos, named <video>.wav."),
-    "AudioSet": Source("unbalanced_train_segments", "sound", "The clips are excerpts of videos, in audio/*.flac."),
-    "PAM": Source("PAM", "", "Get its human_eval folder from the dataset of Microsoft's PAM on Zenodo."),
+    "LibriTTS": CorpusSource(
+        "LibriTTS", "speech", "Get train-clean-100, -360 and train-other-500 from openslr.org/60."
+    ),
+    "CommonVoice": CorpusSource("cv-corpus-13.0-2023-03-09", "speech", "Get Common Voice 13.0 (en) from Mozilla."),
+    "EARS": CorpusSource("EARS", "speech", "Get it from github.com/facebookresearch/ears_dataset."),
+    "MUSDB18": CorpusSource("MUSDB18", "music", "Get MUSDB18-HQ, the edition in wav files, from Zenodo."),
+    "MusicCaps": CorpusSource("musiccaps", "music", "The clips are 10 s excerpts of videos, named <video>.wav."),
+    "AudioSet": CorpusSource(
+        "unbalanced_train_segments", "sound", "The clips are excerpts of videos, in audio/*.flac."
+    ),
+    "PAM": CorpusSource("PAM", "", "Get its human_eval folder from the dataset of Microsoft's PAM on Zenodo."),
 }
 WHERE_TO_GET = {
     **{name: f"{source.where_to_get} Name its folder with --data.roots.{name}." for name, source in SOURCES.items()},
@@ -40,7 +44,7 @@ WHERE_TO_GET = {
 
 
 class Place(NamedTuple):
-    """What a path of the lists says.
+    """Source and file that a path of the lists names.
 
     Args:
         source: Name of the source corpus.

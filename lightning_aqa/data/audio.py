@@ -30,7 +30,7 @@ class AudioError(ValueError):
 
 
 class AudioInfo(NamedTuple):
-    """What a file's header says: its rate in Hz, and its length in seconds."""
+    """Header of a file: its rate in Hz, and its length in seconds."""
 
     sample_rate: int
     seconds: float

@@ -128,7 +128,7 @@ class AQADataModule(L.LightningDataModule, ABC):
 
     @property
     def axes(self) -> list[Axis]:
-        """What the listeners rated."""
+        """Axes that the listeners rated."""
         return list(self.manifest.axes)
 
     def setup(self, stage: str | None = None) -> None:

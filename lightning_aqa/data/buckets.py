@@ -1,4 +1,4 @@
-"""Which clips share a training batch: like lengths, mixed as widely as the padding allowed."""
+"""Batches of clips of like length, mixed as widely as the padding allowed."""
 
 from __future__ import annotations
 

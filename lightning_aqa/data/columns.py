@@ -1,4 +1,4 @@
-"""Which column of a user's table holds what."""
+"""Roles of the columns of a user's table, and the clips of its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How batches are read: worker processes, memory that a GPU reads from, and settings that go together."""
+"""Loaders of batches: worker processes, pinned memory, a position to resume from, settings that go together."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class RestOfEpoch(Sampler[list[Window]]):
 
     @property
     def sampler(self) -> Sampler[list[Window]]:
-        """Where Lightning looks for ``set_epoch`` in a loader's batch sampler."""
+        """This sampler: Lightning looks for ``set_epoch`` here."""
         return self.batches
 
     def __len__(self) -> int:

@@ -95,7 +95,7 @@ class TrainingBatches(Sampler[list[Window]]):
 
     @property
     def sampler(self) -> TrainingBatches:
-        """Where Lightning looks for ``set_epoch`` in a loader's batch sampler."""
+        """This sampler: Lightning looks for ``set_epoch`` here."""
         return self
 
     def set_epoch(self, epoch: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
-from lightning_aqa.encoders.beats_model import BEATsConfig, Model
+from lightning_aqa.encoders.beats_model import BEATsConfig, BEATsModel
 from lightning_aqa.utils.weights import Weights, WeightsError, find_weights, load_exactly, read_config, read_weights
 
 URL = "https://github.com/microsoft/unilm/tree/master/beats"
@@ -104,7 +104,7 @@ class BEATs(Encoder):
         found = read_weights(path)
         self.window_seconds = window_seconds
         self.config = _config_of(found, config, path)
-        self.model = Model(self.config)
+        self.model = BEATsModel(self.config)
         load_exactly(self.model, _own_names(found.get("model", found), path), path)
         for part in self._beside_features():
             part.requires_grad_(False)

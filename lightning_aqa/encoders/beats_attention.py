@@ -35,7 +35,7 @@ def position_buckets(offsets: Tensor, num_buckets: int, max_distance: int) -> Te
     return torch.where(distance < exact, distance, far) + half * (offsets > 0)
 
 
-class Attention(nn.Module):
+class BEATsAttention(nn.Module):
     """Self-attention within each clip, with a bias by relative position that a gate on the query scales."""
 
     def __init__(self, width: int, num_heads: int, *, dropout: float, is_gated: bool) -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_aqa.encoders.beats_attention import Attention, position_buckets
+from lightning_aqa.encoders.beats_attention import BEATsAttention, position_buckets
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
@@ -63,13 +63,13 @@ class BEATsConfig:
         return config
 
 
-class Layer(nn.Module):
+class BEATsLayer(nn.Module):
     """Attention and a perceptron, each with its residual and its norm, before, after, or after and scaled."""
 
     def __init__(self, config: BEATsConfig) -> None:
         super().__init__()
         width, self.norm_first = config.encoder_embed_dim, config.layer_norm_first
-        self.self_attn = Attention(
+        self.self_attn = BEATsAttention(
             width, config.encoder_attention_heads, dropout=config.attention_dropout, is_gated=config.gru_rel_pos
         )
         self.fc1 = nn.Linear(width, config.encoder_ffn_embed_dim)
@@ -123,7 +123,7 @@ class PositionalConvolution(nn.Module):
         return convolved[0, :, : clip.shape[2], 0]
 
 
-class Encoder(nn.Module):
+class BEATsStack(nn.Module):
     """The transformer: positional convolution, then layers that share one table of position biases."""
 
     def __init__(self, config: BEATsConfig) -> None:
@@ -132,7 +132,7 @@ class Encoder(nn.Module):
         width = config.encoder_embed_dim
         convolution = PositionalConvolution(width, config.conv_pos, config.conv_pos_groups)
         self.pos_conv = nn.ModuleList([convolution])
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.encoder_layers))
+        self.layers = nn.ModuleList(BEATsLayer(config) for _ in range(config.encoder_layers))
         self.layer_norm, self.dropout = nn.LayerNorm(width), nn.Dropout(config.dropout)
         if config.relative_position_embedding:
             self.relative_attention_bias = nn.Embedding(config.num_buckets, config.encoder_attention_heads)
@@ -163,7 +163,7 @@ class Encoder(nn.Module):
         return torch.lerp(before, after, float(torch.rand(()) >= self.config.encoder_layerdrop))
 
 
-class Model(nn.Module):
+class BEATsModel(nn.Module):
     """BEATs from filter banks to hidden states, with the names of the original's parameters."""
 
     def __init__(self, config: BEATsConfig) -> None:
@@ -173,7 +173,7 @@ class Model(nn.Module):
         self.patch_embedding = nn.Conv2d(1, embed, patch, stride=patch, bias=config.conv_bias)
         self.layer_norm = nn.LayerNorm(embed)
         self.post_extract_proj = nn.Linear(embed, width) if embed != width else nn.Identity()
-        self.dropout_input, self.encoder = nn.Dropout(config.dropout_input), Encoder(config)
+        self.dropout_input, self.encoder = nn.Dropout(config.dropout_input), BEATsStack(config)
         if config.finetuned_model:
             self.predictor_dropout = nn.Dropout(config.predictor_dropout)
             self.predictor = nn.Linear(width, config.predictor_class)

@@ -16,7 +16,7 @@ from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.melspectrogram import prefix_mask
 from lightning_aqa.encoders.muq_layers import MuQConfig, rotary_rates
-from lightning_aqa.encoders.muq_model import Model
+from lightning_aqa.encoders.muq_model import MuQModel
 from lightning_aqa.utils.weights import Weights, WeightsError, find_weights, load_exactly, read_config, read_weights
 
 REPOSITORY = "OpenMuQ/MuQ-large-msd-iter"
@@ -102,7 +102,7 @@ class MuQ(Encoder):
         super().__init__()
         path = find_weights(checkpoint, file="model.safetensors", url=URL)
         self.config = MuQConfig.of(_settings(checkpoint, path, config))
-        self.model = Model(self.config)
+        self.model = MuQModel(self.config)
         load_exactly(self.model, _features_alone(read_weights(path), self.config, path), path)
         self.width, self.num_layers = self.config.encoder_dim, self.config.encoder_depth + 1
         self.window_seconds = window_seconds

@@ -1,4 +1,4 @@
-"""What MuQ is built of: its config, rotary positions, fixed norms, and the three mixers of a Conformer layer."""
+"""Layers of MuQ: its config, rotary positions, fixed norms, and the three mixers of a Conformer layer."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Perceptron(nn.Module):
         return mapped
 
 
-class Attention(nn.Module):
+class MuQAttention(nn.Module):
     """Fused self-attention; queries and keys are projected from frames with their positions turned in."""
 
     def __init__(self, config: MuQConfig) -> None:
@@ -159,7 +159,7 @@ class Attention(nn.Module):
         return mixed
 
 
-class Convolution(nn.Module):
+class MuQConvolution(nn.Module):
     """A gated depthwise convolution over valid frames."""
 
     def __init__(self, config: MuQConfig) -> None:

@@ -9,7 +9,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_aqa.encoders.muq_layers import TIME_STRIDES, Attention, Convolution, FixedNorm2d, MuQConfig, Perceptron
+from lightning_aqa.encoders.muq_layers import (
+    TIME_STRIDES,
+    FixedNorm2d,
+    MuQAttention,
+    MuQConfig,
+    MuQConvolution,
+    Perceptron,
+)
 
 
 class ResidualConvolution(nn.Module):
@@ -47,7 +54,7 @@ class Subsampling(nn.Module):
         return frames_FD
 
 
-class Layer(nn.Module):
+class MuQLayer(nn.Module):
     """Half a perceptron, attention, convolution, half a perceptron, each on normalised input with its residual."""
 
     def __init__(self, config: MuQConfig) -> None:
@@ -56,7 +63,7 @@ class Layer(nn.Module):
         self.ffn1_layer_norm, self.self_attn_layer_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.ffn2_layer_norm, self.final_layer_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.ffn1, self.ffn2 = Perceptron(config), Perceptron(config)
-        self.self_attn, self.conv_module = Attention(config), Convolution(config)
+        self.self_attn, self.conv_module = MuQAttention(config), MuQConvolution(config)
         self.dropout = nn.Dropout(config.attention_dropout)
 
     def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
@@ -75,7 +82,7 @@ class Conformer(nn.Module):
     def __init__(self, config: MuQConfig) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.encoder_depth))
+        self.layers = nn.ModuleList(MuQLayer(config) for _ in range(config.encoder_depth))
         self.layer_norm = nn.LayerNorm(config.encoder_dim, eps=config.layer_norm_eps)
 
     def forward(self, hidden: Tensor, mask: Tensor | None) -> list[Tensor]:
@@ -86,8 +93,8 @@ class Conformer(nn.Module):
         return [*states[:-1], self.layer_norm(states[-1])]
 
 
-class Model(nn.Module):
-    """What of MuQ its features come from."""
+class MuQModel(nn.Module):
+    """MuQ backbone up to the hidden states."""
 
     def __init__(self, config: MuQConfig) -> None:
         super().__init__()

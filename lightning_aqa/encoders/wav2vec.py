@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lightning_aqa.encoders.cpu import can_pack, same_convolution, side_by_side
 from lightning_aqa.encoders.melspectrogram import prefix_mask
 from lightning_aqa.encoders.wav2vec_convolutions import (
-    Convolution,
+    StridedConvolution,
     fold_group_norm,
     frames_of,
     is_gelu,
@@ -206,9 +206,11 @@ class SpeechModel(nn.Module):
             pieces.append(hidden[:size])
         return torch.cat(pieces)
 
-    def _folded_layers(self, samples: Tensor, window: int, taps: Sequence[Sequence[Tensor]]) -> list[Convolution]:
+    def _folded_layers(
+        self, samples: Tensor, window: int, taps: Sequence[Sequence[Tensor]]
+    ) -> list[StridedConvolution]:
         """Return the convolutions; the group normalisation of a clip is in them."""
-        layers: list[Convolution] = []
+        layers: list[StridedConvolution] = []
         for layer, groups, stride in zip(self.model.feature_extractor.conv_layers, taps, self.strides, strict=True):
             weight, bias, norm = layer.conv.weight, layer.conv.bias, getattr(layer, "layer_norm", None)
             if isinstance(norm, nn.GroupNorm):
@@ -216,7 +218,7 @@ class SpeechModel(nn.Module):
                     folded, bias = fold_group_norm(samples, window, weight, norm, stride)
                 weight, bias, norm = folded.to(weight), bias.to(weight), None
                 groups = tap_groups(weight, stride)
-            layers.append(Convolution(weight, bias, stride, groups, norm, layer.activation))
+            layers.append(StridedConvolution(weight, bias, stride, groups, norm, layer.activation))
         return layers
 
     def _transform(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:

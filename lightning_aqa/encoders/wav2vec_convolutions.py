@@ -94,7 +94,7 @@ def packed_convolution(rows: Tensor, weight: Tensor, bias: Tensor | None, stride
     return product(pieces, weight, bias, gelu=gelu)
 
 
-class Convolution(NamedTuple):
+class StridedConvolution(NamedTuple):
     """A convolution over time with what follows it.
 
     Args:

@@ -100,7 +100,7 @@ class MLP(Head):
 
     @property
     def reads(self) -> Reads:
-        """What the pooling uses."""
+        """Use that the pooling makes of the frames."""
         return READS[self.branches[0].pooling]
 
     @torch.no_grad()

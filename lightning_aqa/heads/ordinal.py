@@ -124,7 +124,7 @@ class Ordinal(Head):
 
     @property
     def reads(self) -> Reads:
-        """What the pooling uses."""
+        """Use that the pooling makes of the frames."""
         return READS[self.branch.pooling]
 
     def fit_scale(self, location_A: Tensor, scale_A: Tensor) -> None:

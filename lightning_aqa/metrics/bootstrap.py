@@ -1,4 +1,4 @@
-"""How far a metric could have come out otherwise: values of resampled clips or systems, and intervals from them."""
+"""Bootstrap of a metric: values of resampled clips or systems, and intervals from them."""
 
 from __future__ import annotations
 

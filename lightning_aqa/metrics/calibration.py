@@ -35,7 +35,7 @@ class RangeError(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """How scores compare with ratings as numbers.
+    """Agreement of scores with ratings as numbers.
 
     Args:
         n: Rated clips.

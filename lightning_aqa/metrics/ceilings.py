@@ -1,4 +1,4 @@
-"""What no predictor can pass, from the ratings of single listeners: split halves, highest correlation, lowest error."""
+"""Ceilings of any predictor, from the ratings of single listeners: split halves, highest correlation, lowest error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 class Ceiling(NamedTuple):
-    """What the listeners allow on one axis at one level.
+    """Ceilings of one axis at one level.
 
     Args:
         n: Clips or systems with ratings of at least two listeners.

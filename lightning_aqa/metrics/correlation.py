@@ -1,4 +1,4 @@
-"""How well predictions agree with targets: error and correlations in float64, as scipy defines them."""
+"""Agreement of predictions with targets: error and correlations in float64, as scipy defines them."""
 
 from __future__ import annotations
 

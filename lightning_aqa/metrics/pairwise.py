@@ -1,4 +1,4 @@
-"""Which of two clips is better, which systems are best, and what a correlation is inside one system or prompt."""
+"""Accuracy on pairs of clips and on the best systems, and correlations inside one system or prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 512
 
 
 class PairAccuracy(NamedTuple):
-    """How often two clips are put in the right order.
+    """Share of pairs of clips that are put in the right order.
 
     Args:
         low: Smallest gap of their ratings, exclusive, in score points.

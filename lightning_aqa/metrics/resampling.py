@@ -1,4 +1,4 @@
-"""Which rows a resample holds, as counts: units of clips, systems or prompts drawn with replacement, or left out."""
+"""Resamples as counts of rows: units of clips, systems or prompts drawn with replacement, or left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_LEFT_OUT = 200
 
 
 class Counts(NamedTuple):
-    """How often each of R resamples holds each clip and each system.
+    """Counts of each clip and each system in each of R resamples.
 
     Args:
         clips: Shape ``(N, R)``.
@@ -30,7 +30,7 @@ class Counts(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What is drawn as one piece: one numbering of the clips per way of drawing.
+    """Units that are drawn as one piece: one numbering of the clips per way of drawing.
 
     Args:
         ways: Number of the unit of each clip, 0 to U - 1, one array of shape ``(N,)`` per way; two ways are crossed.

@@ -1,4 +1,4 @@
-"""What the objectives on a distribution over bins share: where the bins of each axis lie."""
+"""Base of the objectives on a distribution over bins, which know the bins of each axis."""
 
 from __future__ import annotations
 

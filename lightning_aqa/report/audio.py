@@ -19,7 +19,7 @@ DECIBELS = 70.0
 
 
 class Media(NamedTuple):
-    """What is embedded of a clip.
+    """Sound and picture of a clip, as they lie in the page.
 
     Args:
         sound: Data URI of the audio.

@@ -19,7 +19,7 @@ PAGE, TABLES = "report.html", "tables"
 SIMULATED = "The corpus is synthesised and its scores are simulated: nothing here says how people hear."
 
 
-class Section(NamedTuple):
+class PageSection(NamedTuple):
     """A part of the page: its id, its heading and its HTML; empty where there is nothing to show."""
 
     id: str
@@ -51,7 +51,7 @@ def build_report(paths: Sequence[Path], output: Path, options: Options | None = 
     return [output / PAGE, *written]
 
 
-def _sections(of: Material, output: Path) -> list[Section]:
+def _sections(of: Material, output: Path) -> list[PageSection]:
     evidence, blocks, titles = of.evidence, of.blocks, of.titles
     data, notes = clip_browser.browser_data(
         evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.inlined_audio
@@ -60,23 +60,23 @@ def _sections(of: Material, output: Path) -> list[Section]:
     others = tables.published(tables.published_rows(evidence.axes), of.is_simulated)
     remarks = [*of.notes, *notes, *_left_out(of), *_how(of.options)]
     return [
-        Section("answer", "In short", summary.answer(evidence, blocks[0], warning)),
-        Section("results", "Results", tables.results(evidence, blocks, titles)),
-        Section("published", "Published numbers", others),
-        Section("effects", "Differences from the baseline", figures.effects(evidence, blocks, titles)),
-        Section("heat", "Over two settings", figures.heat_maps(evidence, blocks, titles)),
-        Section("curves", "Learning curves", figures.learning_curves(evidence)),
-        Section("predictions", "Predicted and rated", figures.predictions(evidence, of.detailed, blocks, titles)),
-        Section("pairs", "Pairs in the right order", figures.pairs_by_gap(evidence, of.detailed, titles)),
-        Section("further", "Further numbers", tables.further(evidence, of.detailed, titles)),
-        Section("maps", "Embedding", maps.embedding_maps(evidence, of.detailed, titles)),
-        Section("errors", "Errors, clip by clip", clip_browser.browser(evidence, of.axes, of.detailed, data)),
-        Section("configs", "Configurations and commands", _configurations(evidence, output)),
-        Section("notes", "Notes", render("notes", items=remarks)),
+        PageSection("answer", "In short", summary.answer(evidence, blocks[0], warning)),
+        PageSection("results", "Results", tables.results(evidence, blocks, titles)),
+        PageSection("published", "Published numbers", others),
+        PageSection("effects", "Differences from the baseline", figures.effects(evidence, blocks, titles)),
+        PageSection("heat", "Over two settings", figures.heat_maps(evidence, blocks, titles)),
+        PageSection("curves", "Learning curves", figures.learning_curves(evidence)),
+        PageSection("predictions", "Predicted and rated", figures.predictions(evidence, of.detailed, blocks, titles)),
+        PageSection("pairs", "Pairs in the right order", figures.pairs_by_gap(evidence, of.detailed, titles)),
+        PageSection("further", "Further numbers", tables.further(evidence, of.detailed, titles)),
+        PageSection("maps", "Embedding", maps.embedding_maps(evidence, of.detailed, titles)),
+        PageSection("errors", "Errors, clip by clip", clip_browser.browser(evidence, of.axes, of.detailed, data)),
+        PageSection("configs", "Configurations and commands", _configurations(evidence, output)),
+        PageSection("notes", "Notes", render("notes", items=remarks)),
     ]
 
 
-def _write_page(path: Path, title: str, evidence: SharedClips, sections: Sequence[Section]) -> None:
+def _write_page(path: Path, title: str, evidence: SharedClips, sections: Sequence[PageSection]) -> None:
     text = render(
         "page",
         title=title,

@@ -17,7 +17,7 @@ from lightning_aqa.data.audio import AudioError
 from lightning_aqa.report.audio import Media, read_media
 from lightning_aqa.report.maps import read_frames
 from lightning_aqa.report.templating import render
-from lightning_aqa.results.clips import Source, worst_clips, worst_pairs
+from lightning_aqa.results.clips import ClipSource, worst_clips, worst_pairs
 from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
@@ -26,7 +26,7 @@ TEXT_OVER_BYTES = 4 / 3
 
 
 class InlinedAudio(NamedTuple):
-    """How much sound goes into the page.
+    """Limits of the sound that goes into the page.
 
     Args:
         num_clips: At most so many clips.
@@ -57,7 +57,9 @@ def choose_clips(evidence: SharedClips, detailed: Sequence[int], pairs: Any, cou
     return list(chosen)
 
 
-def embed(clips: Sequence[int], sources: Sequence[Source], limits: InlinedAudio) -> tuple[dict[int, Media], list[str]]:
+def embed(
+    clips: Sequence[int], sources: Sequence[ClipSource], limits: InlinedAudio
+) -> tuple[dict[int, Media], list[str]]:
     """Read sound and spectrogram of clips until the page is full.
 
     Returns:
@@ -94,7 +96,7 @@ def browser_data(
     evidence: SharedClips,
     axes: Sequence[Axis],
     detailed: Sequence[int],
-    sources: Sequence[Source],
+    sources: Sequence[ClipSource],
     ratings: Array | None,
     output: Path,
     limits: InlinedAudio,

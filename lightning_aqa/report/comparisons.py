@@ -57,7 +57,7 @@ def draw_effects(effects: Sequence[Effect], unit: str, label: str) -> str:
 
 
 class Curve(NamedTuple):
-    """What one run logged over its epochs."""
+    """Values that one run logged over its epochs."""
 
     variant: int
     note: str

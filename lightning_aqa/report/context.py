@@ -1,4 +1,4 @@
-"""What a report is made from: the runs on their clips, every number, and what else the runs left."""
+"""Context of a report: the runs on their clips, every number, and what else the runs left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_aqa.batch import Axis
 from lightning_aqa.metrics.levels import higher_is_better
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.report.clip_browser import InlinedAudio
-from lightning_aqa.results.clips import Source, read_listeners, read_sources, read_system_scores
+from lightning_aqa.results.clips import ClipSource, read_listeners, read_sources, read_system_scores
 from lightning_aqa.results.comparison import ComparisonTable, compare_variants
 from lightning_aqa.results.facts import axes_of_run
 from lightning_aqa.results.runs import Run, choose_split, find_runs
@@ -28,7 +28,7 @@ MIN_SYSTEMS = 10
 
 
 class Options(NamedTuple):
-    """What the user may choose.
+    """Choices of the user.
 
     Args:
         split: Split to report; None is test, else dev.
@@ -53,7 +53,7 @@ class Options(NamedTuple):
 
 @dataclass(frozen=True)
 class Material:
-    """What the page shows.
+    """Content of the page.
 
     Args:
         evidence: The variants on their clips.
@@ -66,7 +66,7 @@ class Material:
 
     evidence: SharedClips
     blocks: Sequence[ComparisonTable]
-    sources: Sequence[Source]
+    sources: Sequence[ClipSource]
     ratings: NDArray[np.float64] | None
     notes: Sequence[str]
     options: Options
@@ -101,7 +101,7 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
     runs, notes = find_runs(paths)
     evidence = collect(runs, choose_split(runs, options.split), options.baseline)
     known = read_sources(runs, options.audio_root)
-    sources = [known.get(id_, Source(None)) for id_ in evidence.ids]
+    sources = [known.get(id_, ClipSource(None)) for id_ in evidence.ids]
     ratings = read_listeners(runs, evidence.split, evidence.ids, evidence.axes)
     if not any(evidence.prompts):
         evidence = replace(evidence, prompts=[source.prompt for source in sources])
@@ -134,7 +134,7 @@ def axes_of(evidence: SharedClips, ratings: NDArray[np.float64] | None) -> list[
     return axes
 
 
-def _missing(runs: Sequence[Run], sources: Sequence[Source], ratings: NDArray[np.float64] | None) -> list[str]:
+def _missing(runs: Sequence[Run], sources: Sequence[ClipSource], ratings: NDArray[np.float64] | None) -> list[str]:
     """Say what would show more, where it is not there."""
     told = []
     if ratings is None:

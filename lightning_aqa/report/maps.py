@@ -1,4 +1,4 @@
-"""Where a model puts clips: its embedding in two dimensions, and how far it follows the ratings."""
+"""Maps of clips: the embedding of a model in two dimensions, and its agreement with the ratings."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ NUM_SHADES = 9
 
 
 class Span(NamedTuple):
-    """What one side of a panel covers."""
+    """Range that one side of a panel covers."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""What is known of clips beside their scores: where the audio is, prompts, ratings; and which ones to look at."""
+"""Audio, prompts and ratings of clips, and the choice of clips to look at."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", 
 _BLOCK_ROWS = 512
 
 
-class Source(NamedTuple):
-    """Where a clip's audio is; ``path`` is None where that is not known or the file is not there."""
+class ClipSource(NamedTuple):
+    """Location of a clip's audio; ``path`` is None where that is not known or the file is not there."""
 
     path: Path | None
     start: float = 0.0
@@ -30,14 +30,14 @@ class Source(NamedTuple):
     prompt: str = ""
 
 
-def read_sources(runs: Iterable[Run], audio_root: Path | None = None) -> dict[str, Source]:
+def read_sources(runs: Iterable[Run], audio_root: Path | None = None) -> dict[str, ClipSource]:
     """Read ``clips.csv`` of the runs, or of the folds of a cross-validation; look for the rest by name.
 
     Args:
         runs: The runs; the first that knows a clip counts.
         audio_root: Folder in which files are looked for by the id of a clip, with or without a suffix.
     """
-    sources: dict[str, Source] = {}
+    sources: dict[str, ClipSource] = {}
     for run in runs:
         for path in (run.folder / CLIPS, *sorted(run.folder.glob(f"fold*/{CLIPS}"))):
             if path.exists():
@@ -48,18 +48,18 @@ def read_sources(runs: Iterable[Run], audio_root: Path | None = None) -> dict[st
     named = {name: path for path in reversed(files) for name in (path.stem, path.name)}
     for run in runs:
         for id_ in (id_ for table in run.splits.values() for id_ in table.ids):
-            known = sources.get(id_, Source(None))
+            known = sources.get(id_, ClipSource(None))
             if known.path is None and (id_ in named or Path(id_).name in named):
                 sources[id_] = known._replace(path=named.get(id_) or named[Path(id_).name])
     return sources
 
 
-def _read_clips(path: Path) -> Iterator[tuple[str, Source]]:
+def _read_clips(path: Path) -> Iterator[tuple[str, ClipSource]]:
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             audio = path.parent / row["path"]
             end = float(row["end"]) if row["end"] else None
-            yield row["id"], Source(audio if audio.is_file() else None, float(row["start"]), end, row["prompt"])
+            yield row["id"], ClipSource(audio if audio.is_file() else None, float(row["start"]), end, row["prompt"])
 
 
 def read_system_scores(runs: Iterable[Run], systems: Sequence[str], axes: Sequence[str]) -> Array | None:

@@ -225,7 +225,7 @@ def _against(drawn: Sequence[Replicates], reference: int, metric: str) -> Mappin
 def _beside(
     axes: Sequence[str], systems: Sequence[str], targets_NA: Array, ratings: Array | None, level: Level
 ) -> list[tuple[str, str, dict[Column, float]]]:
-    """What no predictor can pass, and what one reaches that knows the system alone."""
+    """Return the ceilings of any predictor, and the numbers of one that knows the system alone."""
     rows = []
     if ratings is not None:
         found = {axis: ceiling(ratings[:, a], systems if level == "system" else None) for a, axis in enumerate(axes)}

@@ -1,4 +1,4 @@
-"""What a run prints: the parts it trains, its results as a table, where its files are."""
+"""Results of a run as a table on the screen, and the files that it left."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ MAX_CLIPS_WITH_FRAMES = 60
 Half = NDArray[np.float16]
 
 
-class Window(NamedTuple):
-    """What the head gave for one window: its embedding ``(E,)`` and, where it has them, frame scores ``(F, A)``."""
+class ObservedWindow(NamedTuple):
+    """Output of the head for one window: its embedding ``(E,)`` and, where it has them, frame scores ``(F, A)``."""
 
     split: str
     id: str
@@ -57,7 +57,7 @@ def write_systems(path: Path, scores: Mapping[str, Mapping[str, float]]) -> None
 
 
 def write_observations(
-    path: Path, windows: Iterable[Window], errors: dict[tuple[str, str], float], axes: list[str]
+    path: Path, windows: Iterable[ObservedWindow], errors: dict[tuple[str, str], float], axes: list[str]
 ) -> None:
     """Write embeddings and frame scores as arrays; ``numpy.load`` reads them without pickle.
 
@@ -67,7 +67,7 @@ def write_observations(
         errors: Error of each clip in score points, by split and id; the worst keep their frame scores.
         axes: Names of the axes.
     """
-    clips: dict[tuple[str, str], list[Window]] = {}
+    clips: dict[tuple[str, str], list[ObservedWindow]] = {}
     for window in windows:
         clips.setdefault((window.split, window.id), []).append(window)
     spread = _spread(sorted(clips), MAX_EMBEDDINGS)
@@ -86,7 +86,7 @@ def write_observations(
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _mean_embedding(windows: list[Window]) -> Half:
+def _mean_embedding(windows: list[ObservedWindow]) -> Half:
     weights = np.array([window.weight for window in windows]).clip(min=1e-9)
     mean: Half = np.average([window.embedding.astype(np.float64) for window in windows], axis=0, weights=weights)
     return mean

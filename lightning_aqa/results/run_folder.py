@@ -1,4 +1,4 @@
-"""Where a run puts its files, and how Weights & Biases is set up for it."""
+"""Choice of the folder of a run."""
 
 from __future__ import annotations
 

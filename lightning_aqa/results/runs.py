@@ -60,7 +60,7 @@ class Run:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the sweep set; empty outside of one."""
+        """Parameters that the sweep set; empty outside of one."""
         return dict(self.trial.get("parameters", {}))
 
     @property
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def tried(self) -> tuple[tuple[str, str], ...]:
-        """What runs of one variant have in common: all settings but seeds and circumstances."""
+        """Settings that runs of one variant have in common: all settings but seeds and circumstances."""
         kept = {k: v for k, v in without_seeds(self._settings).items() if self._is_tried(k)}
         return tuple((key, str(value)) for key, value in sorted(kept.items()))
 
@@ -90,7 +90,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """What was logged after each epoch; of cross-validation nothing, since each fold has its own."""
+        """Values that were logged after each epoch; of cross-validation nothing, since each fold has its own."""
         path = self.folder / HISTORY
         return read_history(path) if path.exists() else []
 

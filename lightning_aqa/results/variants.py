@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Variant:
-    """What was tried, with one run per seed.
+    """One thing that was tried, with one run per seed.
 
     Args:
         name: What to call it in tables.
@@ -43,13 +43,13 @@ class Variant:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the sweep set, without seeds; outside of a sweep all of the config that says what was tried."""
+        """Settings of the sweep, without seeds; outside of a sweep all of the config that says what was tried."""
         run = self.runs[0]
         return without_seeds(run.parameters) or dict(run.tried)
 
     @property
     def reason(self) -> str:
-        """Why it was tried: the comment that opens the small YAML over the base config, where a trial names one."""
+        """Reason to try it: the comment that opens the small YAML over the base config, where a trial names one."""
         path = Path(str(self.runs[0].parameters.get("variant", "")))
         if path.suffix not in (".yaml", ".yml") or not path.is_file():
             return ""

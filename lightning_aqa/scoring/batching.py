@@ -50,7 +50,7 @@ class ScoredClip(NamedTuple):
 
 
 class Batching(NamedTuple):
-    """How windows become batches.
+    """Settings by which windows become batches.
 
     Args:
         seconds: Most seconds of a padded batch; a longer window goes alone.

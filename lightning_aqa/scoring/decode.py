@@ -32,7 +32,7 @@ DECODED = 0.98
 
 
 class Reading(NamedTuple):
-    """How audio comes to an encoder.
+    """Settings by which audio comes to an encoder.
 
     Args:
         sample_rate: Rate to read at, in Hz.

@@ -1,4 +1,4 @@
-"""What is to be scored: files, folders, JSON lines and standard input, read one by one as they are wanted."""
+"""Inputs to score: files, folders, JSON lines and standard input, read one by one as they are wanted."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ DIGITS = 6
 
 
 class Stamp(NamedTuple):
-    """What the scores of a file come from, kept beside it.
+    """Origin of the scores of a file, kept beside it.
 
     Args:
         source: The checkpoint or config, as it was named.

@@ -17,7 +17,7 @@ DEFAULT_COMMAND = ["${env}", "${interpreter}", "${program}", "${args}"]
 
 
 class Metric(NamedTuple):
-    """What the trials are compared by.
+    """Metric by which the trials are compared.
 
     Args:
         name: Key that the runs log.

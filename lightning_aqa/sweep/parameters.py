@@ -1,4 +1,4 @@
-"""What a parameter of a W&B sweep file may be: a value, some values, or a distribution to draw from."""
+"""Parameters of a W&B sweep file: a value, some values, or a distribution to draw from."""
 
 from __future__ import annotations
 

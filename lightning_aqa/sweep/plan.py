@@ -1,4 +1,4 @@
-"""Which trials a sweep has: the points of a grid, seeded draws, or what Optuna proposes next."""
+"""Trials of a sweep: the points of a grid, seeded draws, or what Optuna proposes next."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Plan(Protocol):
 
     @property
     def total(self) -> int:
-        """How many trials there will be."""
+        """Number of trials that there will be."""
 
 
 class FixedPlan:
@@ -64,7 +64,7 @@ class FixedPlan:
 
     @property
     def total(self) -> int:
-        """How many trials there are."""
+        """Number of trials."""
         return len(self._trials)
 
 
@@ -191,7 +191,7 @@ class BayesPlan:
 
     @property
     def total(self) -> int:
-        """How many trials there will be."""
+        """Number of trials that there will be."""
         return self.count
 
 

@@ -54,7 +54,7 @@ class Trial(NamedTuple):
 
     @property
     def log(self) -> Path:
-        """What the trial printed."""
+        """File with all that the trial printed."""
         return self.folder / TRIAL_LOG
 
     def write(self) -> None:

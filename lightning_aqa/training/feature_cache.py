@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Built(NamedTuple):
-    """What was done to have all features: windows in all, damaged, derived from richer entries, encoded; seconds."""
+    """Work done to have all features: windows in all, damaged, derived from richer entries, encoded; seconds."""
 
     num_windows: int
     num_damaged: int

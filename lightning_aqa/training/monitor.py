@@ -1,4 +1,4 @@
-"""Which way a logged metric is better, and whether it will be logged at all."""
+"""Direction in which a logged metric is better, and a check that it will be logged at all."""
 
 from __future__ import annotations
 

@@ -16,7 +16,14 @@ from lightning_aqa.batch import Batch, Output
 from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.files import CLIPS, OBSERVATIONS, SYSTEMS
-from lightning_aqa.results.observations import MAX_FRAMES, Half, Window, write_clips, write_observations, write_systems
+from lightning_aqa.results.observations import (
+    MAX_FRAMES,
+    Half,
+    ObservedWindow,
+    write_clips,
+    write_observations,
+    write_systems,
+)
 from lightning_aqa.utils.distributed import gather_objects
 
 
@@ -33,7 +40,7 @@ class Observations(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._output: Output | None = None
-        self._windows: list[Window] = []
+        self._windows: list[ObservedWindow] = []
         self._hook: Any = None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -62,13 +69,13 @@ class Observations(Callback):
         embedding_BE = _half(self._output.embedding)
         for row, (id_, weight) in enumerate(zip(batch.ids, weights, strict=True)):
             frames = _frames(self._output, row) if weight == 1 else None
-            self._windows.append(Window(splits[dataloader_idx], id_, weight, embedding_BE[row], frames))
+            self._windows.append(ObservedWindow(splits[dataloader_idx], id_, weight, embedding_BE[row], frames))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the files."""
         assert isinstance(pl_module, AQAModule)
         self._hook.remove()
-        windows: list[Window] = gather_objects(self._windows)
+        windows: list[ObservedWindow] = gather_objects(self._windows)
         self._windows, self._output = [], None
         if not trainer.is_global_zero:
             return

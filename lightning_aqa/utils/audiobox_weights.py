@@ -15,7 +15,7 @@ ENCODER = "wavlm_model."
 
 
 class AudioboxWeights(NamedTuple):
-    """What a checkpoint of Audiobox Aesthetics holds.
+    """Contents of a checkpoint of Audiobox Aesthetics.
 
     Args:
         path: The file that was read.

@@ -33,7 +33,7 @@ class WeightsError(ValueError):
 
 
 class Weights(NamedTuple):
-    """What a part loads unless it is told otherwise, and where a person gets it.
+    """Weights that a part loads by default, and where a person gets them.
 
     Args:
         checkpoint: What the part's constructor takes: the name of a file, or a hub id.

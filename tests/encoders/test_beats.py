@@ -10,7 +10,7 @@ from torchaudio.compliance import kaldi
 import lightning_aqa
 from lightning_aqa.encoders import beats, beats_attention
 from lightning_aqa.encoders.beats import BEATs, filter_banks
-from lightning_aqa.encoders.beats_attention import Attention, position_buckets
+from lightning_aqa.encoders.beats_attention import BEATsAttention, position_buckets
 from lightning_aqa.encoders.beats_model import PositionalConvolution
 from lightning_aqa.utils.weights import WeightsError
 
@@ -105,7 +105,7 @@ def test_fused_attention_is_the_formula_of_the_original(encoder, block, monkeypa
 
 def test_attention_without_positions_is_plain_attention():
     torch.manual_seed(0)
-    attention, hidden = Attention(8, 2, dropout=0.0, is_gated=False), torch.randn(5, 8)
+    attention, hidden = BEATsAttention(8, 2, dropout=0.0, is_gated=False), torch.randn(5, 8)
     query, key, value = (
         projection(hidden).view(1, 5, 2, 4).transpose(1, 2)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)

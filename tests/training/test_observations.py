@@ -9,7 +9,7 @@ import torch
 
 from lightning_aqa.batch import Output
 from lightning_aqa.data.aes_natural import AESNatural
-from lightning_aqa.results.observations import Window, write_observations
+from lightning_aqa.results.observations import ObservedWindow, write_observations
 from lightning_aqa.training import observations
 from lightning_aqa.training.loading import load_module
 
@@ -65,7 +65,7 @@ def test_embeddings_and_frames_are_those_of_the_model(run, corpora):
 def _windows(num_clips, frames=True):
     draw = np.random.default_rng(0)
     return [
-        Window("test", f"c{i:03d}", 1.0, draw.normal(size=4).astype(np.float16),
+        ObservedWindow("test", f"c{i:03d}", 1.0, draw.normal(size=4).astype(np.float16),
                np.full((3 + i % 2, 2), i, np.float16) if frames else None)
         for i in range(num_clips)
     ]  # fmt: skip
@@ -74,9 +74,9 @@ def _windows(num_clips, frames=True):
 def test_a_clip_s_embedding_is_the_weighted_mean_of_its_windows_in_any_order(tmp_path):
     one, two = np.float16([1, 0]), np.float16([0, 1])
     windows = [
-        Window("test", "a", 0.75, one, None),
-        Window("test", "a", 0.25, two, None),
-        Window("dev", "a", 1, two, None),
+        ObservedWindow("test", "a", 0.75, one, None),
+        ObservedWindow("test", "a", 0.25, two, None),
+        ObservedWindow("dev", "a", 1, two, None),
     ]
     for _ in range(3):
         random.Random(0).shuffle(windows)

@@ -1,4 +1,4 @@
-"""What features are found by: the content of the audio, and all of the encoder that shapes them."""
+"""Index of audio files by their content."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ RICHER: dict[Reads, tuple[Reads, ...]] = {"mean": ("mean_std", "frames"), "mean_
 
 
 class Form(NamedTuple):
-    """How features are kept.
+    """Form in which features are kept.
 
     Args:
         kind: What is kept of the frames of each layer: ``frames`` keeps them all; ``mean_std`` their mean and the

@@ -14,7 +14,7 @@ import numpy as np
 from lightning_aqa.data.aes_natural import AXES, COLUMNS, EVALUATION, EVALUATION_LIST, LISTS
 from lightning_aqa.data.aes_natural_sources import CHALLENGE, EVALUATION_FOLDER, PLACEHOLDER, SOURCES
 from lightning_aqa.data.synthesis.degradations import draw_mix
-from lightning_aqa.data.synthesis.listeners import Panel
+from lightning_aqa.data.synthesis.listeners import ListenerPanel
 from lightning_aqa.data.synthesis.recordings import CorpusPlan, Recording, Settings, System, draw_systems, rng_for
 from lightning_aqa.data.synthesis.scenes import Scene
 
@@ -64,7 +64,7 @@ def plan_aes_natural(settings: Settings) -> CorpusPlan:
     About 60 / 15 / 25 % of the clips are train, dev and evaluation. The same ten listeners rate every clip from 0 to
     10. Files of a natural corpus have that corpus's format, channels and sample rate, and lie in ``audio/<corpus>``.
     """
-    panel = Panel.draw(NUM_LISTENERS, AXES, rng_for(settings.seed, "listeners"))
+    panel = ListenerPanel.draw(NUM_LISTENERS, AXES, rng_for(settings.seed, "listeners"))
     num_evaluation = count_evaluation(settings.num_clips)
     indices = range(settings.num_clips - num_evaluation)
     natural = sorted((_natural(settings, index) for index in indices), key=lambda c: (c.domain, c.path.split("/")[1]))
@@ -144,7 +144,7 @@ def _generated(settings: Settings, systems: list[System], index: int) -> Recordi
     )
 
 
-def _rate(panel: Panel, clip: Recording, seed: int) -> RatedPath:
+def _rate(panel: ListenerPanel, clip: Recording, seed: int) -> RatedPath:
     """Have a clip rated by everybody, under the name that the lists have for its file."""
     ratings = panel.rate(clip.truth(), range(NUM_LISTENERS), rng_for(seed, "ratings", clip.path))
     if clip.split == "eval":

@@ -42,7 +42,7 @@ def true_scores(domain: str, num_layers: int, damage: float, wrong: float = 0.0)
     }
 
 
-class Panel(NamedTuple):
+class ListenerPanel(NamedTuple):
     """Simulated listeners, each with a bias, a use of the scale and noise.
 
     Args:
@@ -58,7 +58,7 @@ class Panel(NamedTuple):
     axes: Sequence[Axis]
 
     @classmethod
-    def draw(cls, num_listeners: int, axes: Sequence[Axis], rng: np.random.Generator) -> Panel:
+    def draw(cls, num_listeners: int, axes: Sequence[Axis], rng: np.random.Generator) -> ListenerPanel:
         """Draw listeners with a bias of 6 %, a noise of 10 % of the range of the scale, and slopes of 1 +- 0.15."""
         span = axes[0].high - axes[0].low
         bias_NA = rng.normal(0, 0.06 * span, (num_listeners, len(axes)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lightning_aqa.data.musiceval_files import AXES, CHALLENGE, DEMO_SYSTEMS
-from lightning_aqa.data.synthesis.listeners import Panel
+from lightning_aqa.data.synthesis.listeners import ListenerPanel
 from lightning_aqa.data.synthesis.recordings import CorpusPlan, Recording, Settings, System, draw_systems, rng_for
 from lightning_aqa.data.synthesis.scenes import Scene
 
@@ -33,7 +33,7 @@ def plan_musiceval(settings: Settings) -> CorpusPlan:
     Every system answers the same prompts, the demo systems prompts of their own; five of fourteen listeners rate each
     clip from 1 to 5. ``system_mos`` holds the means over train and dev, as phase 1 of the challenge would publish them.
     """
-    panel = Panel.draw(NUM_LISTENERS, AXES, rng_for(settings.seed, "listeners"))
+    panel = ListenerPanel.draw(NUM_LISTENERS, AXES, rng_for(settings.seed, "listeners"))
     systems = draw_systems(settings.num_systems, rng_for(settings.seed, "systems"))
     pairs = [divmod(index, settings.num_systems) for index in range(settings.num_clips)]
     shuffled = sorted(pairs, key=lambda pair: (pair[1], rng_for(settings.seed, "split", str(pair)).random()))
@@ -44,7 +44,7 @@ def plan_musiceval(settings: Settings) -> CorpusPlan:
     return CorpusPlan([clip.recording for clip in clips], texts)
 
 
-def _clip(settings: Settings, panel: Panel, system: System, prompt: int, number: int, split: str) -> RatedClip:
+def _clip(settings: Settings, panel: ListenerPanel, system: System, prompt: int, number: int, split: str) -> RatedClip:
     """Make one system answer one prompt, and have it rated."""
     system_id, prompt_id = f"S{number + 1:03d}", f"P{prompt + 1:03d}"
     name = f"{CHALLENGE}{system_id}_{prompt_id}.wav"

@@ -16,7 +16,7 @@ from lightning_aqa.data.synthesis.scenes import Scene, Waveform, set_level
 
 @dataclass(frozen=True)
 class Settings:
-    """What a simulated corpus is made from, see ``write_corpus``; two with the same settings are the same bytes."""
+    """Settings of a simulated corpus, see ``write_corpus``; two with the same settings are the same bytes."""
 
     num_clips: int
     num_systems: int

@@ -38,7 +38,7 @@ SOUNDS = {  # band of the noise, in Hz, and how often a second it swells or is s
 
 @dataclass(frozen=True)
 class Scene:
-    """What is heard in a clip.
+    """Content of a clip.
 
     Args:
         domain: ``speech``, ``music`` or ``sound``.

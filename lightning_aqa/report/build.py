@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from lightning_aqa.report import clip_browser, figures, maps, summary, tables
 from lightning_aqa.report.context import Material, Options, gather
 from lightning_aqa.report.templating import picture, render
+from lightning_aqa.results.files import CONFIG
 from lightning_aqa.results.tables import write_csv, write_latex, write_markdown
 from lightning_aqa.results.variants import SharedClips, Variant
 from lightning_aqa.utils.files import replacing
@@ -105,7 +106,7 @@ def _configurations(evidence: SharedClips, output: Path) -> str:
 
 def _described(variant: Variant, number: int, output: Path) -> dict[str, Any]:
     run = variant.runs[number]
-    config = run.folder / "config.yaml"
+    config = run.folder / CONFIG
     link = Path(os.path.relpath(config, output)).as_posix() if config.exists() else ""
     seeds = ", ".join(f"{key} {value}" for key, value in run.seed)
     return {"name": run.name, "link": link, "seeds": seeds, "command": run.command}

@@ -189,7 +189,7 @@ class LocalEngine:
 
 def has_begun(folder: Path) -> bool:
     """Tell whether the trial of a run folder trains: its corpus is checked and its cache is filled by then."""
-    return (folder / "config.yaml").exists()
+    return (folder / CONFIG).exists()
 
 
 def last_checkpoint(trial: Trial) -> Path | None:

@@ -13,9 +13,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 LONGEST = 330
 RUN_FILES = {
-    "config.yaml", "run.json", "predictions.csv", "results.json", "history.csv", "ratings.csv", "clips.csv", "systems.csv",
-    "observations.npz", "skipped.csv", "best.ckpt", "last.ckpt", "trial.json", "trial.log", "sweep.json", "summary.csv",
-    "summary.md",
+    "config.yaml", "run.json", "predictions.csv", "results.json", "history.csv", "ratings.csv", "clips.csv",
+    "systems.csv", "observations.npz", "skipped.csv", "best.ckpt", "last.ckpt", "trial.json", "trial.log", "sweep.json",
+    "summary.csv", "summary.md",
 }  # fmt: skip
 
 

@@ -41,7 +41,14 @@ from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
 from lightning_aqa.utils.components import import_parts
-from lightning_aqa.utils.distributed import leave, let_speak, num_processes, process_number, shut_down, speaks_here
+from lightning_aqa.utils.distributed import (
+    barrier_and_destroy,
+    destroy_group,
+    is_local_rank_zero,
+    num_processes,
+    process_number,
+    wait_for_launcher_exit,
+)
 from lightning_aqa.utils.wandb import sync_hint
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
@@ -211,13 +218,13 @@ def quiet() -> None:
 
 def _fail(error: Exception) -> int:
     """Tell an error in one line; of what all processes of a machine find, the first one tells it."""
-    if speaks_here():
+    if is_local_rank_zero():
         sys.stderr.write(f"error: {raised(error)}\n")
     elif num_processes() == 1 or isinstance(error, COLLECTIVE_ERRORS):
-        let_speak()
+        wait_for_launcher_exit()
     else:
         sys.stderr.write(f"error on process {process_number()}: {raised(error)}\n")
-    leave()
+    destroy_group()
     return 2
 
 
@@ -249,5 +256,5 @@ def main(args: Sequence[str]) -> int:
         logger.experiment.finish()
     if cli.is_offline and cli.trainer.is_global_zero:
         print(sync_hint(cli.folder))
-    shut_down()
+    barrier_and_destroy()
     return 0

@@ -10,7 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_aqa.cli.messages import is_debug, readable
 from lightning_aqa.cli.private_api import option_names
-from lightning_aqa.utils.distributed import let_speak, speaks_here
+from lightning_aqa.utils.distributed import is_local_rank_zero, wait_for_launcher_exit
 
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 
@@ -32,8 +32,8 @@ class Parser(LightningArgumentParser):
         """Print what was wrong and the nearest valid name, and exit with code 2."""
         if is_debug() or not self.exit_on_error:
             super().error(message, ex)
-        if speaks_here():
+        if is_local_rank_zero():
             sys.stderr.write(f"error: {readable(message, option_names(self))}\n")
         else:
-            let_speak()
+            wait_for_launcher_exit()
         self.exit(2)

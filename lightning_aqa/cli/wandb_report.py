@@ -102,9 +102,11 @@ def _metrics(found: Sequence[SummaryRow]) -> list[str]:
     from lightning_aqa.results.summary import shown_split
 
     split = shown_split(found)
-    places = dict.fromkeys((cell.level, cell.axis) for cell in found if cell.split == split and cell.metric == "SRCC")
-    averaged = {level for level, axis in places if axis == MEAN}
-    return [f"test/{split}/{level}/SRCC/{axis}" for level, axis in places if level not in averaged or axis == MEAN]
+    positions = dict.fromkeys(
+        (cell.level, cell.axis) for cell in found if cell.split == split and cell.metric == "SRCC"
+    )
+    averaged = {level for level, axis in positions if axis == MEAN}
+    return [f"test/{split}/{level}/SRCC/{axis}" for level, axis in positions if level not in averaged or axis == MEAN]
 
 
 def _factor_panels(folder: Path, metrics: Sequence[str]) -> list[Panel]:

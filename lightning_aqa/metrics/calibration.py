@@ -102,9 +102,9 @@ def calibration(predictions: Array, targets: Array, *, edges: Sequence[float] | 
         slope = float(centred @ (y_N - y_N.mean()) / (centred @ centred))
     if edges is None:
         edges = np.arange(math.floor(y_N.min()), math.floor(y_N.max()) + 2, dtype=np.float64).tolist()
-    place = np.searchsorted(np.asarray(edges, np.float64), y_N, side="right") - 1
-    place[y_N == edges[-1]] = len(edges) - 2
-    ranges = [_range(edges[i], edges[i + 1], (p_N - y_N)[place == i]) for i in range(len(edges) - 1)]
+    position = np.searchsorted(np.asarray(edges, np.float64), y_N, side="right") - 1
+    position[y_N == edges[-1]] = len(edges) - 2
+    ranges = [_range(edges[i], edges[i + 1], (p_N - y_N)[position == i]) for i in range(len(edges) - 1)]
     return Calibration(len(p_N), float((p_N - y_N).mean()), slope, float(y_N.mean() - slope * p_N.mean()), ranges)
 
 

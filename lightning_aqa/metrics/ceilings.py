@@ -136,8 +136,8 @@ def ceiling(ratings: Array, systems: Sequence[str] | None = None, *, num_splits:
 
 def _halves(ratings_NK: Array, generator: np.random.Generator) -> Array:
     """Deal the ratings of each clip into two halves and average them, shape ``(N, 2)``."""
-    place = np.where(np.isfinite(ratings_NK), generator.random(ratings_NK.shape), np.inf)
-    dealt = np.take_along_axis(np.nan_to_num(ratings_NK), np.argsort(place, axis=1), axis=1)
+    position = np.where(np.isfinite(ratings_NK), generator.random(ratings_NK.shape), np.inf)
+    dealt = np.take_along_axis(np.nan_to_num(ratings_NK), np.argsort(position, axis=1), axis=1)
     half_N1 = (np.isfinite(ratings_NK).sum(1) // 2)[:, None]
     column = np.arange(ratings_NK.shape[1])
     masks = column < half_N1, (column >= half_N1) & (column < 2 * half_N1)

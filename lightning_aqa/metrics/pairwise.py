@@ -79,10 +79,10 @@ def accuracy_by_gap(
             upper = np.arange(len(rows)) > np.arange(start, min(start + _BLOCK, len(rows)))[:, None]
             gap = np.round(y_N - y_N[start : start + _BLOCK, None], 9)[upper]
             right = (1 + np.sign(gap) * np.sign(p_N - p_N[start : start + _BLOCK, None])[upper]) / 2
-            place = np.searchsorted(np.asarray(edges, dtype=np.float64), np.abs(gap), side="left") - 1
-            inside = (place >= 0) & (place < len(pairs_G)) & (gap != 0)
-            pairs_G += np.bincount(place[inside], minlength=len(pairs_G))
-            right_G += np.bincount(place[inside], weights=right[inside], minlength=len(pairs_G))
+            position = np.searchsorted(np.asarray(edges, dtype=np.float64), np.abs(gap), side="left") - 1
+            inside = (position >= 0) & (position < len(pairs_G)) & (gap != 0)
+            pairs_G += np.bincount(position[inside], minlength=len(pairs_G))
+            right_G += np.bincount(position[inside], weights=right[inside], minlength=len(pairs_G))
     accuracy_G = np.divide(right_G, pairs_G, out=np.full(len(pairs_G), math.nan), where=pairs_G > 0)
     return [
         PairAccuracy(low, high, int(pairs), float(accuracy))

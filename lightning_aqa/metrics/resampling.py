@@ -78,8 +78,8 @@ def units_of(unit: Unit, systems: Sequence[str], prompts: Sequence[str] | None =
 
 def _number(names: Sequence[str]) -> Codes:
     """Number names in their order; -1 for the empty one."""
-    places = {name: place for place, name in enumerate(sorted(set(names) - {""}))}
-    return np.array([places.get(name, -1) for name in names], dtype=np.intp)
+    positions = {name: position for position, name in enumerate(sorted(set(names) - {""}))}
+    return np.array([positions.get(name, -1) for name in names], dtype=np.intp)
 
 
 def _number_all(codes: Codes) -> Codes:

@@ -65,10 +65,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
         S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian J. of Statistics 6, 1979.
     """
     adjusted, highest = list(p_values), 0.0
-    defined = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
-    for rank, (p, place) in enumerate(defined):
+    defined = sorted((p, position) for position, p in enumerate(p_values) if not math.isnan(p))
+    for rank, (p, position) in enumerate(defined):
         highest = max(highest, min(1.0, (len(defined) - rank) * p))
-        adjusted[place] = highest
+        adjusted[position] = highest
     return adjusted
 
 

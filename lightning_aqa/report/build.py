@@ -114,8 +114,8 @@ def _described(variant: Variant, number: int, output: Path) -> dict[str, Any]:
 
 def _left_out(of: Material) -> list[str]:
     count = len(of.evidence.variants) - len(of.detailed)
-    told = f"{count} variants are in tables and comparisons alone; --detailed shows more of them clip by clip."
-    return [told] if count else []
+    message = f"{count} variants are in tables and comparisons alone; --detailed shows more of them clip by clip."
+    return [message] if count else []
 
 
 def _how(options: Options) -> list[str]:

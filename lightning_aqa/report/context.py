@@ -126,9 +126,9 @@ def axes_of(evidence: SharedClips, ratings: NDArray[np.float64] | None) -> list[
         parts = [evidence.targets[:, a], *([] if ratings is None else [ratings[:, a].ravel()])]
         values = np.concatenate(parts)
         values = values[np.isfinite(values)]
-        told = config.get(f"data.axes.{name}")
+        message = config.get(f"data.axes.{name}")
         spanned = [values.min(), values.max()] if len(values) else [0.0]
-        scale = told if isinstance(told, list) and len(told) == 2 else spanned
+        scale = message if isinstance(message, list) and len(message) == 2 else spanned
         low, high = math.floor(scale[0]), math.ceil(scale[-1])
         axes.append(known.get(name, Axis(name, name, low, max(high, low + 1))))
     return axes
@@ -136,20 +136,20 @@ def axes_of(evidence: SharedClips, ratings: NDArray[np.float64] | None) -> list[
 
 def _missing(runs: Sequence[Run], sources: Sequence[ClipSource], ratings: NDArray[np.float64] | None) -> list[str]:
     """Say what would show more, where it is not there."""
-    told = []
+    message = []
     if ratings is None:
-        told.append(
+        message.append(
             "No ratings.csv with the ratings of single listeners: there are no ceilings and no strips of ratings."
         )
     without = sum(source.path is None for source in sources)
     if without:
         what = "any clip" if without == len(sources) else f"{without} of {len(sources)} clips"
-        told.append(f"No audio of {what} is known, or there; --audio_root names a folder to look in.")
+        message.append(f"No audio of {what} is known, or there; --audio_root names a folder to look in.")
     if not any(run.history for run in runs):
-        told.append("No history.csv: there are no learning curves.")
+        message.append("No history.csv: there are no learning curves.")
     if not all(run.config_text for run in runs):
-        told.append("No config.yaml in some runs: seeds and settings are told from the names of their folders.")
-    return told
+        message.append("No config.yaml in some runs: seeds and settings are told from the names of their folders.")
+    return message
 
 
 def choose_detailed(evidence: SharedClips, block: ComparisonTable, count: int) -> list[int]:

@@ -66,8 +66,8 @@ class FigurePanel(NamedTuple):
     figures: list[Figure]
 
 
-def _figures(panels: Sequence[FigurePanel], told: str = "", **more: Any) -> str:
-    context = {"told": told, "keys": [], "kind": "", "choosers": [], "group": "", **more}
+def _figures(panels: Sequence[FigurePanel], message: str = "", **more: Any) -> str:
+    context = {"message": message, "keys": [], "kind": "", "choosers": [], "group": "", **more}
     return render("figures", panels=panels, **context)
 
 
@@ -86,12 +86,12 @@ def effects(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Ma
         for block in plain
         for metric in METRICS_SHOWN
     ]
-    told = (
+    message = (
         f"Each variant minus the baseline, {evidence.variants[0].name}: the same resamples of clips (or systems) for "
         "both, seeds of their own; lines are 95 % intervals. A full dot differs from the baseline after Holm's "
         "correction over the variants, an open one does not."
     )
-    return _figures(panels, told, choosers=_choosers(plain), group="effects")
+    return _figures(panels, message, choosers=_choosers(plain), group="effects")
 
 
 def _effects(evidence: SharedClips, block: ComparisonTable, metric: str, titles: Mapping[str, str]) -> list[Figure]:
@@ -128,11 +128,11 @@ def heat_maps(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: 
                     label = f"{metric}, {title}, over {grid.row_name} and {grid.column_name}"
                     drawn.append(figure(title, "", draw_grid(grid, higher_is_better(metric), label)))
             panels.append(FigurePanel(f"{block.level}|{metric}", "grid", drawn))
-    told = (
+    message = (
         "Mean over seeds, and over other settings where these vary too. The darker (on dark: the brighter), the "
         "better. Each panel has shades of its own, from its worst to its best cell."
     )
-    return _figures(panels, told, choosers=_choosers(plain), group="heat")
+    return _figures(panels, message, choosers=_choosers(plain), group="heat")
 
 
 def _settings(evidence: SharedClips) -> list[dict[str, Any]]:
@@ -156,8 +156,8 @@ def learning_curves(evidence: SharedClips) -> str:
     if not drawn:
         return ""
     has_seeds = len(histories) > len(evidence.variants)
-    told = "Mean over seeds; the seeds are the thin lines." if has_seeds else ""
-    return _figures([FigurePanel("", "grid", drawn)], told, keys=_variant_keys(evidence), kind="line")
+    message = "Mean over seeds; the seeds are the thin lines." if has_seeds else ""
+    return _figures([FigurePanel("", "grid", drawn)], message, keys=_variant_keys(evidence), kind="line")
 
 
 def _logged(name: str) -> str:
@@ -188,11 +188,13 @@ def pairs_by_gap(evidence: SharedClips, detailed: Sequence[int], titles: Mapping
             for v in detailed
         ]
         drawn.append(figure(title, "", draw_accuracy(lines, f"Pairs in the right order by gap, {title}")))
-    told = (
+    message = (
         "Share of pairs of clips that the scores put in the right order, by the gap of their ratings; one half is "
         "chance. Small gaps are close to the noise of the ratings."
     )
-    return _figures([FigurePanel("", "grid", drawn)], told, keys=_variant_keys(evidence), kind="line") if drawn else ""
+    return (
+        _figures([FigurePanel("", "grid", drawn)], message, keys=_variant_keys(evidence), kind="line") if drawn else ""
+    )
 
 
 def predictions(

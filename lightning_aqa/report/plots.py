@@ -70,11 +70,11 @@ class SystemMeans:
             np.array([_half_width(values[rows[name]]) for name in self.names]) for values in (targets, scores)
         )
 
-    def place(self, predicted: bool) -> NDArray[np.intp]:
+    def position(self, predicted: bool) -> NDArray[np.intp]:
         """Return the place of each system, 1 for the best."""
         values = self.predicted if predicted else self.rated
-        places: NDArray[np.intp] = np.argsort(np.argsort(-values, kind="stable"), kind="stable") + 1
-        return places
+        positions: NDArray[np.intp] = np.argsort(np.argsort(-values, kind="stable"), kind="stable") + 1
+        return positions
 
 
 def _half_width(values: Array) -> float:
@@ -110,17 +110,17 @@ def draw_ranking(means: SystemMeans, label: str) -> str:
     rows = Span(-0.6, count - 0.4)
     panel = Panel(span(np.concatenate(ends)), rows, width=360, height=58 + 19 * count, margins=(8, 34, 40, left))
     panel.x_axis("mean score, best as rated on top")
-    places, told = means.place(predicted=True), means.place(predicted=False)
+    positions, message = means.position(predicted=True), means.position(predicted=False)
     for i, name in enumerate(means.names):
         y = count - 1 - i
         rated, predicted = float(means.rated[i]), float(means.predicted[i])
         panel.side_text(y, name)
         panel.across(rated - means.rated_half[i], rated + means.rated_half[i], y + 0.17, "ink")
         panel.across(predicted - means.predicted_half[i], predicted + means.predicted_half[i], y - 0.17, "c0")
-        note = f"{name}: rated {rated:.2f}, place {told[i]}; predicted {predicted:.2f}, place {places[i]}"
+        note = f"{name}: rated {rated:.2f}, place {message[i]}; predicted {predicted:.2f}, place {positions[i]}"
         panel.mark(rated, y + 0.17, "ink", note, radius=3.2)
         panel.mark(predicted, y - 0.17, "c0", note, radius=3.4, shape="diamond")
-        moved = int(told[i] - places[i])
+        moved = int(message[i] - positions[i])
         if moved:
             arrow = "▲" if moved > 0 else "▼"
             panel.text(panel.x.high, y, f"{arrow}{abs(moved)}", "moved", dx=6)
@@ -166,16 +166,16 @@ def draw_accuracy(lines: Sequence[tuple[int, str, Sequence[PairAccuracy]]], labe
     )
     panel.y_axis("right order")
     panel.x_axis("gap of the ratings", at=[])
-    for place, name in enumerate(names):
-        panel.text(place, panel.y.low, name, "tick mid", dy=14)
+    for position, name in enumerate(names):
+        panel.text(position, panel.y.low, name, "tick mid", dy=14)
     panel.line(panel.x, (0.5, 0.5), "identity")
     for variant, name, rows in reversed(lines):
         css = colour(variant) if variant < NUM_COLOURS else "rest"
         panel.line(range(len(used)), [rows[i].accuracy for i in used], css, name)
-        for place, i in enumerate(used):
+        for position, i in enumerate(used):
             if rows[i].pairs:
-                note = f"{name}, gap {names[place]}: {rows[i].accuracy:.3f} of {rows[i].pairs} pairs"
-                panel.mark(place, rows[i].accuracy, css, note, radius=3)
+                note = f"{name}, gap {names[position]}: {rows[i].accuracy:.3f} of {rows[i].pairs} pairs"
+                panel.mark(position, rows[i].accuracy, css, note, radius=3)
     return panel.svg(label)
 
 

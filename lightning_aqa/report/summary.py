@@ -43,8 +43,8 @@ def _elsewhere(block: ComparisonTable, column: Column) -> str:
     for axis, metric in block.columns:
         if (axis, metric) != column and any(row[axis, metric].is_sure for row in block.rows):
             found.setdefault(metric, []).append(axis)
-    told = "; ".join(f"{metric} ({', '.join(axes)})" for metric, axes in found.items())
-    return f"Other columns in which some differ: {told}." if told else ""
+    message = "; ".join(f"{metric} ({', '.join(axes)})" for metric, axes in found.items())
+    return f"Other columns in which some differ: {message}." if message else ""
 
 
 def _ceiling(block: ComparisonTable, column: Column) -> str:

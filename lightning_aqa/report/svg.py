@@ -92,7 +92,7 @@ class Panel:
         self.top, self.right, self.bottom, self.left = margins
         self.parts: list[str] = []
 
-    def place(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def position(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the px of points."""
         x_N, y_N = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         width, height = self.width - self.left - self.right, self.height - self.top - self.bottom
@@ -102,7 +102,7 @@ class Panel:
         )
 
     def _xy(self, x: float, y: float) -> tuple[float, float]:
-        px, py = self.place(x, y)
+        px, py = self.position(x, y)
         return round(float(px), 1), round(float(py), 1)
 
     def x_axis(self, label: str, at: Sequence[float] | None = None) -> None:
@@ -128,7 +128,7 @@ class Panel:
 
     def dots(self, x: ArrayLike, y: ArrayLike, css: str, size: float = 4.0) -> None:
         """Draw any number of equal dots as one path: about ten bytes each."""
-        x_N, y_N = self.place(x, y)
+        x_N, y_N = self.position(x, y)
         moves = "".join(f"M{px:.1f} {py:.1f}h0" for px, py in zip(x_N, y_N, strict=True) if np.isfinite(px + py))
         if moves:
             self.parts.append(f'<path class="dots {css}" stroke-width="{size}" d="{moves}"/>')
@@ -136,16 +136,16 @@ class Panel:
     def mark(self, x: float, y: float, css: str, note: str = "", radius: float = 4.0, shape: str = "dot") -> None:
         """Draw one mark (dot, ring or diamond) with a note that shows on hover."""
         px, py = self._xy(x, y)
-        told = f"<title>{escape(note)}</title>" if note else ""
+        hover = f"<title>{escape(note)}</title>" if note else ""
         if shape == "diamond":
             r = radius * 1.25
-            self.parts.append(f'<path class="mark {css}" d="M{px} {py - r}l{r} {r}l{-r} {r}l{-r} {-r}z">{told}</path>')
+            self.parts.append(f'<path class="mark {css}" d="M{px} {py - r}l{r} {r}l{-r} {r}l{-r} {-r}z">{hover}</path>')
         else:
-            self.parts.append(f'<circle class="{shape} {css}" cx="{px}" cy="{py}" r="{radius}">{told}</circle>')
+            self.parts.append(f'<circle class="{shape} {css}" cx="{px}" cy="{py}" r="{radius}">{hover}</circle>')
 
     def line(self, x: ArrayLike, y: ArrayLike, css: str, note: str = "") -> None:
         """Draw a line through points; a gap where one is not finite."""
-        x_N, y_N = self.place(x, y)
+        x_N, y_N = self.position(x, y)
         path, pen = [], "M"
         for px, py in zip(x_N, y_N, strict=True):
             if np.isfinite(px + py):
@@ -153,9 +153,9 @@ class Panel:
                 pen = "L"
             else:
                 pen = "M"
-        told = f"<title>{escape(note)}</title>" if note else ""
+        hover = f"<title>{escape(note)}</title>" if note else ""
         if path:
-            self.parts.append(f'<path class="line {css}" d="{"".join(path)}">{told}</path>')
+            self.parts.append(f'<path class="line {css}" d="{"".join(path)}">{hover}</path>')
 
     def across(self, low: float, high: float, y: float, css: str) -> None:
         """Draw an interval along x, cut at the sides of the panel."""
@@ -174,9 +174,9 @@ class Panel:
     def cell(self, left: float, right: float, low: float, high: float, css: str, note: str = "") -> None:
         """Fill a rectangle."""
         (x1, y1), (x2, y2) = self._xy(left, high), self._xy(right, low)
-        told = f"<title>{escape(note)}</title>" if note else ""
+        message = f"<title>{escape(note)}</title>" if note else ""
         size = f'width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
-        self.parts.append(f'<rect class="cell {css}" x="{x1}" y="{y1}" {size}>{told}</rect>')
+        self.parts.append(f'<rect class="cell {css}" x="{x1}" y="{y1}" {size}>{message}</rect>')
 
     def text(self, x: float, y: float, words: str, css: str = "", dx: float = 0, dy: float = 3.5) -> None:
         """Write at a point."""
@@ -187,8 +187,8 @@ class Panel:
         """Write a name on the left of the panel at a height; a long one is cut, and told on hover."""
         _, py = self._xy(self.x.low, y)
         cut = words if len(words) <= limit else words[: limit - 1] + "…"
-        told = f"<title>{escape(words)}</title>" if cut != words else ""
-        self.parts.append(f'<text class="{css}" x="{self.left - 8}" y="{py + 3.5:.1f}">{told}{escape(cut)}</text>')
+        message = f"<title>{escape(words)}</title>" if cut != words else ""
+        self.parts.append(f'<text class="{css}" x="{self.left - 8}" y="{py + 3.5:.1f}">{message}{escape(cut)}</text>')
 
     def svg(self, label: str) -> str:
         """Return the picture; ``label`` is what a screen reader says."""
@@ -203,5 +203,5 @@ def shade(value: float, of: Span) -> int:
         >>> shade(0.0, Span(0.0, 1.0)), shade(1.0, Span(0.0, 1.0))
         (0, 8)
     """
-    place = (value - of.low) / (of.high - of.low)
-    return int(min(max(place * NUM_SHADES, 0), NUM_SHADES - 1))
+    position = (value - of.low) / (of.high - of.low)
+    return int(min(max(position * NUM_SHADES, 0), NUM_SHADES - 1))

@@ -70,9 +70,9 @@ def tell_apart(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> l
         ['base (epochs=5)', 'base (epochs=50)', 'new']
     """
 
-    def told(name: str, own: Mapping[str, Any]) -> str:
+    def message(name: str, own: Mapping[str, Any]) -> str:
         others = [other for mate, other in zip(names, settings, strict=True) if mate == name]
         keys = [key for key in own if any(key not in other or other[key] != own[key] for other in others)]
         return name + (f" ({', '.join(f'{key}={own[key]}' for key in keys)})" if keys else "")
 
-    return [told(name, own) for name, own in zip(names, settings, strict=True)]
+    return [message(name, own) for name, own in zip(names, settings, strict=True)]

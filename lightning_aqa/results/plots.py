@@ -153,9 +153,9 @@ def _label_points(panel: Axes, names: list[str], x: Any, y: Any) -> None:
     furthest = np.argsort(-np.abs(np.asarray(x) - np.asarray(y)))[:10]
     for i in furthest:
         is_right = x[i] > sum(panel.get_xlim()) / 2
-        place, side = (-5 if is_right else 5, -2), "right" if is_right else "left"
+        position, side = (-5 if is_right else 5, -2), "right" if is_right else "left"
         panel.annotate(
-            names[i], (x[i], y[i]), place, textcoords="offset points", ha=side, fontsize=6.5, color="#555555"
+            names[i], (x[i], y[i]), position, textcoords="offset points", ha=side, fontsize=6.5, color="#555555"
         )
 
 

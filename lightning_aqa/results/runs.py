@@ -104,9 +104,9 @@ class Run:
     @property
     def command(self) -> str:
         """The command that makes the run again."""
-        told = self.trial.get("command")
-        if told:
-            return told if isinstance(told, str) else shlex.join(map(str, told))
+        message = self.trial.get("command")
+        if message:
+            return message if isinstance(message, str) else shlex.join(map(str, message))
         config = shlex.quote(str(self.folder / CONFIG))
         return f"python -m lightning_aqa fit --config {config}" if self.config_text else ""
 

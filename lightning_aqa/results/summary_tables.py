@@ -94,8 +94,8 @@ def print_tables(name: str, runs: Sequence[Run], folder: Path) -> None:
         console.print(_table(f"{name}: {grid.title}", grid))
     write_csv(folder / SUMMARY_CSV, found)
     write_markdown(folder / SUMMARY_MD, name, tables, note(found))
-    told = f"{note(found)} In {folder}: {SUMMARY_CSV}, {SUMMARY_MD}"
-    console.print(told, markup=False, soft_wrap=True, highlight=False)
+    message = f"{note(found)} In {folder}: {SUMMARY_CSV}, {SUMMARY_MD}"
+    console.print(message, markup=False, soft_wrap=True, highlight=False)
 
 
 def _table(title: str, grid: ScreenTable) -> Table:
@@ -127,8 +127,8 @@ def write_csv(path: Path, found: Iterable[SummaryRow]) -> None:
         for cell in found:
             parameters = [_plain(cell.parameters.get(name)) for name in names]
             numbers = [len(cell.values), cell.mean, "" if math.isnan(cell.deviation) else cell.deviation]
-            place = [cell.split, cell.level, cell.axis, cell.metric]
-            writer.writerow([cell.variant, *parameters, *place, *numbers, *_evidence(cell.compared)])
+            position = [cell.split, cell.level, cell.axis, cell.metric]
+            writer.writerow([cell.variant, *parameters, *position, *numbers, *_evidence(cell.compared)])
 
 
 def _evidence(known: ComparisonCell | None) -> list[object]:
@@ -144,10 +144,10 @@ def _plain(value: object) -> object:
     return json.dumps(value) if isinstance(value, dict | list) else "" if value is None else value
 
 
-def write_markdown(path: Path, name: str, tables: Iterable[ScreenTable], told: str) -> None:
+def write_markdown(path: Path, name: str, tables: Iterable[ScreenTable], message: str) -> None:
     """Write the tables for people to paste into a page."""
     with replacing(path) as file:
-        file.write(f"# {name}\n\n{told}\n")
+        file.write(f"# {name}\n\n{message}\n")
         for title, header, rows in tables:
             file.write(f"\n## {title}\n\n")
             lines = [header, ["---"] * len(header), *rows]

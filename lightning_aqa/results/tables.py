@@ -102,9 +102,9 @@ def write_csv(path: Path, evidence: SharedClips, blocks: Iterable[ComparisonTabl
             for variant, row in zip(evidence.variants, block.rows, strict=True):
                 link = config_link(variant, path.parent)
                 for column, cell in row.items():
-                    places = [block.level, block.domain, variant.name, *column]
+                    positions = [block.level, block.domain, variant.name, *column]
                     writer.writerow(
-                        [*places, *_numbers(cell), block.n.get(column[0], ""), link, variant.runs[0].command]
+                        [*positions, *_numbers(cell), block.n.get(column[0], ""), link, variant.runs[0].command]
                     )
             for name, _, numbers in block.beside:
                 for column, value in numbers.items():

@@ -160,8 +160,8 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[tuple[str, list[Run]]], list[s
     names = [_name(group, is_sweep) for group in members]
     if is_sweep:
         names = tell_apart(names, [without_seeds(group[0].parameters) for group in members])
-    told = f"Run twice with the same settings and seeds, the later one counts: {', '.join(repeated)}."
-    return list(zip(_unique(names), members, strict=True)), [told] if repeated else []
+    message = f"Run twice with the same settings and seeds, the later one counts: {', '.join(repeated)}."
+    return list(zip(_unique(names), members, strict=True)), [message] if repeated else []
 
 
 def _variants(runs: Sequence[Run], tables: Sequence[Predictions]) -> tuple[list[Variant], list[str]]:

@@ -63,8 +63,8 @@ class Progress:
             trials: All trials as their folders record them.
         """
         took = duration(trial.seconds or 0.0)
-        told = f"{trial.id}  {trial.variant}{seeds_of(trial)}  {trial.state} after {took}"
-        print(f"{CLEAR if self.is_live else ''}{told};  {self.summary(trials)}", flush=True)
+        message = f"{trial.id}  {trial.variant}{seeds_of(trial)}  {trial.state} after {took}"
+        print(f"{CLEAR if self.is_live else ''}{message};  {self.summary(trials)}", flush=True)
 
 
 def seeds_of(trial: Trial) -> str:

@@ -112,14 +112,14 @@ def fill(
 def _in_order(windows: Sequence[Window]) -> list[Window]:
     """Return the longest window, then the others from a random place on; nothing depends on where that is."""
     by_length = sorted(windows, key=lambda window: (window.seconds, window.clip, window.start))
-    longest, place = by_length.pop(), random.Random().randrange(len(windows))
-    return [longest, *by_length[place:], *by_length[:place]]
+    longest, position = by_length.pop(), random.Random().randrange(len(windows))
+    return [longest, *by_length[position:], *by_length[:position]]
 
 
 def _announce(store: FeatureStore, total: float, num_windows: int, console: Console) -> None:
     check_disk(store.folder, total, num_windows)
-    told = f"features of {num_windows} windows will take about {human(total)} in {store.folder}"
-    console.print(told, highlight=False, soft_wrap=True, markup=False)
+    message = f"features of {num_windows} windows will take about {human(total)} in {store.folder}"
+    console.print(message, highlight=False, soft_wrap=True, markup=False)
 
 
 def _progress(console: Console) -> Progress:

@@ -80,8 +80,8 @@ def gather_training(output: Output, batch: Batch) -> tuple[Output, Batch]:
     """
     if num_processes() == 1:
         return output, batch
-    places = torch.arange(len(batch.ids), device=output.scores.device) * num_processes() + process_number()
-    order = gather_rows(places).argsort()
+    positions = torch.arange(len(batch.ids), device=output.scores.device) * num_processes() + process_number()
+    order = gather_rows(positions).argsort()
     fields = {name: gather_rows(field)[order] for name, field in output._asdict().items() if field is not None}
     everywhere = Output(**fields)
     names = gather_objects(list(zip(batch.ids, batch.systems, batch.domains, batch.prompts, strict=True)))
@@ -91,12 +91,12 @@ def gather_training(output: Output, batch: Batch) -> tuple[Output, Batch]:
     return everywhere, Batch(silence, num_samples, scores, ids, systems, domains, prompts)
 
 
-def speaks_here() -> bool:
+def is_local_rank_zero() -> bool:
     """Tell whether this is the first process of its machine, which tells what all of them find."""
     return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0
 
 
-def let_speak(seconds: float = 20.0) -> None:
+def wait_for_launcher_exit(seconds: float = 20.0) -> None:
     """Wait until the process that started this one is gone, or for some seconds.
 
     What starts processes kills the others as soon as one ends with an error: maybe that which has yet to tell it.
@@ -106,14 +106,14 @@ def let_speak(seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-def leave() -> None:
+def destroy_group() -> None:
     """Leave the group without waiting for the others, which then cannot wait for this process either."""
     if num_processes() > 1:
         dist.destroy_process_group()
 
 
-def shut_down() -> None:
+def barrier_and_destroy() -> None:
     """Wait for all processes and leave the group, without which gloo may abort at exit."""
     if num_processes() > 1:
         dist.barrier()
-    leave()
+    destroy_group()

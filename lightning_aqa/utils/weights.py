@@ -192,8 +192,8 @@ def load_exactly(
     reshaped = sorted(name for name in shared if own[name].shape != weights[name].shape)
     if missing or unexpected or reshaped:
         parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped)]
-        told = "; ".join(f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in parts if names)
-        raise WeightsError(f"{path}: not the weights of {type(module).__name__}: {told}.")
+        message = "; ".join(f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in parts if names)
+        raise WeightsError(f"{path}: not the weights of {type(module).__name__}: {message}.")
     module.load_state_dict({name: weights[name] for name in shared}, strict=False)
 
 

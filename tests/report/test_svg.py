@@ -42,7 +42,7 @@ def _panel():
 
 def test_points_lie_where_they_are_by_hand():
     panel = _panel()
-    assert [values.tolist() for values in panel.place([0, 10, 5], [0, 1, 0.5])] == [[10, 110, 60], [55, 5, 30]]
+    assert [values.tolist() for values in panel.position([0, 10, 5], [0, 1, 0.5])] == [[10, 110, 60], [55, 5, 30]]
     panel.dots([5.0, np.nan], [0.5, 0.5], "c1", 3)
     assert panel.parts == ['<path class="dots c1" stroke-width="3" d="M60.0 30.0h0"/>']
 

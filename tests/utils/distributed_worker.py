@@ -25,7 +25,7 @@ from lightning_aqa.objectives.listwise import ListMLE
 from lightning_aqa.objectives.qamro import QAMRO
 from lightning_aqa.objectives.regression import Regression
 from lightning_aqa.training.checkpoints import LastCheckpoint
-from lightning_aqa.utils.distributed import gather_training, num_processes, process_number, shut_down
+from lightning_aqa.utils.distributed import barrier_and_destroy, gather_training, num_processes, process_number
 
 AXES = [Axis("MI", "Musical impression", 1, 5), Axis("TA", "Textual alignment", 1, 5)]
 SIZES = [(6, 6), (7, 3), (1, 4)]
@@ -158,7 +158,7 @@ def main(root, folder):
     }
     if process_number() == 0:
         torch.save(found, Path(folder) / "two.pt")
-    shut_down()
+    barrier_and_destroy()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,16 @@ from torch.utils.weak import WeakTensorKeyDictionary
 # It reads this when it is used first.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
+PRIVATE_NAMES = (
+    "torch.Tensor._version",
+    "torch.ops.mkldnn._convolution_pointwise",
+    "torch.ops.mkldnn._is_mkldnn_bf16_supported",
+    "torch.ops.mkldnn._linear_pointwise",
+    "torch.ops.mkldnn._reorder_convolution_weight",
+    "torch.ops.mkldnn._reorder_linear_weight",
+)
+"""What is private in torch and used here, and in no other file; tests/test_private_api.py looks."""
+
 DTYPES = frozenset({torch.float32, torch.bfloat16})
 
 _packs: MutableMapping[Tensor, tuple[list[Any], Tensor]] = cast(Any, WeakTensorKeyDictionary)()
@@ -58,6 +68,12 @@ def packed() -> Iterator[None]:
             yield
     finally:
         _thread.is_packing = before
+
+
+def has_bfloat16() -> bool:
+    """Tell whether this CPU multiplies bfloat16 in hardware."""
+    backends = cast(Any, torch.backends)
+    return bool(backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @cache

@@ -1,7 +1,7 @@
 """Time the encoders alone: ``python benchmarks/encoder_speed.py`` writes ``encoders.csv``, which ``make table`` reads.
 
 Each is as large as with its default weights, which are random here, frozen and in float32. What counts is the median of
-the CPU time of all threads together, so that the numbers are those of one core.
+the CPU time of all threads together, so that the numbers are those of one core; weights are packed, as in scoring.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from lightning_aqa.encoders.audiobox import BASE_PLUS, AudioboxAesthetics, build
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.beats import BEATs
 from lightning_aqa.encoders.clap import CLAP
+from lightning_aqa.encoders.cpu import packed
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.huggingface import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
@@ -115,7 +116,7 @@ def times_real_time(encoder: Encoder) -> str:
     """Return how many seconds of audio are encoded in a second, to two digits."""
     waveform = 0.1 * torch.randn(NUM_CLIPS, SECONDS * encoder.sample_rate)
     work = partial(encoder, waveform, torch.full((NUM_CLIPS,), waveform.shape[1]))
-    with torch.inference_mode():
+    with torch.inference_mode(), packed():
         seconds = median_seconds({"encode": work})["encode"]
     return f"{float(f'{NUM_CLIPS * SECONDS / seconds:.2g}'):g}"
 

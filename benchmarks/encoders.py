@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_aqa.encoders.cpu import PackedProducts
+from lightning_aqa.encoders.cpu import packed
 
 NUM_THREADS, REPEATS, SECONDS, NUM_CLIPS = 2, 5, 10, 4
 GEMM = (2048, 768, 3072)
@@ -60,7 +60,8 @@ def build_beats(dtype: torch.dtype) -> tuple[Runner, Runner]:
     reference.preprocess = lambda *arguments: banks(*arguments).to(dtype)
 
     def run_ours(waveform: Tensor) -> Tensor:
-        layers: Tensor = ours(waveform, torch.full((len(waveform),), waveform.shape[1])).layers
+        with packed():  # as in scoring
+            layers: Tensor = ours(waveform, torch.full((len(waveform),), waveform.shape[1])).layers
         return layers
 
     def run_reference(waveform: Tensor) -> Tensor:
@@ -98,7 +99,8 @@ def build_wavlm(dtype: torch.dtype) -> tuple[Runner, Runner]:
     reference.to(dtype)
 
     def run_ours(waveform: Tensor) -> Tensor:
-        layers: Tensor = ours(waveform, torch.full((len(waveform),), waveform.shape[1])).layers
+        with packed():  # as in scoring
+            layers: Tensor = ours(waveform, torch.full((len(waveform),), waveform.shape[1])).layers
         return layers
 
     def run_reference(waveform: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ def build_clap(dtype: torch.dtype) -> tuple[Runner, Runner]:
     reference.to(dtype)
 
     def run_ours(waveform: Tensor) -> Tensor:
-        with PackedProducts():  # as in a call of the encoder, which gives tokens
+        with packed():
             return ours.embed_audio(waveform, torch.full((len(waveform),), waveform.shape[1]))
 
     def run_reference(waveform: Tensor) -> Tensor:
@@ -163,7 +165,7 @@ def gemm(dtype: torch.dtype, *, is_packed: bool) -> Callable[[], object]:
     layer.requires_grad_(False)
 
     def multiply() -> None:
-        with PackedProducts() if is_packed else nullcontext():
+        with packed() if is_packed else nullcontext():
             for _ in range(10):
                 layer(matrix)
 

@@ -151,12 +151,12 @@ def gemm_peak() -> float:
     """Return the operations per CPU second of a product in the shape of a transformer's perceptron, in float32."""
     import torch
 
-    from lightning_aqa.encoders.cpu import PackedProducts
+    from lightning_aqa.encoders.cpu import packed
 
     rows, inputs, outputs = GEMM
     matrix, layer = torch.randn(rows, inputs), torch.nn.Linear(inputs, outputs).requires_grad_(False)
     times = []
-    with torch.inference_mode(), PackedProducts():
+    with torch.inference_mode(), packed():
         for _ in range(20):
             start = time.process_time()
             layer(matrix)

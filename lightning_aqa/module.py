@@ -157,7 +157,11 @@ class AQAModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the constants of scores and features that come with the weights."""
         self.is_fresh = False
-        if self._trainer is not None and str(self._trainer.precision) == "64-true":
+        try:
+            precision = str(self.trainer.precision)
+        except RuntimeError:  # it is loaded without a trainer
+            return
+        if precision == "64-true":
             self.double()  # Lightning loads before it converts, and would round the weights to float32
 
     def setup(self, stage: str) -> None:

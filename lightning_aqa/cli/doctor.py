@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from lightning_aqa.cli.signatures import call
 
@@ -46,10 +46,10 @@ def devices() -> DoctorSection:
     """List what can train."""
     import torch
 
+    from lightning_aqa.encoders.cpu import has_bfloat16
+
     threads = f"{os.cpu_count()} logical cores, {torch.get_num_threads()} threads used by torch"
-    backends, mkldnn = cast(Any, torch.backends), cast(Any, torch.ops.mkldnn)
-    has_bf16 = backends.mkldnn.is_available() and mkldnn._is_mkldnn_bf16_supported()
-    rows = [("CPU", f"{threads}, bf16 {'in hardware' if has_bf16 else 'in software alone'}")]
+    rows = [("CPU", f"{threads}, bf16 {'in hardware' if has_bfloat16() else 'in software alone'}")]
     for index in range(torch.cuda.device_count()):
         name, (free, total) = torch.cuda.get_device_name(index), torch.cuda.mem_get_info(index)
         bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16"

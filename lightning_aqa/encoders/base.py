@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
-from lightning_aqa.encoders.cpu import PackedProducts
 from lightning_aqa.utils.weights import Weights
 
 
@@ -40,12 +37,6 @@ class Encoder(nn.Module, ABC):
     min_seconds: float = 0.0
     min_tail_seconds: float = 1.0
     features_version: int = 1
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run ``forward``; on a CPU, frozen weights are packed for it once."""
-        parameter = next(self.parameters(), None)
-        with PackedProducts() if parameter is not None and parameter.device.type == "cpu" else nullcontext():
-            return super().__call__(*args, **kwargs)
 
     def layers_in_order(self) -> Sequence[nn.Module]:
         """Return the layers that a freezing policy counts, from the input on; none where there is no such order."""

@@ -1,14 +1,17 @@
 """Frozen weights on a CPU, laid out once for oneDNN's kernels, where torch lays them out again in each call.
 
-``torch.compile`` does the same by the same operators when it freezes a model; here they are called without a compiler.
-Where they are missing, or do not give what torch gives, nothing is packed. Gains: ``benchmarks/encoders.py``.
+``torch.compile`` does the same by the same operators when it freezes a model; here they are called without a compiler,
+while ``packed()`` is entered, which scoring does. Where the operators are missing, or do not give what torch gives,
+nothing is packed. Gains: ``benchmarks/encoders.py``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -22,11 +25,55 @@ from torch.utils.weak import WeakTensorKeyDictionary
 # It reads this when it is used first.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
+PRIVATE_NAMES = (
+    "torch.Tensor._version",
+    "torch.ops.mkldnn._convolution_pointwise",
+    "torch.ops.mkldnn._is_mkldnn_bf16_supported",
+    "torch.ops.mkldnn._linear_pointwise",
+    "torch.ops.mkldnn._reorder_convolution_weight",
+    "torch.ops.mkldnn._reorder_linear_weight",
+)
+"""What is private in torch and used here, and in no other file; tests/test_private_api.py looks."""
+
 DTYPES = frozenset({torch.float32, torch.bfloat16})
 
 _packs: MutableMapping[Tensor, tuple[list[Any], Tensor]] = cast(Any, WeakTensorKeyDictionary)()
 
 Task = TypeVar("Task")
+
+
+class _Thread(threading.local):
+    """Whether ``packed()`` is entered in this thread."""
+
+    is_packing = False
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def packed() -> Iterator[None]:
+    """Let frozen weights be packed, and clips run side by side, in this thread until the block ends.
+
+    Example:
+        >>> rows, layer = torch.ones(2, 3), torch.nn.Linear(3, 4).requires_grad_(False)
+        >>> with packed():
+        ...     found = layer(rows)
+        >>> torch.allclose(found, layer(rows), atol=1e-6)
+        True
+    """
+    before, _thread.is_packing = _thread.is_packing, True
+    try:
+        with _PackedProducts():
+            yield
+    finally:
+        _thread.is_packing = before
+
+
+def has_bfloat16() -> bool:
+    """Tell whether this CPU multiplies bfloat16 in hardware."""
+    backends = cast(Any, torch.backends)
+    return bool(backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @cache
@@ -43,9 +90,13 @@ def is_available(dtype: torch.dtype) -> bool:
 
 
 def can_pack(rows: Tensor, *weights: Tensor) -> bool:
-    """Tell whether a product of rows and weights may use packed weights: frozen, on a CPU, without a gradient."""
+    """Tell whether a product of rows and weights may use packed weights.
+
+    It may while ``packed()`` is entered, where all are on a CPU, the weights are frozen and no gradient is wanted.
+    """
     return (
-        rows.device.type == "cpu"
+        _thread.is_packing
+        and rows.device.type == "cpu"
         and rows.dtype in DTYPES
         and not (rows.requires_grad and torch.is_grad_enabled())
         and not torch.is_autocast_enabled("cpu")
@@ -70,10 +121,10 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = F
 
     def pack() -> Tensor:
         flat = weight if weight.ndim == 2 else weight.transpose(1, 2).flatten(1)
-        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(flat.contiguous(), None)
-        return packed
+        laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(flat.contiguous(), None)
+        return laid_out
 
-    return _multiply(rows, _packed([weight], pack), bias, gelu=gelu)
+    return _multiply(rows, _laid_out([weight], pack), bias, gelu=gelu)
 
 
 def same_convolution(rows: Tensor, conv: torch.nn.Conv1d, *, gelu: bool = False) -> Tensor:
@@ -91,17 +142,17 @@ def same_convolution(rows: Tensor, conv: torch.nn.Conv1d, *, gelu: bool = False)
 
     def pack() -> Tensor:
         flat = conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
-        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(flat, padding, [1, 1], [1, 1], groups, None)
-        return packed
+        laid_out: Tensor = torch.ops.mkldnn._reorder_convolution_weight(flat, padding, [1, 1], [1, 1], groups, None)
+        return laid_out
 
     image = rows.contiguous()[:, None].permute(0, 3, 1, 2)  # one row of pixels, channels last
-    weight, sizes = _packed(list(conv.parameters()), pack), (padding, [1, 1], [1, 1], groups)
+    weight, sizes = _laid_out(list(conv.parameters()), pack), (padding, [1, 1], [1, 1], groups)
     found: Tensor = torch.ops.mkldnn._convolution_pointwise(image, weight, conv.bias, *sizes, *_post(gelu))
     return found[:, :, 0, : rows.shape[1]].transpose(1, 2)
 
 
-def _multiply(rows: Tensor, packed: Tensor, bias: Tensor | None, *, gelu: bool) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, *_post(gelu))
+def _multiply(rows: Tensor, laid_out: Tensor, bias: Tensor | None, *, gelu: bool) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, laid_out, bias, *_post(gelu))
     return found
 
 
@@ -110,7 +161,7 @@ def _post(gelu: bool) -> tuple[str, list[float], str]:
     return ("gelu", [], "none") if gelu else ("none", [], "")
 
 
-def _packed(weights: Sequence[Tensor], pack: Callable[[], Tensor]) -> Tensor:
+def _laid_out(weights: Sequence[Tensor], pack: Callable[[], Tensor]) -> Tensor:
     """Return what was packed of weights, kept as long as the first of them lives and none has changed."""
     stamp = [_stamp(weight) for weight in weights]
     found = _packs.get(weights[0])
@@ -127,7 +178,7 @@ def _stamp(weight: Tensor) -> tuple[Any, ...]:
     return weight.data_ptr(), weight.dtype, version, some.tolist()
 
 
-class PackedProducts(TorchFunctionMode):
+class _PackedProducts(TorchFunctionMode):
     """While it is entered, linear layers whose weights are frozen multiply by packed weights."""
 
     def __torch_function__(
@@ -145,10 +196,10 @@ class PackedProducts(TorchFunctionMode):
 
 
 def side_by_side(work: Callable[[Task], None], tasks: Sequence[Task], device: torch.device) -> None:
-    """Do some tasks, on a CPU as many at once as there are threads of torch, each on its share of these.
+    """Do some tasks, where ``packed()`` is entered as many at once as torch has threads, each on its share of these.
 
-    What is left where the tasks cannot be shared out evenly, and all of it where gradients are wanted or autocast is
-    on, is done one after the other by all threads together.
+    What is left where the tasks cannot be shared out evenly, and all of it elsewhere than on a CPU, where gradients are
+    wanted or where autocast is on, is done one after the other by all threads together.
 
     Args:
         work: Does one task; an error of it is raised here.
@@ -157,13 +208,13 @@ def side_by_side(work: Callable[[Task], None], tasks: Sequence[Task], device: to
     """
     num_threads = torch.get_num_threads()
     at_once = min(num_threads, len(tasks))
-    is_apart = device.type == "cpu" and at_once > 1 and not torch.is_grad_enabled()
+    is_apart = _thread.is_packing and device.type == "cpu" and at_once > 1 and not torch.is_grad_enabled()
     num_shared = len(tasks) // at_once * at_once if is_apart and not torch.is_autocast_enabled("cpu") else 0
     if num_shared:
         infers = torch.is_inference_mode_enabled()
 
         def apart(task: Task) -> None:
-            with torch.inference_mode(infers), torch.no_grad(), PackedProducts():
+            with torch.inference_mode(infers), torch.no_grad(), packed():
                 work(task)
 
         share = (num_threads // at_once,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, overload
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import AudioError, Resampler
 from lightning_aqa.data.dataset import Level
+from lightning_aqa.encoders.cpu import packed
 from lightning_aqa.module import AQAModule
 from lightning_aqa.scoring.batching import Batching, ScoredClip, score_groups
 from lightning_aqa.scoring.decode import Piece, cut, read_pieces, reading_of, weighted_means
@@ -195,7 +197,8 @@ class Scorer:
         num_samples_B = torch.tensor([len(window) for window in windows], device=self.device)
         wide = torch.float64 if self.dtype == "float64" else torch.float32
         waveform_BT = pad_sequence(list(windows), batch_first=True).to(self.device, wide)
-        features = self.module.encoder(waveform_BT, num_samples_B, list(prompts))
+        with packed() if self.device.type == "cpu" else nullcontext():
+            features = self.module.encoder(waveform_BT, num_samples_B, list(prompts))
         scores_BA: Tensor = self.module.head(features.astype(self.module.head.location_A.dtype)).scores
         return scores_BA
 

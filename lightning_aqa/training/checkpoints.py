@@ -11,6 +11,13 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lightning_aqa.training.lightning_private import (
+    can_save,
+    count_steps_from,
+    is_between_steps,
+    last_saved_step,
+    save,
+)
 from lightning_aqa.utils.files import complete, remove_parts
 
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
@@ -90,25 +97,18 @@ class LastCheckpoint(BestCheckpoint):
             remove_parts(Path(str(self.dirpath)), "*.ckpt")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count from where the run starts or goes on."""
+        """Count from where the run starts or resumes."""
         super().on_train_start(trainer, pl_module)
-        self._last_global_step_saved = trainer.global_step
+        count_steps_from(self, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save after an optimiser step, if it is time."""
-        if self.every_n_steps is None or self._should_skip_saving_checkpoint(trainer):
+        if self.every_n_steps is None or not can_save(self, trainer):
             return
-        if trainer.global_step - self._last_global_step_saved >= self.every_n_steps and _is_between_steps(trainer):
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
-
-
-def _is_between_steps(trainer: L.Trainer) -> bool:
-    """Tell whether the next thing to do is the first batch of a step; at the end of an epoch it is not."""
-    loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
-    assert fetcher is not None
-    return not (loop._should_accumulate() or loop._should_check_val_fx(fetcher) or loop.done)
+        if trainer.global_step - last_saved_step(self) >= self.every_n_steps and is_between_steps(trainer):
+            save(self, trainer)
 
 
 class Patience(EarlyStopping):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lightning_aqa.encoders import cpu
-from lightning_aqa.encoders.cpu import PackedProducts, can_pack, product, same_convolution, side_by_side
+from lightning_aqa.encoders.cpu import can_pack, packed, product, same_convolution, side_by_side
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 from lightning_aqa.encoders.wav2vec_convolutions import packed_convolution
 
@@ -68,11 +68,11 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_weight_that_changes_is_packed_anew(change):
     layer, rows = nn.Linear(12, 7).requires_grad_(False), torch.randn(5, 12)
-    with PackedProducts():
+    with packed():
         layer(rows)
     CHANGES[change](layer)
     rows = rows.to(layer.weight.dtype)
-    with PackedProducts():
+    with packed():
         found = layer(rows)
     torch.testing.assert_close(found, F.linear(rows, layer.weight, layer.bias))
 
@@ -81,7 +81,7 @@ def test_what_is_packed_goes_with_its_weight():
     gc.collect()
     before = len(cpu._packs)
     layer = nn.Linear(12, 7).requires_grad_(False)
-    with PackedProducts():
+    with packed():
         layer(torch.randn(5, 12))
         copied = copy.deepcopy(layer)
         assert len(cpu._packs) == before + 1
@@ -95,6 +95,13 @@ def test_what_is_packed_goes_with_its_weight():
 
 def test_weights_that_are_trained_and_rows_that_want_a_gradient_are_left_to_torch():
     rows, frozen = torch.randn(5, 12), _frozen(7, 12)
+    assert not can_pack(rows, frozen)
+    with packed():
+        _assert_allowed_for_frozen_alone(rows, frozen)
+    assert not can_pack(rows.detach(), frozen)
+
+
+def _assert_allowed_for_frozen_alone(rows, frozen):
     assert can_pack(rows, frozen)
     assert not can_pack(rows, nn.Parameter(frozen))
     assert not can_pack(rows.double(), frozen.double())
@@ -110,7 +117,7 @@ def test_weights_that_are_trained_and_rows_that_want_a_gradient_are_left_to_torc
 def test_a_bias_that_is_trained_over_a_frozen_weight_gets_its_gradient():
     layer, rows = nn.Linear(12, 7), torch.randn(5, 12)
     layer.weight.requires_grad_(False)
-    with PackedProducts():
+    with packed():
         layer(rows).sum().backward()
     assert layer.bias.grad.tolist() == [5.0] * 7
 
@@ -118,17 +125,17 @@ def test_a_bias_that_is_trained_over_a_frozen_weight_gets_its_gradient():
 def test_each_type_of_numbers_is_tried_by_itself(monkeypatch):
     kept = cpu._multiply
 
-    def only_float32(rows, packed, bias, *, gelu):
+    def only_float32(rows, laid_out, bias, *, gelu):
         if rows.dtype == torch.bfloat16:
             raise RuntimeError("bf16 path needs the cpu support avx512")
-        return kept(rows, packed, bias, gelu=gelu)
+        return kept(rows, laid_out, bias, gelu=gelu)
 
     monkeypatch.setattr(cpu, "_multiply", only_float32)
     cpu.is_available.cache_clear()
     try:
         assert cpu.is_available(torch.float32)
         layer, rows = nn.Linear(12, 7).requires_grad_(False).bfloat16(), torch.randn(5, 12).bfloat16()
-        with PackedProducts():
+        with packed():
             assert torch.equal(layer(rows), F.linear(rows, layer.weight, layer.bias))
     finally:
         cpu.is_available.cache_clear()
@@ -139,13 +146,16 @@ def test_a_frozen_encoder_packs_and_a_trained_one_does_not(monkeypatch):
     waveform, num_samples = torch.randn(2, 16000), torch.tensor([16000, 9000])
     kept = cpu.product
     monkeypatch.setattr(cpu, "product", lambda *given: used.append(1) or kept(*given))
-    trained = encoder(waveform, num_samples)
+    with packed():
+        trained = encoder(waveform, num_samples)
+    encoder.requires_grad_(False)(waveform, num_samples)
     assert used == []
-    frozen = encoder.requires_grad_(False)(waveform, num_samples)
-    assert len(used) >= 4
-    torch.testing.assert_close(frozen.layers, trained.layers)
-    waveform.requires_grad_()
-    encoder(waveform, num_samples).layers.square().sum().backward()
+    with packed():
+        frozen = encoder(waveform, num_samples)
+        assert len(used) >= 4
+        torch.testing.assert_close(frozen.layers, trained.layers)
+        waveform.requires_grad_()
+        encoder(waveform, num_samples).layers.square().sum().backward()
     assert waveform.grad.abs().max() > 0
 
 
@@ -154,8 +164,8 @@ def test_without_the_operators_torch_multiplies(monkeypatch):
     cpu.is_available.cache_clear()
     try:
         layer, rows = nn.Linear(12, 7).requires_grad_(False), torch.randn(5, 12)
-        assert not can_pack(rows, layer.weight)
-        with PackedProducts():
+        with packed():
+            assert not can_pack(rows, layer.weight)
             assert torch.equal(layer(rows), F.linear(rows, layer.weight, layer.bias))
     finally:
         cpu.is_available.cache_clear()
@@ -177,7 +187,7 @@ def threads():
 def test_each_task_is_done_once_on_its_share_of_the_threads(threads, num_threads, num_tasks):
     threads(num_threads)
     done = []
-    with torch.inference_mode():
+    with torch.inference_mode(), packed():
         side_by_side(
             lambda task: done.append((task, torch.get_num_threads(), torch.is_inference_mode_enabled())),
             range(num_tasks),
@@ -193,8 +203,28 @@ def test_each_task_is_done_once_on_its_share_of_the_threads(threads, num_threads
 def test_where_a_gradient_is_wanted_one_comes_after_the_other(threads):
     threads(2)
     done = []
-    side_by_side(lambda task: done.append((task, torch.get_num_threads())), range(4), torch.device("cpu"))
+    with packed():
+        side_by_side(lambda task: done.append((task, torch.get_num_threads())), range(4), torch.device("cpu"))
     assert done == [(task, 2) for task in range(4)]
+
+
+def test_outside_of_packed_one_comes_after_the_other(threads):
+    threads(2)
+    done, here = [], threading.get_ident()
+    with torch.inference_mode():
+        side_by_side(lambda task: done.append((task, threading.get_ident())), range(4), torch.device("cpu"))
+    assert done == [(task, here) for task in range(4)]
+
+
+def test_threads_of_the_tasks_pack_too_and_other_threads_do_not(threads):
+    threads(2)
+    rows, frozen, inside, outside = torch.randn(5, 12), _frozen(7, 12), [], []
+    with torch.no_grad(), packed():
+        side_by_side(lambda task: inside.append(can_pack(rows, frozen)), range(4), torch.device("cpu"))
+        other = threading.Thread(target=lambda: outside.append(can_pack(rows, frozen)))
+        other.start()
+        other.join()
+    assert (inside, outside) == ([True] * 4, [False])
 
 
 def test_an_error_of_a_task_is_raised(threads):
@@ -203,7 +233,7 @@ def test_an_error_of_a_task_is_raised(threads):
     def fail(task):
         raise ValueError(f"task {task}")
 
-    with torch.no_grad(), pytest.raises(ValueError, match="task 0"):
+    with torch.no_grad(), packed(), pytest.raises(ValueError, match="task 0"):
         side_by_side(fail, range(4), torch.device("cpu"))
     counts = []
     later = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lightning_aqa.encoders import wav2vec
-from lightning_aqa.encoders.cpu import PackedProducts
+from lightning_aqa.encoders.cpu import packed
 from lightning_aqa.encoders.wav2vec import SpeechModel
 from lightning_aqa.encoders.wav2vec_convolutions import (
     fold_group_norm,
@@ -105,7 +105,7 @@ def test_each_clip_of_a_ragged_batch_is_as_transformers_has_it_alone(monkeypatch
     with torch.no_grad():
         expected = [torch.cat(model(clip[None], output_hidden_states=True).hidden_states) for clip in clips]
         ours = SpeechModel(model).eval().requires_grad_("packed" not in way)
-        with PackedProducts() if "packed" in way else nullcontext():
+        with packed() if "packed" in way else nullcontext():
             layers, mask = ours(clips, _frames(sizes), sizes)
     for states, found, valid in zip(expected, layers, mask, strict=True):
         torch.testing.assert_close(found[:, valid], states, atol=5e-5, rtol=1e-4)

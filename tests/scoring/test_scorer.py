@@ -8,6 +8,7 @@ import torch
 import lightning_aqa
 from lightning_aqa.batch import Axis, Features, Output
 from lightning_aqa.data.audio import AudioError
+from lightning_aqa.encoders import cpu
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
@@ -157,3 +158,13 @@ def test_what_cannot_be_scored_says_why(scorer, clips, tmp_path):
         Scorer(AQAModule(AXES, Descriptors()), device="cpu")(torch.randn(8000, requires_grad=True), 16000)
     with pytest.raises(ValueError, match=r"dtype must be one of float32, bfloat16, float64, got int8"):
         Scorer(AQAModule(AXES), dtype="int8")
+
+
+@pytest.mark.skipif(not cpu.is_available(torch.float32), reason="this torch has no packed products")
+def test_scoring_packs_weights_and_a_plain_call_of_the_encoder_does_not(scorer, monkeypatch):
+    used, kept, clip = [], cpu.product, torch.randn(1, scorer.sample_rate)
+    monkeypatch.setattr(cpu, "product", lambda *given: used.append(1) or kept(*given))
+    scorer.module.encoder(clip, torch.tensor([clip.shape[1]]))
+    assert used == []
+    scorer(clip, scorer.sample_rate)
+    assert used

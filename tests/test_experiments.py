@@ -139,7 +139,7 @@ def test_what_an_experiment_trained_is_tested_and_scores_a_folder(path, command,
     data = next(word for word in words if word.startswith("--data.root="))
     config = yaml.safe_load(Path(path).read_text())
     loading = config["data"]["init_args"]
-    same = [f"--data.{key}={loading[key]}" for key in ("resampler", "level") if key in loading]
+    same = [f"--data.{key}={loading[key]}" for key in ("resampler", "normalise") if key in loading]
     same += [f"--trainer.precision={config['trainer'].get('precision', '32-true')}"]
     assert main(["test", *model, f"--data={_last(config['data'])}", data, *same, "--name=tested", *common]) == 0
     _assert_same(_rows(tmp_path / "tested"), _rows(tmp_path / "run"))

@@ -112,18 +112,19 @@ def _told(command, monkeypatch):
 
 
 MOVED = "lightning_aqa.heads.linear is now lightning_aqa.heads.musiceval_baseline; the old name will go in 0.3."
-RENAMED = "QAMRO: the argument memory is now memory_size; the old name will go in 0.3."
+MEMORY_SIZE = "QAMRO: the argument memory is now memory_size; the old name will go in 0.3."
+NORMALISE = "Table: the argument level is now normalise; the old name will go in 0.3."
 
 
 def test_a_checkpoint_with_old_names_is_evaluated_to_the_same_scores(inside, monkeypatch):
     data = ["--config", "table.yaml", "--data.level=rms", "--name=again"]
-    assert _told(["test", "--ckpt_path=runs/old_names/checkpoints/best.ckpt", *data], monkeypatch) == [MOVED]
+    assert _told(["test", "--ckpt_path=runs/old_names/checkpoints/best.ckpt", *data], monkeypatch) == [NORMALISE, MOVED]
     _same_file(inside / "runs" / "again" / "predictions.csv", "run_folders/old_names/predictions.csv")
 
 
 def test_an_old_config_trains(inside, monkeypatch):
     config = ["--config", str(GOLDEN / "run_folders" / "old_names" / "config.yaml")]
-    assert _told(["fit", *config, "--name=trained_again"], monkeypatch) == [MOVED, RENAMED]
+    assert _told(["fit", *config, "--name=trained_again"], monkeypatch) == [MOVED, NORMALISE, MEMORY_SIZE]
     _same_file(inside / "runs" / "trained_again" / "predictions.csv", "run_folders/old_names/predictions.csv")
 
 

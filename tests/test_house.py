@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lightning_aqa"
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
-LONGEST = 330
+LONGEST = 340
 RUN_FILES = {
     "config.yaml", "run.json", "predictions.csv", "results.json", "history.csv", "ratings.csv", "clips.csv",
     "systems.csv", "observations.npz", "skipped.csv", "best.ckpt", "last.ckpt", "trial.json", "trial.log", "sweep.json",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning_aqa.scoring.shards import Numbered
     from lightning_aqa.scoring.writer import ScoreWriter, Stamp
 
-SETTINGS = ("device", "dtype", "batch_seconds", "num_workers", "window_seconds", "resampler", "level")
+SETTINGS = ("device", "dtype", "batch_seconds", "num_workers", "window_seconds", "resampler", "normalise", "level")
 """Options that are arguments of ``Scorer``."""
 
 
@@ -33,11 +33,12 @@ def score(
     num_workers: int = 2,
     window_seconds: float | None = None,
     resampler: Literal["soxr", "sinc"] | None = None,
-    level: Literal["keep", "rms"] | None = None,
+    normalise: Literal["keep", "rms"] | None = None,
     engine: Literal["local", "ray"] = "local",
     num_actors: int | None = None,
     shard_clips: int = 64,
     retry: bool = False,
+    level: Literal["keep", "rms"] | None = None,
     model_args: Sequence[str],
 ) -> int:
     """Score any amount of audio by a trained model, into one table.
@@ -59,11 +60,12 @@ def score(
         num_workers: Threads that decode ahead.
         window_seconds: Longest window; by default as in training.
         resampler: How audio is resampled; by default as in training.
-        level: Whether the level of audio is kept or normalised; by default as in training.
+        normalise: Whether audio is left as it is or divided by its root mean square; by default as in training.
         engine: Where to compute.
         num_actors: Workers of the engine ray, each with a copy of the model.
         shard_clips: Clips that are handed out together by the engine ray.
         retry: Score the clips of rows with an error again, after the others.
+        level: Old name of --normalise.
         model_args: Options that change the model of a config.
 
     Returns:
@@ -104,7 +106,8 @@ def _stamp(scorer: Scorer, source: Sequence[str]) -> Stamp:
     from lightning_aqa.scoring.load import fingerprint
     from lightning_aqa.scoring.writer import Stamp
 
-    shown = {name: getattr(scorer.reading, name) for name in ("resampler", "level", "window_seconds")}
+    reading = scorer.reading
+    shown = {"resampler": reading.resampler, "level": reading.normalise, "window_seconds": reading.window_seconds}
     return Stamp(" ".join(source), {"dtype": scorer.dtype} | shown, fingerprint(scorer))
 
 

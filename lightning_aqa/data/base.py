@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.augment import Augmentation, Augmenter, check_augmentations
-from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Level, Row
+from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Normalise, Row
 from lightning_aqa.data.loader import (
     BATCH_SIZE,
     ResumableLoader,
@@ -27,6 +27,7 @@ from lightning_aqa.data.manifest import SIMULATED_STAMP, Clip, Manifest, Problem
 from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches, TrainingBatches
 from lightning_aqa.data.validation import CorpusError, check_audio, report, without
 from lightning_aqa.data.windows import Window, cover, shortest_tail
+from lightning_aqa.utils.renamed import renamed_argument
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +59,9 @@ class AQADataModule(L.LightningDataModule, ABC):
             space.
         resampler: What brings files to the encoder's rate: ``soxr``, or ``sinc`` as torchaudio has it, which Audiobox
             Aesthetics was published with.
-        level: Divide each window by its root mean square (``rms``), or leave its level as it is (``keep``).
+        normalise: Divide each window by its root mean square (``rms``), or leave it as it is (``keep``).
         augment: Random changes of the training audio, applied in this order; null trains on the audio as it is.
+        level: Old name of ``normalise``.
     """
 
     where_to_get: dict[str, str] = {}
@@ -78,10 +80,11 @@ class AQADataModule(L.LightningDataModule, ABC):
         window_seconds: float | None = None,
         cache: str | None = None,
         resampler: Resampler = "soxr",
-        level: Level = "keep",
+        normalise: Normalise = "keep",
         augment: list[Augmentation] | None = None,
         cache_form: CacheForm = "auto",
         cache_precision: CachePrecision = "keep",
+        level: Normalise | None = None,
     ) -> None:
         super().__init__()
         check_batch_settings(batch_size, batch_seconds, eval_batch_size, None if max_padding == "auto" else max_padding)
@@ -102,7 +105,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         self.seed, self.on_bad_clip, self.check, self.cache = seed, on_bad_clip, check, cache
         self.window_seconds = window_seconds
         self.resampler: Resampler = resampler
-        self.level: Level = level
+        self.normalise: Normalise = renamed_argument(self, "level", level, normalise)
         self.cache_form: CacheForm = cache_form
         self.cache_precision: CachePrecision = cache_precision
         self.features: FeatureReader | None = None
@@ -273,7 +276,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         names = [axis.name for axis in clips.axes]
         shortest = math.ceil(self._min_seconds * self._sample_rate)
         augmenter = Augmenter(self.augment, names, self._sample_rate, shortest, self.seed) if self.augment else None
-        return ClipWindows(clips, self._sample_rate, self.features, self.resampler, self.level, augmenter)
+        return ClipWindows(clips, self._sample_rate, self.features, self.resampler, self.normalise, augmenter)
 
     def _options(self, *, stays: bool) -> dict[str, Any]:
         num_workers = 0 if self.features_are_in_memory else self.num_workers

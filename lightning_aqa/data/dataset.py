@@ -15,7 +15,7 @@ from lightning_aqa.data.augment import Augmenter
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.windows import Window
 
-Level = Literal["keep", "rms"]
+Normalise = Literal["keep", "rms"]
 FeatureReader = Callable[[Clip, Window], Features]
 
 
@@ -37,8 +37,8 @@ class ClipWindows(Dataset[Row]):
         sample_rate: Rate to read at, in Hz.
         features: Reads a window's cached features; None reads its audio.
         resampler: What brings files of another rate to this one.
-        level: ``rms`` divides each window by its root mean square; ``keep`` leaves it as it is.
-        augmenter: Changes windows that name an epoch, before their level is divided; None changes none.
+        normalise: ``rms`` divides each window by its root mean square; ``keep`` leaves it as it is.
+        augmenter: Changes windows that name an epoch, before they are normalised; None changes none.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class ClipWindows(Dataset[Row]):
         sample_rate: int,
         features: FeatureReader | None = None,
         resampler: Resampler = "soxr",
-        level: Level = "keep",
+        normalise: Normalise = "keep",
         augmenter: Augmenter | None = None,
     ) -> None:
         self.manifest, self.sample_rate, self.features = manifest, sample_rate, features
         self.resampler: Resampler = resampler
-        self.level: Level = level
+        self.normalise: Normalise = normalise
         self.augmenter = augmenter
         self.scores_NA = torch.from_numpy(manifest.scores()).float()
 
@@ -65,8 +65,8 @@ class ClipWindows(Dataset[Row]):
         samples_T = read_window(clip, window, self.sample_rate, self.resampler)
         if self.augmenter is not None and window.epoch is not None:
             samples_T, scores_A = self.augmenter(samples_T, scores_A, window)
-        leveled_T = unit_level(samples_T) if self.level == "rms" else samples_T
-        return Row(clip, leveled_T, scores_A, window.weight, None)
+        normalised_T = unit_rms(samples_T) if self.normalise == "rms" else samples_T
+        return Row(clip, normalised_T, scores_A, window.weight, None)
 
 
 def read_window(clip: Clip, window: Window, sample_rate: int, resampler: Resampler = "soxr") -> Tensor:
@@ -82,11 +82,11 @@ def read_window(clip: Clip, window: Window, sample_rate: int, resampler: Resampl
     return samples_T
 
 
-def unit_level(samples: Tensor) -> Tensor:
+def unit_rms(samples: Tensor) -> Tensor:
     """Divide samples by their root mean square; silence stays silence.
 
     Example:
-        >>> unit_level(torch.tensor([3.0, -3.0]))
+        >>> unit_rms(torch.tensor([3.0, -3.0]))
         tensor([ 1., -1.])
     """
     exact = torch.float32 if samples.device.type == "mps" else torch.float64

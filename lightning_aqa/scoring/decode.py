@@ -21,7 +21,7 @@ from lightning_aqa.data.audio import (
     ffmpeg_blocks,
     file_name,
 )
-from lightning_aqa.data.dataset import Level, read_window, unit_level
+from lightning_aqa.data.dataset import Normalise, read_window, unit_rms
 from lightning_aqa.data.manifest import Clip
 from lightning_aqa.data.windows import SHORTEST_TAIL, Window, cover, shortest_tail, weighted_mean
 from lightning_aqa.encoders.base import Encoder
@@ -40,7 +40,7 @@ class Reading(NamedTuple):
         window_seconds: Longest window, in seconds; None takes clips whole.
         min_tail_seconds: Shortest last window of a clip that is cut, in seconds.
         resampler: What brings files of another rate to this one.
-        level: Whether each window is divided by its root mean square.
+        normalise: Whether each window is divided by its root mean square.
     """
 
     sample_rate: int
@@ -48,7 +48,7 @@ class Reading(NamedTuple):
     window_seconds: float | None
     min_tail_seconds: float
     resampler: Resampler = "soxr"
-    level: Level = "keep"
+    normalise: Normalise = "keep"
 
 
 class Piece(NamedTuple):
@@ -59,7 +59,10 @@ class Piece(NamedTuple):
 
 
 def reading_of(
-    encoder: Encoder, window_seconds: float | None = None, resampler: Resampler = "soxr", level: Level = "keep"
+    encoder: Encoder,
+    window_seconds: float | None = None,
+    resampler: Resampler = "soxr",
+    normalise: Normalise = "keep",
 ) -> Reading:
     """Say how audio comes to an encoder, as ``AQADataModule`` would serve it.
 
@@ -67,7 +70,7 @@ def reading_of(
         encoder: The encoder.
         window_seconds: Longest window, in seconds; None takes the encoder's own.
         resampler: What brings files to the encoder's rate.
-        level: Whether each window is divided by its root mean square.
+        normalise: Whether each window is divided by its root mean square.
 
     Raises:
         ValueError: If the windows are shorter than the encoder can take.
@@ -76,7 +79,7 @@ def reading_of(
     if window is not None and window < max(encoder.min_seconds, SHORTEST_TAIL):
         raise ValueError(f"window_seconds is {window:g}, and the encoder needs {encoder.min_seconds:g} s or more.")
     tail = shortest_tail(encoder.min_seconds, encoder.min_tail_seconds, window)
-    return Reading(encoder.sample_rate, encoder.min_seconds, window, tail, resampler, level)
+    return Reading(encoder.sample_rate, encoder.min_seconds, window, tail, resampler, normalise)
 
 
 def read_pieces(item: Item, reading: Reading) -> Iterator[Piece]:
@@ -111,8 +114,8 @@ def _pieces(item: Item, path: Path, reading: Reading) -> Iterator[Piece]:
         if not is_whole and read < DECODED * seconds:
             raise AudioError(f"ends after {read:.2f} s of the {seconds:.2f} s that its header promises")
         if is_whole or window.start == 0 or length >= reading.min_tail_seconds:
-            level = unit_level(samples_T) if reading.level == "rms" else samples_T
-            yield Piece(level, window.seconds if is_whole else length)
+            normalised_T = unit_rms(samples_T) if reading.normalise == "rms" else samples_T
+            yield Piece(normalised_T, window.seconds if is_whole else length)
 
 
 def _length(item: Item, path: Path, reading: Reading) -> float:
@@ -219,8 +222,8 @@ def cut(waveform: Tensor, sample_rate: int, reading: Reading) -> list[tuple[Tens
     resampled_T: Tensor = resample(mono_T, sample_rate, reading.sample_rate)
     windows = cover(0, seconds, reading.window_seconds, reading.min_tail_seconds)
     pieces = [_part(resampled_T, window, reading.sample_rate) for window in windows]
-    levels = [unit_level(piece) for piece in pieces] if reading.level == "rms" else pieces
-    return [(piece, window.weight) for piece, window in zip(levels, windows, strict=True)]
+    normalised = [unit_rms(piece) for piece in pieces] if reading.normalise == "rms" else pieces
+    return [(piece, window.weight) for piece, window in zip(normalised, windows, strict=True)]
 
 
 def _part(waveform: Tensor, window: Window, sample_rate: int) -> Tensor:

@@ -23,9 +23,10 @@ from lightning_aqa.results.files import CONFIG
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.training.loading import load_module
 from lightning_aqa.utils.components import import_parts
+from lightning_aqa.utils.renamed import RENAMED_ARGUMENTS
 
 CONFIGS = frozenset({".yaml", ".yml"})
-READING = ("resampler", "level", "window_seconds")
+READING = ("resampler", "normalise", "window_seconds")
 """Settings of the data that change scores; a checkpoint has them in the config of its run folder."""
 
 UNTRAINED = "its head is not trained; give the checkpoint of a run that trained it: RUN_FOLDER/checkpoints/best.ckpt."
@@ -43,10 +44,10 @@ def load(source: str | os.PathLike[str], model: Sequence[str] = (), **settings: 
 
     Args:
         source: A checkpoint of a run, or a config (YAML) whose encoder and head bring weights of their own. How audio
-            is read (resampler, level, windows) follows the config, or that of the checkpoint's run folder.
+            is read (resampler, normalise, windows) follows the config, or that of the checkpoint's run folder.
         model: Words such as ``--model.encoder.checkpoint=PATH`` that change a config.
         **settings: Arguments of ``Scorer``: ``device``, ``dtype``, ``batch_seconds``, ``num_workers``, and
-            ``window_seconds``, ``resampler`` and ``level``, which then count. None stands for what is usual.
+            ``window_seconds``, ``resampler`` and ``normalise``, which then count. None stands for what is usual.
 
     Returns:
         The scorer: ``load("best.ckpt")("clip.wav")`` is a score per axis.
@@ -111,7 +112,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _reading(config: Mapping[str, Any]) -> dict[str, Any]:
     data = config.get("data")
     given = data.get("init_args", {}) if isinstance(data, Mapping) else {}
-    return {name: given[name] for name in READING if given.get(name) is not None}
+    given = {name: value for name, value in given.items() if value is not None}
+    old = RENAMED_ARGUMENTS["AQADataModule"]
+    today = given | {new: given[name] for name, new in old.items() if name in given}
+    return {name: today[name] for name in READING if name in today}
 
 
 def fingerprint(scorer: Scorer) -> str:

@@ -13,12 +13,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import AudioError, Resampler
-from lightning_aqa.data.dataset import Level
+from lightning_aqa.data.dataset import Normalise
 from lightning_aqa.encoders.cpu import packed
 from lightning_aqa.module import AQAModule
 from lightning_aqa.scoring.batching import Batching, ScoredClip, score_groups
 from lightning_aqa.scoring.decode import Piece, cut, read_pieces, reading_of, weighted_means
 from lightning_aqa.scoring.inputs import Item
+from lightning_aqa.utils.renamed import renamed_argument
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 BATCH_SECONDS = {"cpu": 40.0, "other": 320.0}
@@ -42,7 +43,8 @@ class Scorer:
         num_workers: Threads that decode files ahead of the model; 0 decodes in between.
         window_seconds: Longest window, in seconds; None takes the encoder's own.
         resampler: What brings files to the encoder's rate, as in training.
-        level: Whether each window is divided by its root mean square, as in training.
+        normalise: Whether each window is divided by its root mean square, as in training.
+        level: Old name of ``normalise``.
 
     Attributes:
         axes: What it predicts, in order.
@@ -69,14 +71,16 @@ class Scorer:
         num_workers: int = NUM_WORKERS,
         window_seconds: float | None = None,
         resampler: Resampler = "soxr",
-        level: Level = "keep",
+        normalise: Normalise = "keep",
+        level: Normalise | None = None,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype}.")
         for name, value in {"num_workers": num_workers, "batch_seconds": batch_seconds or 0.0}.items():
             if value < 0:
                 raise ValueError(f"{name} must be at least 0, got {value:g}.")
-        self.reading = reading_of(module.encoder, window_seconds, resampler, level)
+        normalise = renamed_argument(self, "level", level, normalise)
+        self.reading = reading_of(module.encoder, window_seconds, resampler, normalise)
         self.device, self.dtype = find_device(device), dtype
         usual = BATCH_SECONDS["cpu" if self.device.type == "cpu" else "other"]
         batch_seconds = usual if batch_seconds is None else batch_seconds

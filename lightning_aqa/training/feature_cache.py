@@ -52,7 +52,7 @@ def open_store(data: AQADataModule, module: AQAModule) -> FeatureStore:
             "freeze it with --model.freeze=all, or drop --data.cache."
         )
     form = Form(choose_kind(data.cache_form, module.head), data.cache_precision, module.layers)
-    return store_for(module.encoder, Path(data.cache), data.resampler, data.level, form)
+    return store_for(module.encoder, Path(data.cache), data.resampler, data.normalise, form)
 
 
 def store_for(encoder: Encoder, folder: Path, *settings: Any, **more: Any) -> FeatureStore:

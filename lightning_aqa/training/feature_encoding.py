@@ -89,7 +89,7 @@ def fill(
         ValueError: If the disk is too small; or if features cannot be kept.
     """
     ordered = _in_order(missing)
-    dataset = ClipWindows(clips, store.sample_rate, resampler=store.resampler, level=store.level)
+    dataset = ClipWindows(clips, store.sample_rate, resampler=store.resampler, normalise=store.normalise)
     loader = DataLoader(dataset, batch_sampler=[[w] for w in ordered], num_workers=num_workers, collate_fn=collate)
     num_encoded = 0
     console = Console(stderr=True, quiet=not shows)

@@ -18,7 +18,11 @@ RENAMED = {
 }
 """Today's module for each old name."""
 
-RENAMED_ARGUMENTS = {"QAMRO": {"memory": "memory_size"}}
+RENAMED_ARGUMENTS = {
+    "AQADataModule": {"level": "normalise"},
+    "QAMRO": {"memory": "memory_size"},
+    "Scorer": {"level": "normalise"},
+}
 """Today's argument for each old name, by the class."""
 
 Value = TypeVar("Value")

@@ -216,7 +216,7 @@ def test_errors_are_tried_again_when_asked(score, clips, tmp_path):
 def test_other_weights_or_settings_are_refused_for_the_same_output(score, clips, run_folder, tmp_path):
     assert score(clips / "a.wav")[0] == 0
     before = (tmp_path / "scores.csv").read_bytes()
-    for words in (["--window_seconds=0.4"], ["--level=rms"], ["--dtype=float64"], ["--format=jsonl"]):
+    for words in (["--window_seconds=0.4"], ["--normalise=rms"], ["--dtype=float64"], ["--format=jsonl"]):
         code, _, said = score(clips / "b.flac", *words)
         assert code == 2
         assert "its rows come from other weights or settings" in said.err
@@ -241,15 +241,27 @@ def test_a_clip_that_comes_twice_is_scored_once_and_ids_are_unique(score, clips,
 def test_how_audio_is_read_follows_the_config_of_the_run(run_folder, score, clips, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    config["data"]["init_args"] |= {"resampler": "sinc", "level": "rms", "window_seconds": 0.3}
+    config["data"]["init_args"] |= {"resampler": "sinc", "normalise": "rms", "window_seconds": 0.3}
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
     source = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    words = ["--resampler=sinc", "--level=rms", "--window_seconds=0.3"]
+    words = ["--resampler=sinc", "--normalise=rms", "--window_seconds=0.3"]
     followed = score(clips, source=source, output="followed.csv")[1]
     assert followed == score(clips, *words, output="named.csv")[1]
     assert followed != score(clips, output="other.csv")[1]
-    kept = score(clips, "--level=keep", source=source, output="kept.csv")[1]
+    kept = score(clips, "--normalise=keep", source=source, output="kept.csv")[1]
     assert kept == score(clips, "--resampler=sinc", "--window_seconds=0.3", output="also.csv")[1] != followed
+
+
+def test_the_old_name_of_normalise_counts_with_a_warning(run_folder, score, clips, tmp_path):
+    wanted = score(clips, "--normalise=rms", output="wanted.csv")[1]
+    with pytest.warns(FutureWarning, match="the argument level is now normalise; the old name will go in 0.3") as told:
+        assert score(clips, "--level=rms", output="told.csv")[1] == wanted
+    assert len(told) == 1
+    shutil.copytree(run_folder, tmp_path / "old")
+    config = yaml.safe_load((tmp_path / "old" / "config.yaml").read_text())
+    config["data"]["init_args"] |= {"level": "rms"}
+    (tmp_path / "old" / "config.yaml").write_text(yaml.safe_dump(config))
+    assert score(clips, source=str(tmp_path / "old" / "checkpoints" / "last.ckpt"), output="old.csv")[1] == wanted
 
 
 def test_ids_may_be_numbers_and_those_of_parts_have_all_their_digits(score, clips, tmp_path):

@@ -18,7 +18,7 @@ from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.cache.content_index import FORMAT, ContentIndex
 from lightning_aqa.data.cache.entry import SUFFIX, DamagedError, read_entry, write_entry
 from lightning_aqa.data.cache.pooled import RICHER, Form, pack, unpack
-from lightning_aqa.data.dataset import Level
+from lightning_aqa.data.dataset import Normalise
 from lightning_aqa.data.manifest import Clip
 from lightning_aqa.data.windows import Window
 
@@ -38,7 +38,7 @@ class FeatureStore:
         encoder_name: Name of its class, for those who look after the folder.
         reads_prompts: Whether its features depend on the prompt too.
         resampler: What resampled the audio.
-        level: Whether the windows were brought to one level.
+        normalise: Whether the windows were divided by their root mean square.
         form: What of the features is kept.
 
     Attributes:
@@ -53,13 +53,13 @@ class FeatureStore:
         encoder_name: str = "",
         reads_prompts: bool = False,
         resampler: Resampler = "soxr",
-        level: Level = "keep",
+        normalise: Normalise = "keep",
         form: Form = Form(),  # noqa: B008 it cannot change
     ) -> None:
         self.folder, self.encoder_key, self.form = folder, encoder_key, form
         self.encoder_name, self.sample_rate, self.reads_prompts = encoder_name, sample_rate, reads_prompts
         self.resampler: Resampler = resampler
-        self.level: Level = level
+        self.normalise: Normalise = normalise
         self.holds_all = False
         self.contents = ContentIndex(folder / INDEX)
         self._held: dict[Path, dict[str, Tensor]] = {}
@@ -70,7 +70,8 @@ class FeatureStore:
         """Return where a window's features are, or will be, in this store's form or another."""
         form, begin = form or self.form, clip.start + window.start
         prompt = clip.prompt if self.reads_prompts else ""
-        audio = [self.contents.digest(clip.path), begin, window.seconds, self.sample_rate, self.resampler, self.level]
+        settings = [self.sample_rate, self.resampler, self.normalise]
+        audio = [self.contents.digest(clip.path), begin, window.seconds, *settings]
         parts = [FORMAT, self.encoder_key, *audio, *form, prompt]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.folder / key[:2] / f"{key}{SUFFIX}"

@@ -70,7 +70,7 @@ class FrontEnd(NamedTuple):
 
 
 class ClapWeights(NamedTuple):
-    """What ``transformers.ClapModel`` is made of, whatever it was read from.
+    """The parts of ``transformers.ClapModel``, whatever it was read from.
 
     Args:
         path: The file with the weights.

@@ -87,7 +87,7 @@ class Conformer(nn.Module):
 
 
 class Model(nn.Module):
-    """What of MuQ its features come from."""
+    """The part of MuQ that its features come from."""
 
     def __init__(self, config: MuQConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the objectives on a distribution over bins share: where the bins of each axis lie."""
+"""The common part of the objectives on a distribution over bins: where the bins of each axis lie."""
 
 from __future__ import annotations
 

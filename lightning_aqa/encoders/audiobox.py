@@ -72,7 +72,7 @@ NAMES = [
     (r"\.fc1\.", ".feed_forward.intermediate_dense."),
     (r"\.fc2\.", ".feed_forward.output_dense."),
 ]
-"""What turns Meta's names of the tensors into those of transformers."""
+"""Patterns that turn Meta's names of the tensors into those of transformers."""
 
 
 def conv_layers(layers: str | Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:

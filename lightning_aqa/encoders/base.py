@@ -19,7 +19,7 @@ class Encoder(nn.Module, ABC):
         width: D, the size of a hidden state.
         num_layers: L, the number of hidden states per frame.
         text_width: Size of a text state, or None for an encoder without a text side.
-        published: Weights that it loads unless it is told otherwise; its class attributes then are their sizes.
+        published: Weights that it loads unless others are given; its class attributes then are their sizes.
         window_seconds: Length the encoder is made for, in seconds; None takes a clip of any length whole.
         min_seconds: Shortest clip that gives a frame, in seconds.
         min_tail_seconds: Shortest last window of a clip that is cut into windows, in seconds, at most half a window;

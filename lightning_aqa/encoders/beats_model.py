@@ -95,7 +95,7 @@ class BEATsLayer(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """A grouped convolution over the tokens of a clip, its weight normalised for each place of the kernel."""
+    """A grouped convolution over the tokens of a clip, its weight normalised for each position of the kernel."""
 
     def __init__(self, width: int, kernel_size: int, groups: int) -> None:
         super().__init__()

@@ -259,10 +259,10 @@ class CLAP(Encoder):
         return embedded_PD[torch.tensor(rows, device=device)][:, None]
 
 
-def _read_tokenizer(places: Sequence[str], config: ClapTextConfig) -> PreTrainedTokenizerBase:
+def _read_tokenizer(locations: Sequence[str], config: ClapTextConfig) -> PreTrainedTokenizerBase:
     from transformers import RobertaTokenizer
 
-    folder = find_tokenizer(places)
+    folder = find_tokenizer(locations)
     tokenizer: PreTrainedTokenizerBase = RobertaTokenizer.from_pretrained(folder)
     if len(tokenizer) > config.vocab_size or tokenizer.pad_token_id != config.pad_token_id:
         raise WeightsError(

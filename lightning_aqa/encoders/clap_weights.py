@@ -70,7 +70,7 @@ class FrontEnd(NamedTuple):
 
 
 class ClapWeights(NamedTuple):
-    """Parts of a ``transformers.ClapModel``, whatever it was read from.
+    """The parts of ``transformers.ClapModel``, whatever it was read from.
 
     Args:
         path: The file with the weights.

@@ -33,7 +33,7 @@ PRIVATE_NAMES = (
     "torch.ops.mkldnn._reorder_convolution_weight",
     "torch.ops.mkldnn._reorder_linear_weight",
 )
-"""What is private in torch and used here, and in no other file; tests/test_private_api.py looks."""
+"""Private names of torch that are used here, and in no other file; tests/test_private_api.py looks."""
 
 DTYPES = frozenset({torch.float32, torch.bfloat16})
 
@@ -43,7 +43,7 @@ Task = TypeVar("Task")
 
 
 class _Thread(threading.local):
-    """Whether ``packed()`` is entered in this thread."""
+    """State of one thread: whether ``packed()`` is entered."""
 
     is_packing = False
 
@@ -157,7 +157,7 @@ def _multiply(rows: Tensor, laid_out: Tensor, bias: Tensor | None, *, gelu: bool
 
 
 def _post(gelu: bool) -> tuple[str, list[float], str]:
-    """Name what the kernel does with its result, in the words of the operators."""
+    """Name what the kernel does with its result, in the terms of the operators."""
     return ("gelu", [], "none") if gelu else ("none", [], "")
 
 

@@ -1,4 +1,4 @@
-"""Trained parts of an encoder: everything, nothing, its upper layers, or low-rank adapters in it."""
+"""The part of an encoder that is trained: everything, nothing, its upper layers, or low-rank adapters in it."""
 
 from __future__ import annotations
 

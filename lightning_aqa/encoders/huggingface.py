@@ -22,7 +22,7 @@ RAGGED = {"wavlm", "hubert", "wav2vec2"}
 """Model types that ``SpeechModel`` runs; the others run clip by clip through transformers' own forward."""
 
 PRETRAINING_OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0, "apply_spec_augment": False}
-"""What transformers would do in train mode to frames and layers that heads read."""
+"""Settings that turn off what transformers does in train mode to frames and layers that heads read."""
 
 
 def zero_mean_unit_variance(samples: Tensor) -> Tensor:
@@ -111,8 +111,8 @@ def load_backbone(config: Any, path: Path, optional: str | None = None) -> Any:
         "of another shape": sorted(name for name, *_ in report["mismatched_keys"]),
     }
     if any(problems.values()):
-        told = "; ".join(f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in problems.items() if names)
-        raise WeightsError(f"{path}: not the weights of {type(model).__name__}: {told}.")
+        message = "; ".join(f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in problems.items() if names)
+        raise WeightsError(f"{path}: not the weights of {type(model).__name__}: {message}.")
     return model.get_encoder() if config.is_encoder_decoder else model
 
 

@@ -24,7 +24,7 @@ URL = f"https://huggingface.co/{REPOSITORY}"
 SAMPLE_RATE, FFT = 24000, 2048
 SHORTEST = FFT // 2 + 1  # samples that can be mirrored at both ends
 PRETRAINING = ("cls_token", "linear.", "recon_proj.", "quantizer_melspec_2048.", "rvq.", "conformer.pos_conv_embed.")
-"""How the names of tensors begin that only the pre-training reads, or, as those of the last, nothing at all."""
+"""Beginnings of the names of tensors that only the pre-training reads, or, as those of the last, nothing at all."""
 RATES = "conformer.embed_positions.inv_freq"
 
 

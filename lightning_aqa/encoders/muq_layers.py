@@ -14,7 +14,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "silu": F
 TIME_STRIDES = {25: (2, 2), 50: (2, 1)}
 """Steps of the two convolution blocks over time for each number of frames per second; over mel bands both are 2."""
 OUTER = ("label_rate", "hop_length", "n_mels", "conv_dim", "encoder_dim", "encoder_depth")
-"""What the config says itself; ``w2v2_config`` says the rest, and has a ``conv_dim`` of something else."""
+"""Keys of the config itself; ``w2v2_config`` says the rest, and has a ``conv_dim`` of something else."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class TextEncoder(Encoder):
     """Encode prompts by the last hidden states of a text model; audio is not read, so its width is 0.
 
     Beside an audio encoder it adds the text states that heads such as cross-attention read; alone, it shows what can
-    be told from the prompts without listening. An empty prompt is encoded as an empty sentence, so that heads always
+    be guessed from the prompts without listening. An empty prompt is encoded as an empty sentence, so that heads always
     find a valid token; without prompts there is no text. Equal prompts of a batch are encoded once.
 
     Args:
@@ -57,8 +57,8 @@ class TextEncoder(Encoder):
         self.model = load_backbone(config, find_tensors(name_or_path), optional="pooler")
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # heads read token states, and checkpoints of pre-training have none
-        place = find_tokenizer([str(folder), name_or_path])
-        self._tokenizer = AutoTokenizer.from_pretrained(place, config=config, local_files_only=True)
+        location = find_tokenizer([str(folder), name_or_path])
+        self._tokenizer = AutoTokenizer.from_pretrained(location, config=config, local_files_only=True)
         self._tokenizer.padding_side = "right"
 
     def layers_in_order(self) -> Sequence[nn.Module]:

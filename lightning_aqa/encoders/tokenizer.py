@@ -18,25 +18,25 @@ FILES = (
 )
 
 
-def find_tokenizer(places: Sequence[str]) -> Path:
+def find_tokenizer(locations: Sequence[str]) -> Path:
     """Return the first folder that holds a tokeniser.
 
-    Looked for in each place as a folder, in the same below the folder that ``LIGHTNING_AQA_WEIGHTS`` names, and then
-    for the last place as a hub id, in the hub's cache and, unless offline, on the hub.
+    Looked for in each location as a folder, in the same below the folder that ``LIGHTNING_AQA_WEIGHTS`` names, and then
+    for the last location as a hub id, in the hub's cache and, unless offline, on the hub.
 
     Raises:
         WeightsError: If there is none; the message has the file, its address and the command that fetches it.
     """
     roots = [Path()] + ([Path(os.environ[FOLDER])] if os.environ.get(FOLDER) else [])
-    for folder in (root / place for place in places for root in roots):
+    for folder in (root / location for location in locations for root in roots):
         if any(all((folder / name).is_file() for name in names) for names in FILES):
             return folder
-    name = "FacebookAI/roberta-base" if places[-1] == "roberta-base" else places[-1]
+    name = "FacebookAI/roberta-base" if locations[-1] == "roberta-base" else locations[-1]
     url = f"https://huggingface.co/{name}"
     try:
         return find_weights(name, file="tokenizer.json", url=url).parent
     except WeightsError as error:
-        raise WeightsError(f"Prompts need the tokeniser {places[-1]}, which is not here. {error}") from None
+        raise WeightsError(f"Prompts need the tokeniser {locations[-1]}, which is not here. {error}") from None
 
 
 def distinct(prompts: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -63,7 +63,7 @@ def attend(attention: Any, hidden: Tensor, position_bias: Tensor | None, mask: T
     return out
 
 
-def place(embed: Any, hidden: Tensor) -> Tensor:
+def position_states(embed: Any, hidden: Tensor) -> Tensor:
     """Return what a positional convolution of transformers adds to frames, shape ``(B, F, D)``."""
     conv = embed.conv
     is_known = isinstance(conv, nn.Conv1d) and is_gelu(embed.activation) and not hasattr(embed, "batch_norm")
@@ -80,7 +80,7 @@ def place(embed: Any, hidden: Tensor) -> Tensor:
 
 
 def groups_of_like_length(num_frames: Sequence[int], limit: int, most_padding: float) -> Iterator[list[int]]:
-    """Yield the places of clips from the longest to the shortest, some of like length as a group.
+    """Yield the indices of clips from the longest to the shortest, some of like length as a group.
 
     Args:
         num_frames: Frames of each clip.
@@ -229,7 +229,7 @@ class SpeechModel(nn.Module):
         projected = self.model.feature_projection(pad_sequence(list(parts), batch_first=True))
         hidden = projected[0] if isinstance(projected, tuple) else projected
         hidden = hidden.masked_fill(~mask[..., None], 0.0)
-        hidden = hidden + place(encoder.pos_conv_embed, hidden)
+        hidden = hidden + position_states(encoder.pos_conv_embed, hidden)
         hidden = encoder.dropout(hidden if self.is_stable else encoder.layer_norm(hidden))
         attention = encoder.layers[0].attention
         is_wavlm = self.model.config.model_type == "wavlm"

@@ -62,7 +62,7 @@ class Head(nn.Module, ABC):
 
     @property
     def reads(self) -> Reads:
-        """Use that this head makes of the frames; the feature cache keeps no more than that.
+        """The part of the frames that this head uses; the feature cache keeps no more than that.
 
         * ``frames``: all of them, or words one by one. A class that does not say otherwise reads them.
         * ``mean_std``: for each dimension by itself, the mean and deviation over the frames of any mix of the layers.

@@ -15,11 +15,11 @@ from lightning_aqa.heads.pooling import AttentionPool, LayerMix, Standardise, ma
 
 Pooling = Literal["mean", "mean_std", "attention"]
 READS: dict[Pooling, Reads] = {"mean": "mean", "mean_std": "mean_std", "attention": "frames"}
-"""What each pooling uses of the frames."""
+"""The part of the frames that each pooling uses."""
 SMALLEST_DEVIATION = 0.01
 """Least predicted deviation, in standard deviations of the training scores."""
 LARGEST_LOG_VARIANCE = 10.0
-"""Where the predicted logarithm of the variance is cut, so that no odd clip makes it overflow."""
+"""Bounds of the predicted logarithm of the variance, so that no odd clip makes it overflow."""
 
 
 def deviation_of(log_variance: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class MLP(Head):
 
     @property
     def reads(self) -> Reads:
-        """Use that the pooling makes of the frames."""
+        """The part of the frames that the pooling uses."""
         return READS[self.branches[0].pooling]
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A distribution over the bins of each axis's scale: its mean is the score, its spread tells how sure the head is."""
+"""A distribution over the bins of each axis's scale: its mean is the score, its spread says how sure the head is."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Ordinal(Head):
 
     @property
     def reads(self) -> Reads:
-        """Use that the pooling makes of the frames."""
+        """The part of the frames that the pooling uses."""
         return READS[self.branch.pooling]
 
     def fit_scale(self, location_A: Tensor, scale_A: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Base of the objectives on a distribution over bins, which know the bins of each axis."""
+"""The common part of the objectives on a distribution over bins: where the bins of each axis lie."""
 
 from __future__ import annotations
 

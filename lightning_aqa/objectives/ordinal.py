@@ -97,7 +97,7 @@ def coral_loss(logits: Tensor, targets: Tensor, centres: Tensor, *, axis_reducti
         t_k = \min\left(1, \max\left(0, \frac{y - c_k}{c_{k+1} - c_k}\right)\right)
 
     and averaged over the rated clips of an axis. For a rating that is a bin, t is a row of ones, then zeros. One
-    between two bins puts its place between them on the threshold between them, so that the score of a perfect answer
+    between two bins puts its position between them on the threshold between them, so that the score of a perfect answer
     is the rating itself.
 
     Args:

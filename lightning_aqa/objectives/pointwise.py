@@ -1,4 +1,4 @@
-"""Base of the objectives that compare a score with its target clip by clip, which share the unit of the error."""
+"""The common part of the objectives that compare a score with its target clip by clip: the unit of the error."""
 
 from __future__ import annotations
 

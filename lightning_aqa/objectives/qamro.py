@@ -47,7 +47,7 @@ def qamro_loss(
     .. math:: \frac{1}{|P|} \sum_{(i, j) \in P} \bigl(1 + (\beta - 1) \max(q_i, q_j)\bigr)
         \max\bigl(0,\; \alpha\,(y_i - y_j) - (p_i - p_j)\bigr), \quad P = \{(i, j) : y_i > y_j\}
 
-    The quality q of a clip lies between 0 and 1. ``minmax``: its place between the lowest and the highest target of
+    The quality q of a clip lies between 0 and 1. ``minmax``: its position between the lowest and the highest target of
     the batch. ``interval``: looked up by its axis and the one-point interval of its target; pairs with a target
     outside [1, 10] are left out. ``none``: 0, so that all pairs weigh the same.
 
@@ -114,7 +114,7 @@ def interval_table(axis: str | None) -> tuple[float, ...]:
 
 
 def _minmax_weights(targets_B: Tensor, preference_factor: float) -> Tensor:
-    """Weigh clips by their place in the batch; the better clip of a pair has the higher quality of the two."""
+    """Weigh clips by their position in the batch; the better clip of a pair has the higher quality of the two."""
     low = targets_B.nan_to_num(nan=math.inf).amin()
     high = targets_B.nan_to_num(nan=-math.inf).amax()
     weights_B = torch.addcdiv(torch.ones_like(low), targets_B - low, high - low, value=preference_factor - 1)
@@ -135,15 +135,15 @@ class QAMRO(Objective):
 
     With a memory a small batch has more pairs: each of its clips is also compared with the newest clips of earlier
     batches, by the scores that these were given then, without a graph. The loss is the mean over all pairs that hold a
-    clip of the batch, and ``minmax`` places clips among both. A batch enters the memory once its training step is over,
+    clip of the batch, and ``minmax`` ranks clips among both. A batch enters the memory once its training step is over,
     and validation neither reads nor fills it. Outside of a Trainer, call ``past.commit()`` after each step.
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
         margin_scale: Margin per score point of gap (dimensionless).
         preference_factor: Weight of a pair whose better clip has quality 1 (dimensionless).
-        quality: ``minmax`` weighs a pair by its better clip's place in the batch, ``interval`` by the released tables
-            of AES-Natural, ``none`` weighs all pairs the same.
+        quality: ``minmax`` weighs a pair by its better clip's position in the batch, ``interval`` by the released
+            tables of AES-Natural, ``none`` weighs all pairs the same.
         margin: One margin in score points for all pairs; None lets it grow with the gap.
         tolerance: Pairs at most this far apart, in score points, are ignored as rating noise.
         axis_reduction: ``sum`` over the axes, as released, or ``mean`` over those that are rated.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from lightning_aqa.scoring.batching import DeviceError, ScoredClip
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.load import load
 from lightning_aqa.scoring.ray_crew import Crew, Shard
-from lightning_aqa.scoring.shards import shards_of
 from lightning_aqa.utils.ray import cluster
 
 
@@ -79,3 +79,13 @@ def score_on_ray(
         remote = ray.remote(max_restarts=0, max_task_retries=0, **needs)(Worker)
         told = os.getcwd(), source, list(model), dict(settings), num_threads
         yield from Crew(ray, lambda: remote.remote(*told), count).score(shards_of(numbered))
+
+
+def shards_of(numbered: Iterable[tuple[int, Item]]) -> Iterator[Shard]:
+    """Gather the clips of each shard.
+
+    Example:
+        >>> [len(shard) for shard in shards_of([(0, Item("a", "a")), (0, Item("b", "b")), (2, Item("c", "c"))])]
+        [2, 1]
+    """
+    return (list(shard) for _, shard in groupby(numbered, key=lambda pair: pair[0]))

@@ -80,7 +80,7 @@ def score(
         import_ray()
     from lightning_aqa.scoring.inputs import check_inputs, read_items
     from lightning_aqa.scoring.load import load
-    from lightning_aqa.scoring.ray_engine import score_on_ray
+    from lightning_aqa.scoring.ray import score_on_ray
     from lightning_aqa.scoring.shards import Numbered, Part
     from lightning_aqa.scoring.writer import ScoreWriter
 

@@ -14,7 +14,7 @@ from lightning_aqa.utils.ray import import_ray
 if TYPE_CHECKING:
     from lightning_aqa.scoring.batching import ScoredClip
     from lightning_aqa.scoring.scorer import Scorer
-    from lightning_aqa.scoring.shards import Numbered
+    from lightning_aqa.scoring.shards import Numbered, Part
     from lightning_aqa.scoring.writer import ScoreWriter, Stamp
 
 SETTINGS = ("device", "dtype", "batch_seconds", "num_workers", "window_seconds", "resampler", "normalise", "level")
@@ -37,6 +37,7 @@ def score(
     engine: Literal["local", "ray"] = "local",
     num_actors: int | None = None,
     shard_clips: int = 64,
+    shard: str | None = None,
     retry: bool = False,
     level: Literal["keep", "rms"] | None = None,
     model_args: Sequence[str],
@@ -63,7 +64,9 @@ def score(
         normalise: Whether audio is left as it is or divided by its root mean square; by default as in training.
         engine: Where to compute.
         num_actors: Workers of the engine ray, each with a copy of the model.
-        shard_clips: Clips that are handed out together by the engine ray.
+        shard_clips: Clips that are handed out together by the engine ray, and that --shard keeps together.
+        shard: Part of the input to score, k/n with k from 1 to n. Each part has a table of its own: that of 2/4 is
+            scores.2-of-4.csv for --output=scores.csv; {shard} in the name puts 2-of-4 elsewhere.
         retry: Score the clips of rows with an error again, after the others.
         level: Old name of --normalise.
         model_args: Options that change the model of a config.
@@ -77,22 +80,28 @@ def score(
         import_ray()
     from lightning_aqa.scoring.inputs import check_inputs, read_items
     from lightning_aqa.scoring.load import load
-    from lightning_aqa.scoring.ray_engine import score_on_ray
-    from lightning_aqa.scoring.shards import Numbered
+    from lightning_aqa.scoring.ray import score_on_ray
+    from lightning_aqa.scoring.shards import Numbered, Part
     from lightning_aqa.scoring.writer import ScoreWriter
 
     check_inputs(inputs)
+    part = None if shard is None else Part.parse(shard)
+    positions = None if part is None else _positions(part, inputs, shard_clips)
     scorer = load(checkpoint, list(model_args), **settings)
-    stamp = _stamp(scorer, [checkpoint, *model_args])
-    table = ScoreWriter(output, [axis.name for axis in scorer.axes], stamp, format, retries=retry)
-    numbered = Numbered(read_items(inputs), table, shard_clips)
+    stamp = _stamp(scorer, [checkpoint, *model_args], positions)
+    path = output if part is None else part.file(output)
+    table = ScoreWriter(path, [axis.name for axis in scorer.axes], stamp, format, retries=retry)
+    numbered = Numbered(read_items(inputs), table, shard_clips, positions)
     groups = scorer.score_items(numbered)
     if engine == "ray":
         del scorer
         groups = score_on_ray(numbered, checkpoint, list(model_args), settings, num_actors)
     start = time.monotonic()
     num_new = _write(groups, table, numbered, inputs)
-    return _summary(table, numbered, num_new, time.monotonic() - start)
+    code = _summary(table, numbered, num_new, time.monotonic() - start)
+    if part is not None and num_new is not None:
+        print(f"once all {part.total} parts are done: {part.join_command(output, is_json=table.is_json)}")
+    return code
 
 
 def main(args: Sequence[str]) -> int:
@@ -101,14 +110,25 @@ def main(args: Sequence[str]) -> int:
     return call(score, [arg for arg in args if arg not in model_args], model_args=model_args)
 
 
-def _stamp(scorer: Scorer, source: Sequence[str]) -> Stamp:
+def _positions(part: Part, inputs: Sequence[str], shard_clips: int) -> range:
+    """Return the positions of the clips of a part."""
+    from lightning_aqa.scoring.inputs import count_items
+
+    total = count_items(inputs)
+    if total is None:
+        raise ValueError("--shard cannot divide standard input, whose length is not known; give a list as JSON lines.")
+    return part.positions(total, shard_clips)
+
+
+def _stamp(scorer: Scorer, source: Sequence[str], positions: range | None) -> Stamp:
     """Say what the scores of a table come from."""
     from lightning_aqa.scoring.load import fingerprint
     from lightning_aqa.scoring.writer import Stamp
 
     reading = scorer.reading
     shown = {"resampler": reading.resampler, "level": reading.normalise, "window_seconds": reading.window_seconds}
-    return Stamp(" ".join(source), {"dtype": scorer.dtype} | shown, fingerprint(scorer))
+    part = {} if positions is None else {"clips": f"{positions.start}-{positions.stop}"}
+    return Stamp(" ".join(source), {"dtype": scorer.dtype} | shown | part, fingerprint(scorer))
 
 
 def _write(
@@ -117,7 +137,7 @@ def _write(
     """Write what comes; return the number of rows, or None where the user stops it."""
     num_new = 0
     try:
-        with _progress(inputs) as show:
+        with _progress(inputs, numbered.positions) as show:
             for rows in groups:
                 output.write(rows)
                 num_new += len(rows)
@@ -145,7 +165,7 @@ def _summary(output: ScoreWriter, numbered: Numbered, num_new: int | None, secon
 
 
 @contextmanager
-def _progress(inputs: Sequence[str]) -> Iterator[Callable[[int, int], None]]:
+def _progress(inputs: Sequence[str], positions: range | None) -> Iterator[Callable[[int, int], None]]:
     """Show progress on a terminal; what is given takes the rows so far and the clips that need none."""
     if not sys.stderr.isatty():
         yield lambda num_done, num_skipped: None
@@ -157,7 +177,7 @@ def _progress(inputs: Sequence[str]) -> Iterator[Callable[[int, int], None]]:
 
     speed = TextColumn("{task.fields[speed]}")
     columns = (BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn(elapsed_when_finished=True))
-    total = count_items(inputs)
+    total = count_items(inputs) if positions is None else len(positions)
     with Progress(TextColumn("scoring"), *columns, console=Console(stderr=True), transient=True) as progress:
         start = time.monotonic()
         task = progress.add_task("scoring", total=total, speed="")

@@ -203,6 +203,35 @@ def test_a_killed_run_goes_on_to_the_same_bytes(score, checkpoint, clips, tmp_pa
     assert output.read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
 
 
+@pytest.mark.parametrize("count", [1, 3, 12])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_parts_are_the_whole_to_the_byte_and_are_joined_as_they_say(score, clips, tmp_path, monkeypatch, count, suffix):
+    monkeypatch.chdir(tmp_path)
+    command = [clips, clips / "a.wav", "gone.wav", clips / "more", "--shard_clips=2"]
+    score(*command, output=f"whole.{suffix}")
+    for number in range(1, count + 1):
+        said = score(*command, "--shard", f"{number}/{count}", output=f"scores.{suffix}")[2].out
+    join = said.splitlines()[-1].removeprefix(f"once all {count} parts are done: ")
+    assert len(list(tmp_path.glob(f"scores.*-of-{count}.{suffix}"))) == count
+    assert not (tmp_path / f"scores.{suffix}").exists()
+    subprocess.run(["sh", "-c", join], check=True)
+    assert (tmp_path / f"scores.{suffix}").read_bytes() == (tmp_path / f"whole.{suffix}").read_bytes()
+
+
+def test_a_stopped_part_resumes_and_is_refused_for_other_clips(score, clips, tmp_path):
+    command = [clips, "--shard_clips=2", "--shard=1/2"]
+    said = score(*command, output="{shard} mine.csv")[2].out
+    subprocess.run(["sh", "-c", said.splitlines()[-1].partition("done: ")[2]], check=True)
+    part = tmp_path / "1-of-2 mine.csv"
+    done = part.read_bytes()
+    assert (tmp_path / "all mine.csv").read_bytes() == done
+    part.write_bytes(done[: len(done) * 2 // 3])
+    assert "were there before" in score(*command, output="{shard} mine.csv")[2].out
+    assert part.read_bytes() == done
+    code, _, said = score(*command, "--shard_clips=5", output="{shard} mine.csv")
+    assert (code, "its rows come from other weights or settings" in said.err) == (2, True)
+
+
 def test_errors_are_tried_again_when_asked(score, clips, tmp_path):
     late = tmp_path / "late.wav"
     assert score(late, clips / "a.wav")[0] == 1
@@ -320,6 +349,10 @@ MISTAKES = {
     "{clips} --output={out}/x.csv --device=tpu": "device tpu cannot be used here",
     "{clips} --output={out}/x.csv --dtype=int8": "--dtype must be one of float32, bfloat16, float64, got 'int8'.",
     "{clips} --output={out}/x.csv --shard_clips=0": "shard_clips must be at least 1, got 0.",
+    "{clips} --output={out}/x.csv --shard=5/4": "--shard must be k/n with k from 1 to n, such as 2/4, got 5/4.",
+    "{clips} --output={out}/x.csv --shard=0/4": "--shard must be k/n with k from 1 to n, such as 2/4, got 0/4.",
+    "{clips} --output={out}/x.csv --shard x": "--shard must be k/n with k from 1 to n, such as 2/4, got x.",
+    "- --output={out}/x.csv --shard=1/2": "--shard cannot divide standard input",
     "{clips} --output={out}/x.csv --num_actors=0": "num_actors must be at least 1, got 0.",
     "{clips} --output={out}/x.csv --model.head=MLP": "--model.head is for a config",
     "{clips} --output={out}/x.csv --outptu=1": "unknown option --outptu=1. Did you mean 'output'?",

@@ -1,14 +1,18 @@
-"""Workers of a Ray cluster that are replaced when they are lost, and shards that are then done again."""
+"""Score shards on a Ray cluster: the same rows in the same order as on one machine, also where workers are lost."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
-from lightning_aqa.scoring.batching import ScoredClip
+from lightning_aqa.scoring.batching import DeviceError, ScoredClip
 from lightning_aqa.scoring.inputs import Item
+from lightning_aqa.scoring.load import load
+from lightning_aqa.utils.ray import cluster
 
 Shard = list[tuple[int, Item]]
 
@@ -17,11 +21,88 @@ RETRIES = 3
 START_SECONDS = 300.0
 """After this time a worker that has not started is taken for lost."""
 POLL_SECONDS = 1.0
-AHEAD = 4
+PREFETCH = 4
 """Shards per worker that are drawn before the first of them is done."""
 
 
-class Crew:
+def score_on_ray(
+    numbered: Iterable[tuple[int, Item]],
+    source: str,
+    model: Sequence[str],
+    settings: Mapping[str, Any],
+    num_actors: int | None = None,
+    num_threads: int = 1,
+) -> Iterator[list[ScoredClip]]:
+    """Yield scored clips shard by shard, in order.
+
+    ``RAY_ADDRESS`` names the cluster; without it one is started on this machine and ended at the end.
+
+    Args:
+        numbered: Number of the shard of each clip, and the clip.
+        source: Checkpoint or config.
+        model: Arguments that change a config.
+        settings: Arguments of ``Scorer``.
+        num_actors: Workers, each with a copy of the model; None takes one per GPU, or as many as the CPUs allow.
+        num_threads: CPUs, and threads of torch, of a worker.
+    """
+    with cluster() as ray:
+        has = ray.cluster_resources()
+        num_gpus = int(has.get("GPU", 0)) if str(settings.get("device") or "auto").startswith(("auto", "cuda")) else 0
+        count = num_actors or num_gpus or max(1, int(has.get("CPU", 1)) // num_threads)
+        needs = {"num_cpus": num_threads, "num_gpus": 1 if num_gpus else 0}
+        remote = ray.remote(max_restarts=0, max_task_retries=0, **needs)(Worker)
+        args = os.getcwd(), source, list(model), dict(settings), num_threads
+        yield from ActorPool(ray, lambda: remote.remote(*args), count).score(shards_of(numbered))
+
+
+def shards_of(numbered: Iterable[tuple[int, Item]]) -> Iterator[Shard]:
+    """Gather the clips of each shard.
+
+    Example:
+        >>> [len(shard) for shard in shards_of([(0, Item("a", "a")), (0, Item("b", "b")), (2, Item("c", "c"))])]
+        [2, 1]
+    """
+    return (list(shard) for _, shard in groupby(numbered, key=lambda pair: pair[0]))
+
+
+class Worker:
+    """Hold a scorer in a process of the cluster.
+
+    Args:
+        folder: Folder that paths start from, the same on every machine.
+        source: Checkpoint or config.
+        model: Arguments that change a config.
+        settings: Arguments of ``Scorer``.
+        num_threads: Threads of torch.
+    """
+
+    def __init__(
+        self, folder: str, source: str, model: Sequence[str], settings: Mapping[str, Any], num_threads: int
+    ) -> None:
+        self.folder, self.source, self.model = folder, source, model
+        self.settings, self.num_threads = settings, num_threads
+
+    def start(self) -> None:
+        """Load the model.
+
+        Raises:
+            ValueError: If it cannot be loaded on this machine.
+        """
+        import torch
+
+        os.chdir(self.folder)
+        torch.set_num_threads(self.num_threads)
+        self.scorer = load(self.source, self.model, **self.settings)
+
+    def score(self, shard: Shard) -> list[ScoredClip]:
+        """Score the clips of one shard; where the device has failed, end the process, so that it is replaced."""
+        try:
+            return [row for rows in self.scorer.score_items(shard) for row in rows]
+        except DeviceError:
+            os._exit(1)
+
+
+class ActorPool:
     """Hand shards to those workers that have started, and yield their rows in the order of the shards.
 
     Ray restarts no actor here: it may lose one that dies while it starts, and calls to that one would wait for ever.
@@ -29,12 +110,12 @@ class Crew:
 
     Args:
         ray: The package.
-        hire: Makes an actor; its ``start()`` prepares it, its ``score(shard)`` gives the rows of a shard.
+        make_actor: Makes an actor; its ``start()`` prepares it, its ``score(shard)`` gives the rows of a shard.
         count: Workers that are wanted.
     """
 
-    def __init__(self, ray: Any, hire: Callable[[], Any], count: int) -> None:
-        self.ray, self.hire, self.count = ray, hire, count
+    def __init__(self, ray: Any, make_actor: Callable[[], Any], count: int) -> None:
+        self.ray, self.make_actor, self.count = ray, make_actor, count
         self._shards: Iterator[tuple[int, Shard]] | None = None
         self._starting: dict[Any, tuple[Any, float]] = {}
         self._idle: deque[Any] = deque()
@@ -54,16 +135,16 @@ class Crew:
         Raises:
             ValueError: If a worker cannot load the model, or none can be started.
         """
-        self._shards, place = enumerate(shards), 0
+        self._shards, index = enumerate(shards), 0
         try:
             for _ in range(self.count):
                 self._start_one()
             while self._shards or self._open:
-                is_busy = self._hand_out()
-                while place in self._done:
-                    del self._open[place]
-                    yield self._done.pop(place)
-                    place += 1
+                is_busy = self._dispatch()
+                while index in self._done:
+                    del self._open[index]
+                    yield self._done.pop(index)
+                    index += 1
                     is_busy = True  # there is room for more
                 if not is_busy:
                     self._wait()
@@ -77,27 +158,27 @@ class Crew:
         yield from self._idle
 
     def _start_one(self) -> None:
-        actor = self.hire()
+        actor = self.make_actor()
         self._starting[actor.start.remote()] = (actor, time.monotonic())
 
-    def _hand_out(self) -> bool:
+    def _dispatch(self) -> bool:
         """Give a shard to the worker that has least to do; return False if there is nothing to do now."""
         if not self._idle:
             return False
         if self._again:
-            place = self._again.popleft()
-        elif self._shards and len(self._open) < AHEAD * self.count:
+            index = self._again.popleft()
+        elif self._shards and len(self._open) < PREFETCH * self.count:
             found = next(self._shards, None)
             if found is None:
                 self._shards = None
                 return True
-            place, self._open[found[0]] = found
+            index, self._open[found[0]] = found
         else:
             return False
         holders = [holder for holder, _ in self._tasks.values()]
         actor = min(self._idle, key=holders.count)
         self._idle.remove(actor)
-        self._tasks[actor.score.remote(self._open[place])] = (actor, place)
+        self._tasks[actor.score.remote(self._open[index])] = (actor, index)
         return True
 
     def _wait(self) -> None:
@@ -149,7 +230,7 @@ class Crew:
             )
 
     def _scored(self, ref: Any) -> None:
-        actor, place = self._tasks[ref]
+        actor, index = self._tasks[ref]
         try:
             rows = self.ray.get(ref)
         except self.ray.exceptions.RayTaskError:  # a mistake of ours, not of the cluster
@@ -158,17 +239,17 @@ class Crew:
             self._lost(actor)
         else:
             del self._tasks[ref]
-            self._done[place] = rows
+            self._done[index] = rows
             self._idle.append(actor)
 
     def _lost(self, actor: Any) -> None:
         """Replace a worker that died; the shard that it was at is to blame, others in its hands are not."""
         self.ray.kill(actor)
-        held = [(ref, place) for ref, (holder, place) in self._tasks.items() if holder is actor]
+        held = [(ref, index) for ref, (holder, index) in self._tasks.items() if holder is actor]
         for ref, _ in held:
             del self._tasks[ref]
         self._idle = deque(other for other in self._idle if other is not actor)
-        first, *others = [place for _, place in held]
+        first, *others = [index for _, index in held]
         self._deaths[first] = self._deaths.get(first, 0) + 1
         if self._deaths[first] <= RETRIES:
             self._again.append(first)

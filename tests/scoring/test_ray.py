@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lightning_aqa.scoring import ray_engine
+from lightning_aqa.scoring import ray as engine
 
 
 def test_without_ray_one_line_says_what_to_install(score, clips, monkeypatch):
@@ -33,10 +33,10 @@ def test_an_address_without_a_cluster_is_one_error_at_once(score, clips, monkeyp
 def test_a_cluster_gives_the_same_rows_and_redoes_what_dead_workers_had(score, clips, monkeypatch, tmp_path):
     ray = pytest.importorskip("ray", reason="needs ray: pip install 'lightning_aqa[ray]'")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    words = [clips, "missing.wav", "--shard_clips=2"]
-    local = score(*words, output="local.csv")
+    args = [clips, "missing.wav", "--shard_clips=2"]
+    local = score(*args, output="local.csv")
 
-    class Mortal(ray_engine.Worker):
+    class Mortal(engine.Worker):
         """One of its kind is killed at its start, and one at a shard, as where memory is short."""
 
         def start(self):
@@ -57,10 +57,10 @@ def test_a_cluster_gives_the_same_rows_and_redoes_what_dead_workers_had(score, c
             time.sleep(60)
 
     Mortal.__module__ = "__main__"  # goes to the cluster by value
-    monkeypatch.setattr(ray_engine, "Worker", Mortal)
+    monkeypatch.setattr(engine, "Worker", Mortal)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        code, rows, _ = score(*words, "--engine=ray", "--num_actors=2", output="cluster.csv")
+        code, rows, _ = score(*args, "--engine=ray", "--num_actors=2", output="cluster.csv")
     finally:
         ray.shutdown()
     assert (tmp_path / "start").exists()
@@ -78,8 +78,8 @@ def test_a_worker_that_cannot_load_the_model_is_one_error(score, clips, run_fold
         shutil.rmtree(tmp_path / "run")  # between the check of the command and the start of the workers
         return score_on_ray(*given)
 
-    score_on_ray = ray_engine.score_on_ray
-    monkeypatch.setattr("lightning_aqa.scoring.ray_engine.score_on_ray", gone)
+    score_on_ray = engine.score_on_ray
+    monkeypatch.setattr("lightning_aqa.scoring.ray.score_on_ray", gone)
     source = tmp_path / "run" / "checkpoints" / "best.ckpt"
     code, rows, said = score(clips, "--engine=ray", "--num_actors=1", source=str(source))
     assert (code, rows) == (2, [])

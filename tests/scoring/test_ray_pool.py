@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_aqa.scoring import ray_crew
+from lightning_aqa.scoring import ray as engine
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
-from lightning_aqa.scoring.ray_crew import Crew
+from lightning_aqa.scoring.ray import ActorPool
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -26,7 +26,7 @@ def ray():
 
 
 @pytest.fixture
-def crew(ray, tmp_path):
+def pool(ray, tmp_path):
     """Score eight shards of two clips by workers to which ``trouble(what, marks, clip)`` happens."""
 
     def run(trouble, count=2):
@@ -40,8 +40,8 @@ def crew(ray, tmp_path):
                 return [(clip, float(clip)) for _, clip in shard]
 
         remote = ray.remote(num_cpus=1, max_restarts=0)(Worker)
-        shards = [[(place, str(2 * place)), (place, str(2 * place + 1))] for place in range(8)]
-        rows = [row for rows in Crew(ray, remote.remote, count).score(shards) for row in rows]
+        shards = [[(index, str(2 * index)), (index, str(2 * index + 1))] for index in range(8)]
+        rows = [row for rows in ActorPool(ray, remote.remote, count).score(shards) for row in rows]
         assert [row[0] for row in rows] == [str(clip) for clip in range(16)]
         return [row.error if isinstance(row, ScoredClip) else row[1] for row in rows]
 
@@ -94,34 +94,34 @@ CASES = {"start": (dies_once_at_start, 1), "work": (dies_once_at_work, 3), "hang
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_lost_worker_costs_no_clip(crew, monkeypatch, name):
+def test_a_lost_worker_costs_no_clip(pool, monkeypatch, name):
     if name == "hang":
-        monkeypatch.setattr(ray_crew, "START_SECONDS", 5)
-        monkeypatch.setattr(ray_crew, "RETRIES", 20)  # on a busy machine a good one may take longer
-    assert crew(*CASES[name]) == [float(clip) for clip in range(16)]
+        monkeypatch.setattr(engine, "START_SECONDS", 5)
+        monkeypatch.setattr(engine, "RETRIES", 20)  # on a busy machine a good one may take longer
+    assert pool(*CASES[name]) == [float(clip) for clip in range(16)]
 
 
-def test_a_shard_that_kills_every_worker_costs_its_own_clips_alone(crew, monkeypatch):
+def test_a_shard_that_kills_every_worker_costs_its_own_clips_alone(pool, monkeypatch):
     @_local
     def dies(what, marks, clip):
         if clip == "6":
             die()
 
-    monkeypatch.setattr(ray_crew, "RETRIES", 1)
-    found = crew(dies)
+    monkeypatch.setattr(engine, "RETRIES", 1)
+    found = pool(dies)
     assert [clip for clip, value in enumerate(found) if value != float(clip)] == [6, 7]
     assert found[6] == found[7]
     assert found[6].startswith("the worker died 2 times over the 2 clips of this shard; --retry with --shard_clips=1")
 
 
-def test_workers_that_never_start_end_in_one_error(crew, monkeypatch):
+def test_workers_that_never_start_end_in_one_error(pool, monkeypatch):
     @_local
     def dies(what, marks, clip):
         die()
 
-    monkeypatch.setattr(ray_crew, "RETRIES", 1)
+    monkeypatch.setattr(engine, "RETRIES", 1)
     with pytest.raises(ValueError, match=r"no worker of the cluster could be started in 2 attempts \(.+\): each needs"):
-        crew(dies, 1)
+        pool(dies, 1)
 
 
 class ReadyRay:
@@ -130,11 +130,11 @@ class ReadyRay:
     exceptions = SimpleNamespace(RayError=OSError, RayTaskError=KeyError)
 
     def __init__(self):
-        self.hired, self.killed = [], []
+        self.made, self.killed = [], []
 
-    def hire(self):
+    def make_actor(self):
         actor = SimpleNamespace(start=SimpleNamespace(remote=object), score=SimpleNamespace(remote=Shard))
-        self.hired.append(actor)
+        self.made.append(actor)
         return actor
 
     def wait(self, refs, num_returns, timeout):
@@ -155,10 +155,10 @@ class Shard:
 
 
 def test_a_worker_that_started_while_nobody_looked_is_kept(monkeypatch):
-    monkeypatch.setattr(ray_crew, "START_SECONDS", -1.0)  # as where the next shard was waited for so long
+    monkeypatch.setattr(engine, "START_SECONDS", -1.0)  # as where the next shard was waited for so long
     ray = ReadyRay()
-    shards = [[(place, Item(str(place), "a.wav"))] for place in range(5)]
-    found = Crew(ray, ray.hire, 3).score(shards)
+    shards = [[(index, Item(str(index), "a.wav"))] for index in range(5)]
+    found = ActorPool(ray, ray.make_actor, 3).score(shards)
     assert next(found)[0].item.id == "0"
-    assert (len(ray.hired), ray.killed) == (3, [])
+    assert (len(ray.made), ray.killed) == (3, [])
     assert len(list(found)) == 4

@@ -17,10 +17,10 @@ SMALL += ["--model.encoder.window_seconds=0.5", "--model.encoder.num_heads=1"]
 def run_folder(corpora, tmp_path_factory):
     """The run folder of a short fit; read-only."""
     root = tmp_path_factory.mktemp("scoring")
-    words = ["--data=MusicEval", f"--data.root={corpora['musiceval']}", f"--trainer.default_root_dir={root}"]
+    args = ["--data=MusicEval", f"--data.root={corpora['musiceval']}", f"--trainer.default_root_dir={root}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lightning_aqa.results.plots.draw_run", lambda folder, axes: [])
-        assert main(["fit", *words, *SMALL, "--trainer.max_epochs=1", "--name=run"]) == 0
+        assert main(["fit", *args, *SMALL, "--trainer.max_epochs=1", "--name=run"]) == 0
     return root / "run"
 
 
@@ -48,10 +48,10 @@ def clips(tmp_path_factory):
 def score(checkpoint, tmp_path, capfd):
     """Run ``score`` in process; return its exit code, its rows, and what it says."""
 
-    def run(*words, output="scores.csv", source=checkpoint):
+    def run(*args, output="scores.csv", source=checkpoint):
         capfd.readouterr()
         path = tmp_path / output
-        code = main(["score", source, *map(str, words), f"--output={path}"])
+        code = main(["score", source, *map(str, args), f"--output={path}"])
         return code, read(path), capfd.readouterr()
 
     return run

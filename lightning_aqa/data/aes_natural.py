@@ -15,10 +15,10 @@ from lightning_aqa.data.aes_natural_sources import (
     EVALUATION_FOLDER,
     SOURCES,
     WHERE_TO_GET,
-    Place,
+    Location,
     check_roots,
     evaluation_audio,
-    find_place,
+    find_location,
 )
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
@@ -40,7 +40,7 @@ from lightning_aqa.data.validation import CorpusError
 _log = logging.getLogger(__name__)
 
 Part = Literal["natural", "evaluation", "pam"]
-Entry = tuple[str, Clip]
+LocatedClip = tuple[str, Clip]
 
 AXES = (
     Axis("PQ", "Production quality", 0.0, 10.0),
@@ -73,7 +73,7 @@ def read_aes_natural(
     """Read the released lists and ratings.
 
     A natural clip has no generating system, so its system is its source corpus; a PAM clip's is ``audio/<model>`` or
-    ``music/<model>``. The ten ratings of a clip carry no names, so a listener's name is the place in the list.
+    ``music/<model>``. The ten ratings of a clip carry no names, so a listener's name is the position in the list.
 
     Args:
         root: Folder with the lists.
@@ -103,7 +103,7 @@ def read_aes_natural(
     if missing:
         names = ", ".join(name for part in missing for name in FILES[part])
         raise CorpusError(f"{root} has no list of {', '.join(missing)}: looked for {names}; {entries_of(reading.root)}")
-    clips: list[Entry] = []
+    clips: list[LocatedClip] = []
     for part in dict.fromkeys(include or there):
         if part == "natural":
             clips += reading.natural()
@@ -133,7 +133,7 @@ class _Reading:
         self.root, self.roots = root, roots
         self.problems: list[Problem] = []
 
-    def natural(self) -> Iterator[Entry]:
+    def natural(self) -> Iterator[LocatedClip]:
         """Yield the clips of the two lists with their ratings; without the lists, those of the ratings."""
         names = [name for name in NATURAL if (self.root / name).is_file()]
         rated = [entry for name in names for entry in self.rated(name, "train")]
@@ -161,13 +161,13 @@ class _Reading:
             clip = self._clip(row, split, scores)
             yield row.where, replace(clip, id=clip_id), clip.id
 
-    def rated(self, name: str, split: str) -> Iterator[Entry]:
+    def rated(self, name: str, split: str) -> Iterator[LocatedClip]:
         """Yield the clips of a file with the ratings of single listeners."""
         for row in self._rows(name, ["data_path", *COLUMNS.values()]):
             ratings = self._ratings(row)
             yield row.where, self._clip(row, split, mean_scores(ratings, AXES), ratings)
 
-    def evaluation(self, domains: Mapping[str, str]) -> Iterator[Entry]:
+    def evaluation(self, domains: Mapping[str, str]) -> Iterator[LocatedClip]:
         """Yield the clips of the evaluation set, rated where the annotations are there."""
         folder = evaluation_audio(self.root, self.roots)
         if (self.root / EVALUATION).is_file():
@@ -196,28 +196,28 @@ class _Reading:
     def _clip(self, row: Row, split: str, scores: Mapping[str, float], ratings: Ratings | None = None) -> Clip:
         """Return the clip of a row, named after its path as the challenge does."""
         data_path = str(row.fields["data_path"])
-        place = find_place(data_path, self.root, self.roots)
-        if place is None:
+        location = find_location(data_path, self.root, self.roots)
+        if location is None:
             folders = ", ".join(source.folder for source in SOURCES.values())
             what = f"none of the folders {folders} is in {data_path}"
             clip_id = str(row.fields.get("sample_id", data_path)).strip()
             self.problems.append(Problem("unknown source", row.where, what, clip_id))
             return Clip(data_path, data_path, split=split, scores=scores, ratings=ratings or {})
-        domain, system, clip_id = _describe(place)
+        domain, system, clip_id = _describe(location)
         return Clip(
-            clip_id, place.path, system=system, domain=domain, split=split,
-            scores=scores, ratings=ratings or {}, source=place.source,
+            clip_id, location.path, system=system, domain=domain, split=split,
+            scores=scores, ratings=ratings or {}, source=location.source,
         )  # fmt: skip
 
 
-def _describe(place: Place) -> tuple[str, str, str]:
-    """Return the domain, the system and the id of a clip from its place."""
-    if place.source == "PAM":
-        folders = place.key.split("/")[2:4]
-        return "music" if folders[:1] == ["music"] else "sound", "/".join(folders), place.name
-    domain = SOURCES[place.source].domain
+def _describe(location: Location) -> tuple[str, str, str]:
+    """Return the domain, the system and the id of a clip from its location."""
+    if location.source == "PAM":
+        folders = location.key.split("/")[2:4]
+        return "music" if folders[:1] == ["music"] else "sound", "/".join(folders), location.name
+    domain = SOURCES[location.source].domain
     kind = "audio" if domain == "sound" else domain
-    return domain, place.source, f"{CHALLENGE}{kind}-{place.name}"
+    return domain, location.source, f"{CHALLENGE}{kind}-{location.name}"
 
 
 def _differences(where: str, clip: Clip, rated_where: str, rated: Clip) -> Iterator[Problem]:

@@ -43,7 +43,7 @@ WHERE_TO_GET = {
 }
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Source and file that a path of the lists names.
 
     Args:
@@ -62,12 +62,12 @@ class Place(NamedTuple):
         return self.key.removesuffix(".wav").removesuffix(".flac").replace("/", "_").replace(" ", "_")
 
 
-def find_place(data_path: str, root: Path, roots: Mapping[str, str]) -> Place | None:
+def find_location(data_path: str, root: Path, roots: Mapping[str, str]) -> Location | None:
     """Find the source corpus of a path and its file; None where no source's folder is in it.
 
     Example:
-        >>> place = find_place("/your_path/EARS/p001/emo.wav", Path("lists"), {})
-        >>> place.source, place.key, place.path
+        >>> location = find_location("/your_path/EARS/p001/emo.wav", Path("lists"), {})
+        >>> location.source, location.key, location.path
         ('EARS', 'EARS/p001/emo.wav', 'lists/audio/EARS/p001/emo.wav')
     """
     parts = PurePosixPath(data_path).parts
@@ -76,8 +76,8 @@ def find_place(data_path: str, root: Path, roots: Mapping[str, str]) -> Place | 
             depth = len(parts) - parts[::-1].index(source.folder)
             key = "/".join((source.folder, *parts[depth:]))
             if not data_path.startswith(PLACEHOLDER) and name not in roots:
-                return Place(name, key, data_path)
-            return Place(name, key, str(_folder_of(name, root, roots).joinpath(*parts[depth:])))
+                return Location(name, key, data_path)
+            return Location(name, key, str(_folder_of(name, root, roots).joinpath(*parts[depth:])))
     return None
 
 

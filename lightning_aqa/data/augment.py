@@ -181,7 +181,7 @@ class Speed(Augmentation):
 
 @dataclass(frozen=True)
 class Augmenter:
-    """Apply augmentations to training windows, each drawn by (seed, epoch, clip, place in the list).
+    """Apply augmentations to training windows, each drawn by (seed, epoch, clip, position in the list).
 
     Args:
         augmentations: What to apply, in this order.
@@ -200,8 +200,8 @@ class Augmenter:
     def __call__(self, samples: Tensor, scores: Tensor, window: Window) -> tuple[Tensor, Tensor]:
         """Return a window's audio changed, no longer than it was, and its scores with NaN where they hold no more."""
         length, left = len(samples), list(self.axes)
-        for place, augmentation in enumerate(self.augmentations):
-            random = np.random.Generator(np.random.PCG64([self.seed, window.epoch or 0, window.clip, place]))
+        for index, augmentation in enumerate(self.augmentations):
+            random = np.random.Generator(np.random.PCG64([self.seed, window.epoch or 0, window.clip, index]))
             if random.random() < augmentation.probability:
                 samples = augmentation.change(samples, self.sample_rate, random)
                 left = augmentation.leaves(left)

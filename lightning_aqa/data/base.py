@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.augment import Augmentation, Augmenter, check_augmentations
-from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Normalise, Row
+from lightning_aqa.data.dataset import ClipWindows, FeatureReader, Normalise, WindowRow
 from lightning_aqa.data.loader import (
     BATCH_SIZE,
     ResumableLoader,
@@ -212,7 +212,7 @@ class AQADataModule(L.LightningDataModule, ABC):
             raise CorpusError(f"{type(self).__name__}: no rated clip in split '{split}'; splits with ratings: {has}.")
         return clips
 
-    def train_dataloader(self) -> DataLoader[Row]:
+    def train_dataloader(self) -> DataLoader[WindowRow]:
         """Serve the split ``train``, shuffled by (seed, epoch)."""
         clips = self.rated("train")
         lengths = [self._seconds[clip.id] for clip in clips]
@@ -236,21 +236,21 @@ class AQADataModule(L.LightningDataModule, ABC):
             return None if self.features else MAX_PADDING
         return self.max_padding
 
-    def val_dataloader(self) -> list[DataLoader[Row]]:
+    def val_dataloader(self) -> list[DataLoader[WindowRow]]:
         """Serve the split ``dev``, where the corpus has one."""
         if "dev" not in self.rated_splits:
             return []
         return [self._evaluation_loader(self.rated("dev"), stays=True)]
 
-    def test_dataloader(self) -> list[DataLoader[Row]]:
+    def test_dataloader(self) -> list[DataLoader[WindowRow]]:
         """Serve every rated split, one loader each, in the order of ``rated_splits``."""
         return [self.split_dataloader(split) for split in self.rated_splits]
 
-    def predict_dataloader(self) -> DataLoader[Row]:
+    def predict_dataloader(self) -> DataLoader[WindowRow]:
         """Serve every clip, rated or not."""
         return self._evaluation_loader(self.manifest)
 
-    def split_dataloader(self, split: str, *, sharded: bool = True) -> DataLoader[Row]:
+    def split_dataloader(self, split: str, *, sharded: bool = True) -> DataLoader[WindowRow]:
         """Serve the rated clips of one split: every clip once, in a fixed order.
 
         Args:
@@ -266,7 +266,9 @@ class AQADataModule(L.LightningDataModule, ABC):
     def _cover(self, index: int, clip: Clip) -> list[Window]:
         return cover(index, self._seconds[clip.id], self._window_seconds, self._min_tail_seconds)
 
-    def _evaluation_loader(self, clips: Manifest, *, sharded: bool = True, stays: bool = False) -> DataLoader[Row]:
+    def _evaluation_loader(
+        self, clips: Manifest, *, sharded: bool = True, stays: bool = False
+    ) -> DataLoader[WindowRow]:
         ranks = self._ranks() if sharded else (0, 1)
         seconds = self.batch_seconds if self.eval_batch_size is None else None
         batches = EvaluationBatches(self.windows(clips), self.eval_batch_size, *ranks, seconds)

@@ -31,7 +31,7 @@ def bucketed(order: Order, seconds: Lengths, width: float) -> Order:
     .. math:: \text{key}_i = \log s_i + \frac{r_i}{N} \log w
 
     Args:
-        order: Clips in a random order, shape ``(N,)``; a clip's place in it is the r of the formula.
+        order: Clips in a random order, shape ``(N,)``; a clip's position in it is the r of the formula.
         seconds: Length s of each clip, shape ``(N,)``, in seconds.
         width: The w of the formula: clips whose lengths differ by more than this factor are not mixed. With inf, or
             where all lengths are the same, the order stays as it is.
@@ -63,7 +63,7 @@ def sizes_by_clips(num_clips: int, clips_per_batch: int, num_ranks: int) -> list
 def sizes_by_seconds(seconds: Lengths, budget: float, width: float, num_ranks: int) -> list[int]:
     """Cut clips into batches that hold at most so many padded seconds, whatever the order of an epoch.
 
-    The clip at a place of a ``bucketed`` order is at most ``width`` times as long as the one at the same place of
+    The clip at a position of a ``bucketed`` order is at most ``width`` times as long as the one at the same position of
     the sorted order; the sizes follow from that bound, so that all epochs have as many batches.
 
     Args:

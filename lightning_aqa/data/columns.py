@@ -112,8 +112,8 @@ def _has(names: Sequence[str]) -> str:
     return f"it has {', '.join(names)}."
 
 
-class Entry(NamedTuple):
-    """One row: its place, its clip without scores, who rated it, and the cell of each axis it has."""
+class TableEntry(NamedTuple):
+    """One row: its location, its clip without scores, who rated it, and the cell of each axis it has."""
 
     where: str
     clip: Clip
@@ -123,7 +123,7 @@ class Entry(NamedTuple):
 
 def read_entries(
     rows: Sequence[Row], chosen: Mapping[str, str], axes: Sequence[Axis], folder: Path, problems: list[Problem]
-) -> list[Entry]:
+) -> list[TableEntry]:
     """Read each row that names a file; ``chosen`` is the column per role and axis."""
     entries = []
     for row in rows:
@@ -134,7 +134,9 @@ def read_entries(
     return entries
 
 
-def _entry(row: Row, chosen: Mapping[str, str], axes: Sequence[Axis], folder: Path, problems: list[Problem]) -> Entry:
+def _entry(
+    row: Row, chosen: Mapping[str, str], axes: Sequence[Axis], folder: Path, problems: list[Problem]
+) -> TableEntry:
     texts = {role: _text(row.fields.get(column)) for role, column in chosen.items()}
     start, end = _seconds(texts, "start"), _seconds(texts, "end")
     times = "" if not start and end is None else f"#{start or 0:g}-{'' if end is None else f'{end:g}'}"
@@ -153,7 +155,7 @@ def _entry(row: Row, chosen: Mapping[str, str], axes: Sequence[Axis], folder: Pa
     else:
         cells = {axis.name: row.fields.get(chosen[axis.name]) for axis in axes}
     rated = {name: cell for name, cell in cells.items() if not _is_empty(cell)}
-    return Entry(row.where, clip, texts.get("listener", ""), rated)
+    return TableEntry(row.where, clip, texts.get("listener", ""), rated)
 
 
 def _text(cell: object) -> str:
@@ -173,7 +175,7 @@ def _seconds(texts: Mapping[str, str], role: str) -> float | None:
         return -1.0
 
 
-def wide_clips(entries: Sequence[Entry], axes: Sequence[Axis], problems: list[Problem]) -> list[Clip]:
+def wide_clips(entries: Sequence[TableEntry], axes: Sequence[Axis], problems: list[Problem]) -> list[Clip]:
     """Read a row per clip; its scores are numbers, or lists of ratings."""
     clips = []
     for entry in entries:
@@ -190,9 +192,9 @@ def wide_clips(entries: Sequence[Entry], axes: Sequence[Axis], problems: list[Pr
     return unique_clips(clips, problems)
 
 
-def long_clips(entries: Sequence[Entry], axes: Sequence[Axis], problems: list[Problem]) -> list[Clip]:
+def long_clips(entries: Sequence[TableEntry], axes: Sequence[Axis], problems: list[Problem]) -> list[Clip]:
     """Gather a row per rating into clips, in the order of their first rows."""
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[str, list[TableEntry]] = {}
     for entry in entries:
         groups.setdefault(entry.clip.id, []).append(entry)
     clips = []
@@ -203,7 +205,7 @@ def long_clips(entries: Sequence[Entry], axes: Sequence[Axis], problems: list[Pr
     return clips
 
 
-def _conflicts(first: Entry, other: Entry) -> Iterator[Problem]:
+def _conflicts(first: TableEntry, other: TableEntry) -> Iterator[Problem]:
     for name in ("path", "system", "domain", "prompt", "split"):
         here, there = getattr(other.clip, name), getattr(first.clip, name)
         if here != there:
@@ -211,7 +213,7 @@ def _conflicts(first: Entry, other: Entry) -> Iterator[Problem]:
             yield Problem("rows disagree", other.where, what, first.clip.id)
 
 
-def _gather(entries: Sequence[Entry], axes: Sequence[Axis], problems: list[Problem]) -> Ratings:
+def _gather(entries: Sequence[TableEntry], axes: Sequence[Axis], problems: list[Problem]) -> Ratings:
     """Return the ratings of one clip; where no listener is named, they are numbered from 1 on each axis."""
     ratings: Ratings = {}
     for entry in entries:

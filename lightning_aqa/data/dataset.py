@@ -19,7 +19,7 @@ Normalise = Literal["keep", "rms"]
 FeatureReader = Callable[[Clip, Window], Features]
 
 
-class Row(NamedTuple):
+class WindowRow(NamedTuple):
     """One window before batching: its clip, its audio or its features, its scores."""
 
     clip: Clip
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     features: Features | None
 
 
-class ClipWindows(Dataset[Row]):
+class ClipWindows(Dataset[WindowRow]):
     """Read windows of a manifest's clips; a window is the index.
 
     Args:
@@ -56,17 +56,17 @@ class ClipWindows(Dataset[Row]):
         self.augmenter = augmenter
         self.scores_NA = torch.from_numpy(manifest.scores()).float()
 
-    def __getitem__(self, window: Window) -> Row:
+    def __getitem__(self, window: Window) -> WindowRow:
         """Return one window."""
         clip = self.manifest[window.clip]
         scores_A = self.scores_NA[window.clip]
         if self.features is not None:
-            return Row(clip, torch.zeros(0), scores_A, window.weight, self.features(clip, window))
+            return WindowRow(clip, torch.zeros(0), scores_A, window.weight, self.features(clip, window))
         samples_T = read_window(clip, window, self.sample_rate, self.resampler)
         if self.augmenter is not None and window.epoch is not None:
             samples_T, scores_A = self.augmenter(samples_T, scores_A, window)
         normalised_T = unit_rms(samples_T) if self.normalise == "rms" else samples_T
-        return Row(clip, normalised_T, scores_A, window.weight, None)
+        return WindowRow(clip, normalised_T, scores_A, window.weight, None)
 
 
 def read_window(clip: Clip, window: Window, sample_rate: int, resampler: Resampler = "soxr") -> Tensor:
@@ -94,7 +94,7 @@ def unit_rms(samples: Tensor) -> Tensor:
     return samples if root_mean_square == 0 else (samples / root_mean_square).to(samples.dtype)
 
 
-def collate(rows: Sequence[Row]) -> Batch:
+def collate(rows: Sequence[WindowRow]) -> Batch:
     """Pad rows to a batch."""
     clips = [row.clip for row in rows]
     cached = [row.features for row in rows if row.features is not None]

@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from lightning_aqa.data.dataset import Row, collate
+from lightning_aqa.data.dataset import WindowRow, collate
 from lightning_aqa.data.windows import Window
 
 BATCH_SIZE = 16
@@ -20,7 +20,7 @@ MOST_WORKERS = 8
 
 
 def workers_for_gpus() -> int:
-    """Return how many workers each loader gets unless told otherwise.
+    """Return how many workers each loader gets unless the user says otherwise.
 
     None without a GPU, where they would take the cores that train; else the process's share of the cores, up to 8.
     """
@@ -95,7 +95,7 @@ class RestOfEpoch(Sampler[list[Window]]):
         yield from islice(self.batches, first, None)
 
 
-class ResumableLoader(DataLoader[Row]):
+class ResumableLoader(DataLoader[WindowRow]):
     """Serve batches that follow from (seed, epoch), from the batch on that a checkpoint stands at.
 
     Lightning keeps ``state_dict`` in its checkpoints, and loads it where it resumes within an epoch. Audio that was

@@ -21,7 +21,7 @@ Ratings = dict[str, dict[str, float]]
 
 
 class Row(NamedTuple):
-    """One row of a list: the place it comes from, as ``file:line``, and its fields by column name."""
+    """One row of a list: the location it comes from, as ``file:line``, and its fields by column name."""
 
     where: str
     fields: Mapping[str, object]
@@ -132,7 +132,7 @@ def parse_ratings(values: object, axis: Axis, where: str, problems: list[Problem
 
 
 def by_listener(ratings: Mapping[str, Sequence[float]]) -> Ratings:
-    """Turn nameless ratings per axis into ratings per listener; a listener's name is the place in the list, from 1."""
+    """Turn nameless ratings per axis into ratings per listener; a listener's name is the position from 1."""
     found: Ratings = {}
     for name, scores in ratings.items():
         for number, score in enumerate(scores, start=1):
@@ -163,7 +163,7 @@ def require_columns(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> 
 
 
 def unique_clips(clips: Iterable[tuple[str, Clip]], problems: list[Problem]) -> list[Clip]:
-    """Keep the first clip of each id; the others are noted, with the place of both."""
+    """Keep the first clip of each id; the others are noted, with the location of both."""
     first: dict[str, str] = {}
     kept = []
     for where, clip in clips:

@@ -23,7 +23,7 @@ from lightning_aqa.data.validation import CorpusError
 from lightning_aqa.data.windows import Window
 
 MAX_PADDING = 1.15
-"""Padded seconds over real seconds that training batches may have, unless told otherwise."""
+"""Padded seconds over real seconds that training batches may have, unless the user says otherwise."""
 
 
 class TrainingBatches(Sampler[list[Window]]):
@@ -110,27 +110,27 @@ class TrainingBatches(Sampler[list[Window]]):
         """Yield this rank's batches."""
         random = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
         order = random.permutation(len(self.seconds))
-        places = random.random(len(self.seconds))
+        positions = random.random(len(self.seconds))
         for clips in self._global_batches(order, random):
-            yield [self._draw(int(clip), float(places[clip])) for clip in clips[self.rank :: self.num_ranks]]
+            yield [self._draw(int(clip), float(positions[clip])) for clip in clips[self.rank :: self.num_ranks]]
 
     def _global_batches(self, order: Order, random: np.random.Generator) -> list[Order]:
         batches = np.split(bucketed(order, self._lengths, self.width), np.cumsum(self.sizes)[:-1])
         return batches if math.isinf(self.width) else [batches[i] for i in random.permutation(len(batches))]
 
-    def _draw(self, clip: int, place: float) -> Window:
-        window = self._draw_window(clip, place)
+    def _draw(self, clip: int, position: float) -> Window:
+        window = self._draw_window(clip, position)
         return window._replace(epoch=self.epoch) if self.augmented else window
 
-    def _draw_window(self, clip: int, place: float) -> Window:
+    def _draw_window(self, clip: int, position: float) -> Window:
         if self.covers is not None:
             choices = self.covers[clip]
             ends = list(accumulate(window.weight for window in choices))
-            return choices[min(bisect(ends, place), len(choices) - 1)]._replace(weight=1.0)
+            return choices[min(bisect(ends, position), len(choices) - 1)]._replace(weight=1.0)
         length = self.seconds[clip]
         if self.window_seconds is None or length <= self.window_seconds:
             return Window(clip, 0.0, length, 1.0)
-        return Window(clip, place * (length - self.window_seconds), self.window_seconds, 1.0)
+        return Window(clip, position * (length - self.window_seconds), self.window_seconds, 1.0)
 
 
 class EvaluationBatches(Sampler[list[Window]]):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.columns import (
-    Entry,
+    TableEntry,
     check_roles,
     choose_columns,
     long_clips,
@@ -91,7 +91,7 @@ def read_table(
     return Manifest(clips, scales, problems)
 
 
-def _check_axis_names(path: Path, entries: Sequence[Entry], axes: Sequence[Axis]) -> None:
+def _check_axis_names(path: Path, entries: Sequence[TableEntry], axes: Sequence[Axis]) -> None:
     found = sorted({name for entry in entries for name in entry.cells})
     for axis in axes:
         if axis.name not in found:
@@ -99,7 +99,7 @@ def _check_axis_names(path: Path, entries: Sequence[Entry], axes: Sequence[Axis]
             raise CorpusError(f"{path}: no row rates the axis {axis.name!r}; they rate {', '.join(found)}.{near}")
 
 
-def _looks_long(entries: Sequence[Entry], chosen: Mapping[str, str]) -> bool:
+def _looks_long(entries: Sequence[TableEntry], chosen: Mapping[str, str]) -> bool:
     num_clips = len({entry.clip.id for entry in entries})
     return "listener" in chosen or "axis" in chosen or 2 * num_clips <= len(entries)
 

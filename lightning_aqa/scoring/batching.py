@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 
 ITEMS_PER_WORKER = 4
 
-VALUES_AHEAD = 4
+VALUES_PREFETCHED = 4
 """Values of one key that wait for the reader; a value is a window of audio."""
 
 
@@ -170,7 +170,7 @@ def score_groups(
         batching: How windows become batches.
     """
     group = _Group(0, batching, score)
-    for (shard, item), pieces in ahead(items, lambda numbered: read(numbered[1]), batching.num_workers):
+    for (shard, item), pieces in prefetch(items, lambda numbered: read(numbered[1]), batching.num_workers):
         if shard != group.shard:
             yield group.close()
             group = _Group(shard, batching, score)
@@ -185,7 +185,7 @@ class _Stream(Generic[Value]):
     """The values of one key, made by a worker, taken by the reader."""
 
     def __init__(self) -> None:
-        self.values: Queue[Value | BaseException | None] = Queue(VALUES_AHEAD)
+        self.values: Queue[Value | BaseException | None] = Queue(VALUES_PREFETCHED)
         self.is_stopped = threading.Event()
 
     def fill(self, values: Callable[[], Iterable[Value]]) -> None:
@@ -216,7 +216,7 @@ class _Stream(Generic[Value]):
                 return
 
 
-def ahead(
+def prefetch(
     keys: Iterable[Key], values: Callable[[Key], Iterable[Value]], num_workers: int
 ) -> Iterator[tuple[Key, Iterable[Value]]]:
     """Yield each key with its values, which threads make meanwhile.
@@ -230,7 +230,7 @@ def ahead(
         num_workers: Number of threads; 0 makes the values when they are read.
 
     Example:
-        >>> [(key, list(found)) for key, found in ahead([1, 2, 3], range, num_workers=2)]
+        >>> [(key, list(found)) for key, found in prefetch([1, 2, 3], range, num_workers=2)]
         [(1, [0]), (2, [0, 1]), (3, [0, 1, 2])]
     """
     if num_workers == 0:

@@ -131,10 +131,10 @@ def _length(item: Item, path: Path, reading: Reading) -> float:
 
 @contextmanager
 def seekable(item: Item, reading: Reading) -> Iterator[str]:
-    """Give a file in which any place is found at once: the item's own, or a decoded copy while it is read.
+    """Give a file in which any position is found at once: the item's own, or a decoded copy while it is read.
 
-    Ogg Vorbis, and what the ffmpeg program reads, have to be decoded from their start to get at a place; of a long clip
-    that would take the square of its windows.
+    Ogg Vorbis, and what the ffmpeg program reads, have to be decoded from their start to get at a position; of a long
+    clip that would take the square of its windows.
     """
     suffix = Path(item.path).suffix.lower()
     if suffix not in COMPRESSED_BY_FFMPEG | {".ogg", ".oga"} or not Path(item.path).is_file():

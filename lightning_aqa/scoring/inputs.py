@@ -80,7 +80,7 @@ def audio_below(root: Path) -> Iterator[str]:
 def read_lines(lines: Iterable[str], where: str, folder: Path) -> Iterator[Item]:
     """Read a clip from each line that is not empty: a JSON object, or a bare path.
 
-    A line that is no clip is an item with an error, named by its place.
+    A line that is no clip is an item with an error, named by its location.
 
     Args:
         lines: The lines.
@@ -91,24 +91,24 @@ def read_lines(lines: Iterable[str], where: str, folder: Path) -> Iterator[Item]
         text = line.strip()
         if not text:
             continue
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         if not text.startswith("{"):
-            yield item_of({"path": text}, place, folder)
+            yield item_of({"path": text}, location, folder)
             continue
         try:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
-            yield Item(place, "", error=f"not JSON: {error.msg} at column {error.colno}")
+            yield Item(location, "", error=f"not JSON: {error.msg} at column {error.colno}")
         else:
-            yield item_of(fields, place, folder)
+            yield item_of(fields, location, folder)
 
 
-def item_of(fields: Mapping[str, Any], place: str, folder: Path = Path()) -> Item:
+def item_of(fields: Mapping[str, Any], location: str, folder: Path = Path()) -> Item:
     """Make an item of the fields of a line: ``path``, and where wanted ``start``, ``end``, ``prompt`` and ``id``.
 
     Args:
         fields: The fields.
-        place: Name of the line, for one without a path.
+        location: Name of the line, for one without a path.
         folder: Folder that relative paths start from.
 
     Example:
@@ -119,13 +119,13 @@ def item_of(fields: Mapping[str, Any], place: str, folder: Path = Path()) -> Ite
     """
     name, given = fields.get("path"), _text(fields.get("id"))
     if not isinstance(name, str) or not name.strip():
-        return Item(given or place, "", error=f"no path in the fields {', '.join(fields) or '{}'}")
+        return Item(given or location, "", error=f"no path in the fields {', '.join(fields) or '{}'}")
     path = _text((folder / name).as_posix())
     begin, finish = (fields.get(key, fields.get(other)) for key, other in TIMES.items())
     start, end = _seconds(begin, 0.0), _seconds(finish, math.inf)
     if not 0 <= start < end:
         wrong = f"start {begin} and end {finish} are not seconds in that order"
-        return Item(given or f"{path} of {place}", path, error=wrong)
+        return Item(given or f"{path} of {location}", path, error=wrong)
     last = None if end == math.inf else end
     times = "" if start == 0 and last is None else f"#{start:.12g}-{'' if last is None else f'{last:.12g}'}"
     return Item(given or path + times, path, start, last, _text(fields.get("prompt")))

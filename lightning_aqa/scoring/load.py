@@ -45,7 +45,7 @@ def load(source: str | os.PathLike[str], model: Sequence[str] = (), **settings: 
     Args:
         source: A checkpoint of a run, or a config (YAML) whose encoder and head bring weights of their own. How audio
             is read (resampler, normalise, windows) follows the config, or that of the checkpoint's run folder.
-        model: Words such as ``--model.encoder.checkpoint=PATH`` that change a config.
+        model: Arguments such as ``--model.encoder.checkpoint=PATH`` that change a config.
         **settings: Arguments of ``Scorer``: ``device``, ``dtype``, ``batch_seconds``, ``num_workers``, and
             ``window_seconds``, ``resampler`` and ``normalise``, which then count. None stands for what is usual.
 

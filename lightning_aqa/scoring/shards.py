@@ -13,7 +13,7 @@ SHARD_CLIPS = 64
 
 
 class Known(Protocol):
-    """What knows the clips that need no scoring."""
+    """Record of the clips that need no scoring."""
 
     def has(self, item: Item) -> bool:
         """Tell whether a clip is scored."""

@@ -137,7 +137,7 @@ class ScoreWriter:
 
 
 def complete_records(file: BinaryIO, *, has_quotes: bool) -> Iterator[tuple[str, int]]:
-    r"""Yield each complete record of a text file with the place of its end; a half-written last one is left out.
+    r"""Yield each complete record of a text file with the position of its end; a half-written last one is left out.
 
     Args:
         file: The file, from its start.

@@ -1,4 +1,4 @@
-"""The verb score through the command line: the numbers of predict, any input, bad files, going on after a stop."""
+"""The subcommand score through the command line: the numbers of predict, any input, bad files, a resumed run."""
 
 import csv
 import io
@@ -28,8 +28,8 @@ def _scores(rows):
 
 
 def _predicted(checkpoint, clips, root):
-    words = ["--data=Folder", f"--data.root={clips}", f"--ckpt_path={checkpoint}", "--name=p"]
-    assert main(["predict", *words, f"--trainer.default_root_dir={root}"]) == 0
+    args = ["--data=Folder", f"--data.root={clips}", f"--ckpt_path={checkpoint}", "--name=p"]
+    assert main(["predict", *args, f"--trainer.default_root_dir={root}"]) == 0
     with open(root / "p" / "predictions.csv", newline="") as file:
         return {(os.path.basename(row["id"]), row["axis"]): float(row["score"]) for row in csv.DictReader(file)}
 
@@ -77,10 +77,10 @@ def test_what_ffmpeg_decodes_is_scored_as_predict_does(score, checkpoint, clips,
     assert found == pytest.approx([wanted["h.m4a", axis] for axis in AXES], abs=1e-5)
 
 
-@pytest.mark.parametrize("words", [["--num_workers=0"], ["--num_workers=3"], ["--batch_seconds=1", "--num_workers=1"]])
-def test_the_number_of_workers_moves_no_digit(score, clips, words):
-    batch = words[:1] if "batch" in words[0] else []
-    assert score(clips, *words, output="one.csv")[1] == score(clips, *batch, output="two.csv")[1]
+@pytest.mark.parametrize("args", [["--num_workers=0"], ["--num_workers=3"], ["--batch_seconds=1", "--num_workers=1"]])
+def test_the_number_of_workers_moves_no_digit(score, clips, args):
+    batch = args[:1] if "batch" in args[0] else []
+    assert score(clips, *args, output="one.csv")[1] == score(clips, *batch, output="two.csv")[1]
 
 
 def test_batches_move_no_score(score, clips):
@@ -157,8 +157,8 @@ def test_rows_that_are_there_are_not_computed_again(score, clips, tmp_path):
 
 
 def test_a_stopped_run_goes_on_to_the_same_bytes(score, clips, tmp_path, monkeypatch):
-    words = [clips, "--batch_seconds=0.2"]
-    score(*words, output="undisturbed.csv")
+    args = [clips, "--batch_seconds=0.2"]
+    score(*args, output="undisturbed.csv")
     write, calls = ScoreWriter.write, []
 
     def stop(self, rows):
@@ -168,24 +168,24 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(score, clips, tmp_path, monkeyp
         write(self, rows)
 
     monkeypatch.setattr(ScoreWriter, "write", stop)
-    code, rows, said = score(*words)
+    code, rows, said = score(*args)
     assert code == 130
     assert 0 < len(rows) < 10
     assert "the same command goes on from there" in said.err
     monkeypatch.setattr(ScoreWriter, "write", write)
-    assert score(*words)[0] == 0
+    assert score(*args)[0] == 0
     assert (tmp_path / "scores.csv").read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(score, checkpoint, clips, tmp_path):
-    words = [sys.executable, "-m", "lightning_aqa", "score", checkpoint, "-", "--batch_seconds=0"]
+    args = [sys.executable, "-m", "lightning_aqa", "score", checkpoint, "-", "--batch_seconds=0"]
     starts = [number / 100 for number in range(20)]
     lines = [json.dumps({"path": str(path), "start": start}) + "\n" for start in starts for path in clips.glob("*.*")]
     (tmp_path / "list.jsonl").write_text("".join(lines))
     assert score(tmp_path / "list.jsonl", "--batch_seconds=0", output="undisturbed.csv")[0] == 0
     output, sizes = tmp_path / "scores.csv", [0]
     for num_given in (60, 120):  # no more come until it is killed, at work or while it waits for them
-        process = subprocess.Popen([*words, f"--output={output}"], stdin=subprocess.PIPE, text=True)
+        process = subprocess.Popen([*args, f"--output={output}"], stdin=subprocess.PIPE, text=True)
         process.stdin.write("".join(lines[:num_given]))
         process.stdin.flush()
         while process.poll() is None and (output.stat().st_size if output.exists() else 0) < sizes[-1] + 100:
@@ -196,7 +196,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(score, checkpoint, clips, tmp_pa
         sizes.append(output.stat().st_size)
     assert 100 < sizes[1] < sizes[2] < (tmp_path / "undisturbed.csv").stat().st_size
     done = subprocess.run(
-        [*words, f"--output={output}"], input="".join(lines), text=True, capture_output=True, check=False
+        [*args, f"--output={output}"], input="".join(lines), text=True, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "were there before" in done.stdout
@@ -245,8 +245,8 @@ def test_errors_are_tried_again_when_asked(score, clips, tmp_path):
 def test_other_weights_or_settings_are_refused_for_the_same_output(score, clips, run_folder, tmp_path):
     assert score(clips / "a.wav")[0] == 0
     before = (tmp_path / "scores.csv").read_bytes()
-    for words in (["--window_seconds=0.4"], ["--normalise=rms"], ["--dtype=float64"], ["--format=jsonl"]):
-        code, _, said = score(clips / "b.flac", *words)
+    for args in (["--window_seconds=0.4"], ["--normalise=rms"], ["--dtype=float64"], ["--format=jsonl"]):
+        code, _, said = score(clips / "b.flac", *args)
         assert code == 2
         assert "its rows come from other weights or settings" in said.err
         assert said.err.count("\n") == 1
@@ -273,9 +273,9 @@ def test_how_audio_is_read_follows_the_config_of_the_run(run_folder, score, clip
     config["data"]["init_args"] |= {"resampler": "sinc", "normalise": "rms", "window_seconds": 0.3}
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
     source = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    words = ["--resampler=sinc", "--normalise=rms", "--window_seconds=0.3"]
+    args = ["--resampler=sinc", "--normalise=rms", "--window_seconds=0.3"]
     followed = score(clips, source=source, output="followed.csv")[1]
-    assert followed == score(clips, *words, output="named.csv")[1]
+    assert followed == score(clips, *args, output="named.csv")[1]
     assert followed != score(clips, output="other.csv")[1]
     kept = score(clips, "--normalise=keep", source=source, output="kept.csv")[1]
     assert kept == score(clips, "--resampler=sinc", "--window_seconds=0.3", output="also.csv")[1] != followed
@@ -309,9 +309,9 @@ def test_names_that_are_no_text_and_numbers_that_are_no_times_are_rows_too(check
     shutil.copy(clips / "a.wav", odd)
     lines = [b'{"path": "gone.wav", "id": "\\ud83d"}', b'{"path": "a.wav", "start": 1' + b"0" * 400 + b"}"]
     (tmp_path / "list.jsonl").write_bytes(b"\n".join([*lines, os.fsencode(odd), b"missing.wav"]))
-    for words in ([], ["--retry"]):
+    for args in ([], ["--retry"]):
         output = tmp_path / "s.csv"
-        assert main(["score", checkpoint, str(tmp_path / "list.jsonl"), f"--output={output}", *words]) == 1
+        assert main(["score", checkpoint, str(tmp_path / "list.jsonl"), f"--output={output}", *args]) == 1
         rows = sorted(output.read_bytes().splitlines()[1:])
         assert len(rows) == 4
         assert rows[-1].startswith(b"?,%s" % os.fsencode(tmp_path / "gone.wav")) or rows[0].startswith(b"?,")
@@ -321,8 +321,8 @@ def test_names_that_are_no_text_and_numbers_that_are_no_times_are_rows_too(check
 
 
 def test_a_device_that_fails_ends_the_run_and_loses_no_row(score, clips, monkeypatch):
-    words = [clips, "--batch_seconds=0.2"]
-    undisturbed = score(*words, output="undisturbed.csv")[1]
+    args = [clips, "--batch_seconds=0.2"]
+    undisturbed = score(*args, output="undisturbed.csv")[1]
     forward, calls = Scorer._forward, []
 
     def fail(self, windows, prompts):
@@ -332,13 +332,13 @@ def test_a_device_that_fails_ends_the_run_and_loses_no_row(score, clips, monkeyp
         return forward(self, windows, prompts)
 
     monkeypatch.setattr(Scorer, "_forward", fail)
-    code, rows, said = score(*words)
+    code, rows, said = score(*args)
     assert code == 2
     assert said.err.startswith("error: the device has failed (CUDA error: an illegal memory access); the rows are kept")
     assert 0 < len(rows) < 10
     assert [row["error"] for row in rows] == [""] * len(rows)
     monkeypatch.setattr(Scorer, "_forward", forward)
-    assert score(*words)[1] == undisturbed
+    assert score(*args)[1] == undisturbed
 
 
 MISTAKES = {
@@ -360,19 +360,19 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("words", MISTAKES)
-def test_a_mistake_is_told_in_one_line(checkpoint, clips, fails, tmp_path, words):
-    said = fails("score", checkpoint, *words.format(clips=clips, out=tmp_path).split())
-    assert MISTAKES[words] in said
+@pytest.mark.parametrize("args", MISTAKES)
+def test_a_mistake_is_told_in_one_line(checkpoint, clips, fails, tmp_path, args):
+    said = fails("score", checkpoint, *args.format(clips=clips, out=tmp_path).split())
+    assert MISTAKES[args] in said
     assert said.count("\n") == 0
 
 
 def test_what_is_no_list_and_no_config_is_refused(checkpoint, clips, fails, tmp_path):
-    words = [str(clips), f"--output={tmp_path / 'x.csv'}"]
+    args = [str(clips), f"--output={tmp_path / 'x.csv'}"]
     (tmp_path / "list.csv").write_text("path\na.wav\n")
-    assert "list.csv: give a list as JSON lines" in fails("score", checkpoint, str(tmp_path / "list.csv"), words[1])
+    assert "list.csv: give a list as JSON lines" in fails("score", checkpoint, str(tmp_path / "list.csv"), args[1])
     (tmp_path / "bad.yaml").write_text("model: [")
-    assert "bad.yaml: cannot be read as a config (" in fails("score", str(tmp_path / "bad.yaml"), *words)
+    assert "bad.yaml: cannot be read as a config (" in fails("score", str(tmp_path / "bad.yaml"), *args)
 
 
 def test_a_file_that_ends_before_its_header_says_is_a_row(score, clips, tmp_path):
@@ -386,7 +386,7 @@ def test_a_file_that_ends_before_its_header_says_is_a_row(score, clips, tmp_path
 
 
 def test_what_is_no_trained_model_is_refused(clips, fails, tmp_path):
-    words = [str(clips), f"--output={tmp_path / 'x.csv'}"]
-    assert "its head is not trained" in fails("score", "experiments/quickstart.yaml", *words)
-    assert "gone.ckpt: no such checkpoint" in fails("score", "gone.ckpt", *words)
-    assert "gone.yaml: no such config" in fails("score", "gone.yaml", *words)
+    args = [str(clips), f"--output={tmp_path / 'x.csv'}"]
+    assert "its head is not trained" in fails("score", "experiments/quickstart.yaml", *args)
+    assert "gone.ckpt: no such checkpoint" in fails("score", "gone.ckpt", *args)
+    assert "gone.yaml: no such config" in fails("score", "gone.yaml", *args)

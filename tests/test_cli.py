@@ -33,6 +33,7 @@ def test_fit_leaves_a_run_folder_with_all_its_files(corpora, fit, capsys):
     assert "MLP" in screen
     assert "utterance" in screen
     expected = {"config.yaml", "checkpoints", "predictions.csv", "results.json", "skipped.csv", "history.csv"}
+    expected |= {"run.json"}
     expected |= {"ratings.csv", "clips.csv", "systems.csv", "observations.npz"}
     pictures = {
         "scatter_train.png",
@@ -233,7 +234,7 @@ def test_going_on_with_a_model_of_another_size_is_one_line(corpora, trained, fai
 
 
 def test_a_checkpoint_callback_of_the_user_s_own_does_not_change_what_is_evaluated(corpora, fit):
-    words = [*_words(corpora), "--model.optimizer=AdamW", "--model.optimizer.lr=0.05"]
+    words = [*_words(corpora), "--model.optimizer=AdamW", "--model.optimizer.lr=0.5"]
     more = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.save_top_k=0"]
     alone, beside = fit(*words, epochs=4, name="alone"), fit(*words, *more, epochs=4, name="beside")
     assert _checkpoint(alone, "best")["epoch"] < 3

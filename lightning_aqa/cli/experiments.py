@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lightning_aqa.cli.signatures import call
@@ -35,11 +35,12 @@ def located(path: str) -> str:
     return str(root() / path)
 
 
-def with_shipped_configs(args: Sequence[str]) -> list[str]:
-    """Put the package's copy in for experiments that are named as a config file or as a positional argument.
+def with_shipped_configs(args: Sequence[str], switches: Collection[str] = ()) -> list[str]:
+    """Put the package's copy in for experiments that are named by an argument of their own, or as a config file.
 
     Args:
         args: Arguments of a command; those after ``--`` stay.
+        switches: Options that take no value, so that what follows one is an argument of its own.
     """
     own, _ = split_extra(args)
     result = list(args)
@@ -47,8 +48,8 @@ def with_shipped_configs(args: Sequence[str]) -> list[str]:
         joined = f"{option.flag}=" if option.stop == option.start + 1 else ""
         result[option.stop - 1] = joined + (located(option.value) if option.value else "")
     for index in range(len(own)):
-        is_value = index > 0 and own[index - 1].startswith("--") and "=" not in own[index - 1]
-        if not is_value:
+        before = own[index - 1] if index else ""
+        if not before.startswith("--") or "=" in before or before in switches:
             result[index] = located(result[index])
     return result
 
@@ -72,6 +73,10 @@ def experiments(*, copy: str | None = None, to: str = ".") -> int:
         for name in _names():
             print(f"{name}  {_title(root() / name)}")
         return 0
+    if not copy:
+        raise ValueError("--copy needs the name of an experiment; `lightning-aqa experiments` lists them.")
+    if Path(to).exists() and not Path(to).is_dir():
+        raise ValueError(f"--to={to} is a file; give a folder to copy to.")
     chosen = [name for name in _names() if Path(name) == Path(copy) or Path(copy) in Path(name).parents]
     if not chosen:
         raise ValueError(f"--copy={copy}: no such experiment; `lightning-aqa experiments` lists them.")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import lightning_aqa
 from lightning_aqa.cli.experiments import with_shipped_configs
 from lightning_aqa.cli.messages import is_debug
-from lightning_aqa.cli.signatures import PROGRAM
+from lightning_aqa.cli.signatures import PROGRAM, switches_of
 from lightning_aqa.cli.subcommands import SUBCOMMANDS, TRAINING
 from lightning_aqa.utils.text import did_you_mean
 
@@ -34,18 +34,19 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     if name in SUBCOMMANDS:
         return _run(name, args[1:])
-    if name in TRAINING or name.startswith("-"):  # Lightning takes a --config before the subcommand too
+    if name in TRAINING or (name.startswith("-") and TRAINING.keys() & set(args)):  # a --config may come before it
         from lightning_aqa.cli import lightning_cli
 
         return lightning_cli.main(with_shipped_configs(args))
-    return _refuse(name)
+    return _refuse("" if name.startswith("-") else name)
 
 
 def _run(name: str, args: Sequence[str]) -> int:
     """Run a subcommand of this package, and say a mistake in one line."""
     try:
         module = importlib.import_module(f"lightning_aqa.cli.{SUBCOMMANDS[name].module}")
-        return int(module.main(with_shipped_configs(args)))
+        switches = switches_of(getattr(module, SUBCOMMANDS[name].module))
+        return int(module.main(args if name == "experiments" else with_shipped_configs(args, switches)))
     except SystemExit as stop:
         return int(stop.code or 0)
     except (ValueError, OSError) as error:

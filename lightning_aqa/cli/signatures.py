@@ -40,6 +40,11 @@ def split_own(function: Callable[..., int], args: Sequence[str]) -> tuple[list[s
     return split_options(args, valued, [*plain, "-h", "--help"])
 
 
+def switches_of(function: Callable[..., int]) -> list[str]:
+    """List the options of a function that take no value."""
+    return _flags(function)[1]
+
+
 def check_at_least(least: Mapping[str, float], given: Mapping[str, Any]) -> None:
     """Refuse numbers that are too small; None is none.
 
@@ -64,7 +69,7 @@ def _make_parser(function: Callable[..., int], skip: Collection[str]) -> Any:
             if is_debug():
                 super().error(message, ex)
             options = [name for name, item in _parameters(function).items() if not _is_positional(item)]
-            text = re.sub(rf"(?<=required: )({'|'.join(options)})\b", r"--\1", readable(message, options))
+            text = _in_plain_words(readable(message, options), options)
             more = "" if text.endswith("?") else f" See `{self.prog} --help`."
             sys.stderr.write(f"error: {text.rstrip('.')}{'' if text.endswith('?') else '.'}{more}\n")
             self.exit(2)
@@ -77,6 +82,21 @@ def _make_parser(function: Callable[..., int], skip: Collection[str]) -> Any:
         if name not in skip:
             _add(parser, item, hints[name], helps[name])
     return parser
+
+
+def _in_plain_words(text: str, options: Sequence[str]) -> str:
+    """Name options with their dashes, and types of numbers as people do.
+
+    Example:
+        >>> _in_plain_words("clips: Expected a <class 'int'>. Got value: x", ["clips"])
+        '--clips: expected a whole number, got x'
+    """
+    before, required, names = text.partition("required: ")
+    given = [f"--{name}" if name in options else name for name in names.rstrip(".").split(", ")]
+    text = before + required + ", ".join(given) if required else text
+    for kind, words in (("int", "a whole number"), ("float", "a number")):
+        text = re.sub(rf"^(\w+): Expected a <class '{kind}'>\. Got value: ", rf"--\1: expected {words}, got ", text)
+    return text
 
 
 def _add(parser: Any, parameter: inspect.Parameter, kind: Any, text: str) -> None:

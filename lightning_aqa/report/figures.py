@@ -30,7 +30,7 @@ from lightning_aqa.report.plots import (
     draw_systems,
 )
 from lightning_aqa.report.tables import axis_title
-from lightning_aqa.report.templating import picture, render
+from lightning_aqa.report.templating import phrase, picture, render
 from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
 from lightning_aqa.results.tables import LEVELS, axes_of, shown
 from lightning_aqa.results.variants import SharedClips
@@ -86,10 +86,11 @@ def effects(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Ma
         for block in plain
         for metric in METRICS_SHOWN
     ]
-    message = (
-        f"Each variant minus the baseline, {evidence.variants[0].name}: the same resamples of clips (or systems) for "
-        "both, seeds of their own; lines are 95 % intervals. A full dot differs from the baseline after Holm's "
-        "correction over the variants, an open one does not."
+    message = phrase(
+        "Each variant minus the baseline, <b>{}</b>: the same resamples of clips (or systems) for both, seeds of their "
+        "own; lines are 95 % intervals. A full dot differs from the baseline after Holm's correction over the "
+        "variants, an open one does not.",
+        evidence.variants[0].name,
     )
     return _figures(panels, message, choosers=_choosers(plain), group="effects")
 

@@ -44,6 +44,13 @@ def render(template: str, **context: Any) -> str:
     return Markup(environment().get_template(f"{template}.html.j2").render(**context))
 
 
+def phrase(text: str, *names: str) -> str:
+    """Fill names into a sentence that has markup; they are escaped."""
+    from markupsafe import Markup
+
+    return Markup(text).format(*names)
+
+
 def picture(svg: str) -> str:
     """Mark a picture of our own as markup; its texts are escaped where it is drawn."""
     from markupsafe import Markup

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -73,9 +74,13 @@ def axes_of_run(facts: Mapping[str, Any]) -> list[Axis]:
         [Axis(name='MI', title='Musical impression', low=1.0, high=5.0)]
     """
     try:
-        return [Axis(str(a["name"]), str(a["title"]), float(a["low"]), float(a["high"])) for a in facts["axes"]]
+        rows = [(a["name"], a["title"], float(a["low"]), float(a["high"])) for a in facts["axes"]]
     except (LookupError, TypeError, ValueError):
         return []
+    are_whole = all(isinstance(text, str) for row in rows for text in row[:2])
+    if not are_whole or not all(-math.inf < low < high < math.inf for *_, low, high in rows):
+        return []
+    return [Axis(*row) for row in rows]
 
 
 def _versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from lightning_aqa.results.files import CONFIG, HISTORY, PREDICTIONS, RESULTS, T
 from lightning_aqa.results.history import read_history
 from lightning_aqa.results.naming import is_seed, without_seed_suffix, without_seeds
 from lightning_aqa.results.predictions import read_predictions
+from lightning_aqa.utils.renamed import with_new_names
 
 TRIED = re.compile(r"^(model|objectives|data|trainer)(\.|$)|^(monitor|patience|folder)$")
 """Settings that say what was tried. All else says where and how a run was made, flags that are added later too."""
@@ -56,7 +57,7 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The whole config under dotted names, without ``class_path`` and ``init_args``."""
-        return dict(flat(yaml.safe_load(self.config_text) or {})) if self.config_text else {}
+        return with_new_names(dict(flat(yaml.safe_load(self.config_text) or {}))) if self.config_text else {}
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 RENAMED = {
     "lightning_aqa.encoders.freezing": "lightning_aqa.encoders.finetuning",
@@ -68,13 +69,38 @@ def renamed_argument(owner: object, old: str, given: Value | None, value: Value)
         old: The old name.
         given: What came by the old name; None is nothing.
         value: What came by today's name.
+
+    Raises:
+        ValueError: If both were given, and say different things.
     """
     if given is None:
         return value
     name = type(owner).__name__
-    new = next(
-        RENAMED_ARGUMENTS[base.__name__][old] for base in type(owner).__mro__ if base.__name__ in RENAMED_ARGUMENTS
-    )
+    homes = [base for base in type(owner).__mro__ if base.__name__ in RENAMED_ARGUMENTS]
+    new = RENAMED_ARGUMENTS[homes[0].__name__][old]
+    default = inspect.signature(homes[0]).parameters[new].default
+    if value not in (default, given):
+        raise ValueError(f"{name}: {old}={given!r} and {new}={value!r} are one setting; give {new} alone.")
     message = f"{name}: the argument {old} is now {new}; the old name will go in {REMOVAL}."
     warnings.warn(message, FutureWarning, stacklevel=3)
     return given
+
+
+def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a config under dotted names, with today's name for each old one.
+
+    Args:
+        settings: Such as ``{"objectives.qamro": "QAMRO", "objectives.qamro.memory": 8}``: parts by their classes.
+
+    Example:
+        >>> with_new_names({"objectives.q": "QAMRO", "objectives.q.memory": 8, "objectives.q.memory_size": 0})
+        {'objectives.q': 'QAMRO', 'objectives.q.memory_size': 8}
+    """
+    found = dict(settings)
+    for name in settings:
+        part, _, old = name.rpartition(".")
+        owner = "AQADataModule" if part == "data" else str(settings.get(part))
+        new = RENAMED_ARGUMENTS.get(owner, {}).get(old)
+        if new is not None and (value := found.pop(name)) is not None:
+            found[f"{part}.{new}"] = value
+    return found

@@ -122,9 +122,12 @@ def test_a_weird_table_is_reported(tmp_path, name):
 
 
 SIMULATED = "its scores are simulated"
+NOT_FINITE = '{"axes": [{"name": "MI", "title": null, "low": NaN, "high": 1e999}]}'
 
 
-@pytest.mark.parametrize("text", [None, "{}", "[]", "not json", '{"axes": [1], "is_simulated": 0}', '{"axes": null}'])
+@pytest.mark.parametrize(
+    "text", [None, "{}", "[]", "not json", '{"axes": [1], "is_simulated": 0}', '{"axes": null}', NOT_FINITE]
+)
 def test_a_page_says_that_scores_are_simulated_where_the_run_does_and_damaged_facts_are_none(tmp_path, text):
     folder = write_run(tmp_path / "run", table(12))
     for facts, expected in ((text, False), ('{"is_simulated": true}', True)):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_aqa.cli import sweep as command
+from lightning_aqa.utils.args import split_options
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray, the extra ray")
@@ -35,9 +35,9 @@ def test_without_ray_one_line_says_how_to_get_it(write_sweep, fails, monkeypatch
     assert said == "error: --engine ray needs Ray: pip install 'lightning_aqa[ray]'."
 
 
-def test_the_engines_get_the_words_of_the_command():
-    words = ["a.yaml", "--engine", "ray", "--workers=3", "--retry", "--report", "--", "--engine=x"]
-    kept = command.without(words, ("--engine", "--workers"), ("--report",))
+def test_the_engines_get_the_arguments_of_the_command():
+    args = ["a.yaml", "--engine", "ray", "--workers=3", "--retry", "--report", "--", "--engine=x"]
+    kept = split_options(args, ("--engine", "--workers"), ("--report",))[1]
     assert kept == ["a.yaml", "--retry", "--", "--engine=x"]
 
 

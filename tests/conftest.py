@@ -12,11 +12,17 @@ os.environ |= {
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.data.synthesis.corpus import write_corpus
 
 torch.set_num_threads(1)
+# The same cases in every run, however slow the machine; what a longer search found becomes an @example.
+settings.register_profile(
+    "suite", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("suite")
 
 pytest_plugins = ["tests.small_weights", "tests.small_model", "tests.small_sweep"]
 CORPORA = {"musiceval": {"num_clips": 30, "num_systems": 4}, "aes_natural": {"num_clips": 48, "num_systems": 3}}

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +19,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.plugins import CheckpointIO
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_aqa.cli.foreign_callbacks import fitted_callbacks
 from lightning_aqa.cli.loggers import as_list, default_to_run_folder, place_loggers
-from lightning_aqa.cli.messages import is_debug, raised
+from lightning_aqa.cli.messages import is_debug, raised, unexpected
 from lightning_aqa.cli.overrides import with_own_defaults, with_variant
 from lightning_aqa.cli.parser import Parser
 from lightning_aqa.cli.private_api import OpenCLI
@@ -49,7 +50,7 @@ from lightning_aqa.utils.distributed import (
     process_number,
     wait_for_launcher_exit,
 )
-from lightning_aqa.utils.wandb import sync_hint
+from lightning_aqa.utils.wandb import OFFLINE_HINT, is_wandb_error, sync_hint
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
 COLLECTIVE_ERRORS = (CorpusError, NonFiniteError, MisconfigurationException)
@@ -61,9 +62,11 @@ class AQACLI(OpenCLI):
 
     Args:
         args: Arguments, the subcommand first.
+        on_folder: Told the run folder, as soon as it is chosen.
     """
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], on_folder: Callable[[Path], object] = lambda folder: None) -> None:
+        self.on_folder = on_folder
         import_parts()
         default_to_run_folder()
         self.argv = with_own_defaults(with_variant(args))
@@ -110,6 +113,7 @@ class AQACLI(OpenCLI):
         has_folds = self.subcommand == "fit" and wants_folds(settings)
         is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
         self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.argv), is_unfinished)
+        self.on_folder(self.folder)
         if has_folds:
             raise SystemExit(crossvalidate(settings, self.folder, self.config_text, self.argv))
         settings.trainer.default_root_dir = str(self.folder)
@@ -140,6 +144,7 @@ class AQACLI(OpenCLI):
         """Give the trainer the objectives and what every run has: history, run folder, checkpoints."""
         configured = self.built("trainer")
         callbacks, plugins = as_list(configured["callbacks"]), as_list(configured["plugins"])
+        callbacks, wanted = fitted_callbacks(callbacks, self.argv)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeFiles())
         callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text, self.argv), Observations(self.folder)]
@@ -148,7 +153,7 @@ class AQACLI(OpenCLI):
             callbacks = [ExactResume(), FiniteCheck(), *callbacks]
             callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
         callbacks += objectives
-        kwargs |= {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False}
+        kwargs |= {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False, **wanted}
         return super().instantiate_trainer(**kwargs)
 
     def _objectives(self) -> list[Objective]:
@@ -199,6 +204,7 @@ _EXPECTED_WARNINGS = (
     ".*Total length of .* across ranks is zero.*",  # a corpus without a split dev has nothing to validate on
     ".*Total length of .list. across ranks is zero.*",  # a corpus without a split to validate on
     ".*predict returned None.*",  # the table is in module.predictions
+    ".*self.log.'(train|val|test)/.*sync_dist=True.*",  # all processes log the value of all rows
     ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # inside Lightning
 )
 
@@ -216,16 +222,29 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _fail(error: Exception) -> int:
+def _line_and_code(error: Exception, folder: Path | None) -> tuple[str, int]:
+    """Return how an error is told and the exit code: 2 for what the user can mend, 1 for what nobody foresaw."""
+    if isinstance(error, USER_ERRORS):
+        return raised(error), 2
+    if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
+        last = str(error).splitlines()[-1].strip()
+        return f"The checkpoint's weights are not those of this model: {last} Keep the settings it was trained with.", 2
+    if is_wandb_error(error):
+        return f"W&B: {str(error).splitlines()[0].rstrip('.')}. {OFFLINE_HINT}", 2
+    return unexpected(error, folder), 1
+
+
+def _fail(error: Exception, folder: Path | None = None) -> int:
     """Tell an error in one line; of what all processes of a machine find, the first one tells it."""
+    line, code = _line_and_code(error, folder)
     if is_local_rank_zero():
-        sys.stderr.write(f"error: {raised(error)}\n")
+        sys.stderr.write(f"error: {line}\n")
     elif num_processes() == 1 or isinstance(error, COLLECTIVE_ERRORS):
         wait_for_launcher_exit()
     else:
-        sys.stderr.write(f"error on process {process_number()}: {raised(error)}\n")
+        sys.stderr.write(f"error on process {process_number()}: {line}\n")
     destroy_group()
-    return 2
+    return code
 
 
 def main(args: Sequence[str]) -> int:
@@ -235,23 +254,18 @@ def main(args: Sequence[str]) -> int:
         args: Arguments, the subcommand first.
 
     Returns:
-        Exit code: 0, or 2 for a mistake in the command, the config or the data.
+        Exit code: 0, 2 for a mistake in the command, the config or the data, or 1 for an error that nobody foresaw.
     """
     quiet()
+    folders: list[Path] = []
     try:
-        cli = AQACLI(args)
+        cli = AQACLI(args, folders.append)
     except SystemExit as stop:
         return int(stop.code or 0)
-    except USER_ERRORS as error:
+    except Exception as error:
         if is_debug():
             raise
-        return _fail(error)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        if is_debug() or "loading state_dict" not in lines[0]:
-            raise
-        message = "The checkpoint's weights are not those of this model"
-        return _fail(ValueError(f"{message}: {lines[-1]} Keep the settings it was trained with."))
+        return _fail(error, *folders)
     for logger in wandb_loggers(cli.trainer.loggers):
         logger.experiment.finish()
     if cli.is_offline and cli.trainer.is_global_zero:

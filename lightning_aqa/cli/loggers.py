@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from lightning_aqa.utils.wandb import has_wandb_key
+from lightning_aqa.utils.wandb import OFFLINE_HINT, has_wandb_key, run_id
 
 RUN_FOLDER = "RUN_FOLDER"
 """Default of ``save_dir`` in configs, which stands for the run folder."""
@@ -35,6 +35,9 @@ def place_loggers(settings: Namespace, folder: Path) -> bool:
 
     Returns:
         Whether W&B logs offline here.
+
+    Raises:
+        ValueError: If W&B is to log online and there is no API key.
     """
     loggers = [logger for logger in as_list(settings.trainer.get("logger")) if isinstance(logger, Namespace)]
     is_wandb = [str(logger.get("class_path", "")).endswith("WandbLogger") for logger in loggers]
@@ -45,8 +48,13 @@ def place_loggers(settings: Namespace, folder: Path) -> bool:
             given.save_dir = str(folder.resolve())
         if is_of_wandb:
             given.name = given.get("name") or os.environ.get("WANDB_NAME") or folder.name
-    if any(is_wandb) and not has_wandb_key():
-        os.environ.setdefault("WANDB_MODE", "offline")
+            is_named = given.get("id") or given.get("version") or os.environ.get("WANDB_RUN_ID")
+            given.id = given.get("id") if is_named else run_id(folder)  # a resumed run goes on as the run it was
+    if any(is_wandb) and not has_wandb_key() and os.environ.setdefault("WANDB_MODE", "offline") in ("online", "shared"):
+        raise ValueError(
+            f"WANDB_MODE={os.environ['WANDB_MODE']} needs an API key, and there is none: run `wandb login` or set "
+            f"WANDB_API_KEY. {OFFLINE_HINT}"
+        )
     is_offline = any(is_wandb) and os.environ.get("WANDB_MODE") == "offline"
     if is_offline:
         import wandb

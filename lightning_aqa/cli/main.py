@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import lightning_aqa
 from lightning_aqa.cli.experiments import with_shipped_configs
-from lightning_aqa.cli.messages import is_debug
+from lightning_aqa.cli.messages import is_debug, unexpected
 from lightning_aqa.cli.signatures import PROGRAM, switches_of
 from lightning_aqa.cli.subcommands import SUBCOMMANDS, TRAINING
 from lightning_aqa.utils.text import did_you_mean
@@ -22,7 +22,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Arguments, the subcommand first; None takes those of the process.
 
     Returns:
-        Exit code: 0, or 2 for a mistake in the command, the config or the data; 1 and 130 as the subcommand says.
+        Exit code: 0, or 2 for a mistake in the command, the config or the data; 1 for an error that nobody foresaw;
+        1 and 130 as the subcommand says.
     """
     args = list(args) if args is not None else sys.argv[1:]
     name = args[0] if args else ""
@@ -54,6 +55,11 @@ def _run(name: str, args: Sequence[str]) -> int:
             raise
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except Exception as error:
+        if is_debug():
+            raise
+        sys.stderr.write(f"error: {unexpected(error)}\n")
+        return 1
 
 
 def _refuse(name: str) -> int:

@@ -7,8 +7,12 @@ import inspect
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
+from lightning_aqa.results.files import TRACEBACK
 from lightning_aqa.utils.text import did_you_mean
 
 DEBUG = "LIGHTNING_AQA_DEBUG"
@@ -66,13 +70,34 @@ def _in_one_line(message: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"Given value:.*?(?=Parser key|Problem with|$)", "", text)).strip()
 
 
+def unexpected(error: BaseException, folder: Path | None = None) -> str:
+    """Tell an error that nobody foresaw in one line, with the line of code it comes from; keep its traceback.
+
+    Args:
+        error: The error.
+        folder: Where to keep the traceback, such as the run folder; None or one that is not there keeps none.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    location = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    said = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
+    told = f"{type(error).__name__}: {said}{location}." if said else f"{type(error).__name__}{location}."
+    if folder is not None and folder.is_dir():
+        path = folder / TRACEBACK
+        with suppress(OSError):
+            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+            return f"{told} The traceback is in {path}."
+    return f"{told} {DEBUG}=1 shows the traceback."
+
+
 def raised(error: Exception) -> str:
     """Return the message of a part that could not be built, without what jsonargparse wraps around it."""
     text = re.sub(r"^Call to compute_fn of link .*? failed: ", "", str(error).strip(), flags=re.DOTALL)
     if "\nErrors:\n" not in text:
         return text
-    inner = text.split("\nErrors:\n", 1)[1].split("\nGiven value", 1)[0]
-    return "\n".join(line.strip(" -") for line in inner.splitlines() if not any(noise in line for noise in NOISE))
+    inner = text.split("\nErrors:\n", 1)[1].split("\nGiven value", 1)[0].split("\nSubclass types expect", 1)[0]
+    lines = [line.strip(" -") for line in inner.splitlines() if not any(noise in line for noise in NOISE)]
+    told = [line for line in lines if not re.match("Expected a <class|Not a valid subclass", line)]
+    return "\n".join(told or lines)
 
 
 def _hint(wrong: str, names: Sequence[str]) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning_utilities.core.enums import StrEnum
 
 from lightning_aqa.cli.messages import is_debug, readable
 from lightning_aqa.cli.private_api import option_names
 from lightning_aqa.utils.distributed import is_local_rank_zero, wait_for_launcher_exit
 
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+# Lightning's Timer has an enum among its defaults, which the YAML of a saved config cannot hold.
+yaml.SafeDumper.add_multi_representer(StrEnum, lambda dumper, value: dumper.represent_str(value.value))
 
 
 class Parser(LightningArgumentParser):

@@ -7,7 +7,7 @@ from pathlib import Path
 CONFIG, RUN = "config.yaml", "run.json"
 PREDICTIONS, RESULTS, HISTORY = "predictions.csv", "results.json", "history.csv"
 RATINGS, CLIPS, SYSTEMS, OBSERVATIONS = "ratings.csv", "clips.csv", "systems.csv", "observations.npz"
-SKIPPED = "skipped.csv"
+SKIPPED, TRACEBACK = "skipped.csv", "traceback.txt"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 
 TRIAL, TRIAL_LOG = "trial.json", "trial.log"

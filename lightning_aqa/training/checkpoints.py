@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lightning_aqa.training.exact_resume import is_stale
 from lightning_aqa.training.lightning_private import (
     can_save,
     count_steps_from,
@@ -54,6 +55,11 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(
             folder, name, monitor=monitor, mode=mode, save_on_train_epoch_end=True, enable_version_counter=False
         )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave an epoch without validation alone, where a validation decides."""
+        if self.monitor is None or not is_stale(trainer, self.monitor):
+            super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the record; where the run folder was moved, its checkpoints have moved with it."""

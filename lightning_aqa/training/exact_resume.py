@@ -13,6 +13,10 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.module import AQAModule, named_losses
+from lightning_aqa.utils.text import did_you_mean
+
+VALIDATION = "val/"
+"""Start of the names of what a validation logs."""
 
 
 class ExactResume(L.Callback):
@@ -26,11 +30,16 @@ class ExactResume(L.Callback):
     def __init__(self) -> None:
         self._sums = EpochSums()
         self._resumed: dict[str, Any] = {}
+        self.has_validated = False
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the sums of the losses of this epoch, and what was logged last."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        checkpoint["aqa"] = {"sums": self._sums.state_dict(), "logged": logged}
+        checkpoint["aqa"] = {
+            "sums": self._sums.state_dict(),
+            "logged": logged,
+            "has_validated": self.has_validated,
+        }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what the checkpoint has of it until the training starts."""
@@ -47,12 +56,18 @@ class ExactResume(L.Callback):
             pl_module.carried = self._sums.carried()
             logged = {name: torch.tensor(value) for name, value in self._resumed["logged"].items()}
             trainer.callback_metrics.update(logged)
+            self.has_validated = self._resumed.get("has_validated", False)
             self._resumed = {}
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the sums; a run that resumes within an epoch does not come here first."""
         self._sums = EpochSums()
+        self.has_validated = False
         cast(AQAModule, pl_module).carried = []
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that this epoch has been validated."""
+        self.has_validated = not trainer.sanity_checking
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -67,16 +82,32 @@ class ExactResume(L.Callback):
         self._sums.add(named_losses("train", step.terms, step.total), len(step.ids))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Step plateau schedulers.
+        """Step plateau schedulers whose metric this epoch has logged.
 
         Raises:
             ValueError: If the metric that one watches is not logged.
         """
+        fresh = metrics_of_epoch(trainer)
         for config in trainer.lr_scheduler_configs:
-            if config.reduce_on_plateau and config.monitor not in trainer.callback_metrics:
-                raise ValueError(f"{config.monitor}, which the scheduler's monitor names, is not a logged metric.")
-            if config.reduce_on_plateau:
-                cast(Any, config.scheduler).step(trainer.callback_metrics[str(config.monitor)])
+            if not config.reduce_on_plateau:
+                continue
+            name = str(config.monitor)
+            if name in fresh:
+                cast(Any, config.scheduler).step(fresh[name])
+            elif not is_stale(trainer, name) or not trainer.enable_validation:
+                hint = did_you_mean(name, list(fresh))
+                raise ValueError(f"{name}, which the scheduler's monitor names, is not a logged metric.{hint}")
+
+
+def is_stale(trainer: L.Trainer, name: str) -> bool:
+    """Tell whether a metric would be of a validation before this epoch, which Lightning keeps until the next one."""
+    watches = [callback for callback in cast(Any, trainer).callbacks if isinstance(callback, ExactResume)]
+    return name.startswith(VALIDATION) and not all(watch.has_validated for watch in watches)
+
+
+def metrics_of_epoch(trainer: L.Trainer) -> dict[str, Tensor]:
+    """Return what this epoch has logged."""
+    return {name: value for name, value in trainer.callback_metrics.items() if not is_stale(trainer, name)}
 
 
 def seed_batch(epoch: int, batch: int, rank: int) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_aqa.results.files import HISTORY
 from lightning_aqa.results.history import write_history
+from lightning_aqa.training.exact_resume import metrics_of_epoch
 
 
 class History(Callback):
@@ -36,7 +37,7 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add a row, write the file, print the line."""
-        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        values = {name: float(value) for name, value in sorted(metrics_of_epoch(trainer).items())}
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **values})
         if trainer.is_global_zero:
             write_history(self.path, self.rows)

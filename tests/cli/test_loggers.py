@@ -97,3 +97,37 @@ def test_true_is_lightning_s_own_choice_in_the_run_folder(train):
 def test_tensorboard_writes_into_the_run_folder(train):
     pytest.importorskip("tensorboard")
     assert list(train("--trainer.logger=TensorBoardLogger").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.usefixtures("_no_key")
+def test_online_without_a_key_is_refused_with_what_to_do(tmp_path, logger, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.raises(ValueError, match=r"WANDB_MODE=online needs an API key.*wandb login.*WANDB_MODE=offline"):
+        place_loggers(_settings(logger), tmp_path / "run")
+
+
+@pytest.mark.usefixtures("_no_key")
+def test_a_resumed_run_goes_on_as_the_wandb_run_that_it_was(tmp_path, logger):
+    place_loggers(_settings(logger), tmp_path / "run")
+    assert logger.init_args.get("id") is None
+    (tmp_path / "run" / "wandb" / "offline-run-20260101_000000-abc").mkdir(parents=True)
+    place_loggers(_settings(logger), tmp_path / "run")
+    assert logger.init_args.id == "abc"
+    logger.init_args.id = "own"
+    place_loggers(_settings(logger), tmp_path / "run")
+    assert logger.init_args.id == "own"
+
+
+def test_a_server_that_is_not_reached_is_one_line(corpora, fails, tmp_path, monkeypatch):
+    import wandb
+
+    def unreachable(**kwargs):
+        raise wandb.errors.CommError("no such host\nConsider increasing the init_timeout setting")
+
+    monkeypatch.setattr(wandb, "init", unreachable)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    said = fails("fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--trainer.logger=WandbLogger",
+                 f"--trainer.default_root_dir={tmp_path}")  # fmt: skip
+    assert said.splitlines()[-1] == (
+        "error: W&B: no such host. With WANDB_MODE=offline W&B logs into the run folder, and `wandb sync` sends it later."
+    )

@@ -12,7 +12,7 @@ def _trainer(epoch, bar=None, is_first=True, **metrics):
     return SimpleNamespace(
         callback_metrics={name.replace("_", "/"): value for name, value in metrics.items()},
         current_epoch=epoch, global_step=10 * (epoch + 1), max_epochs=3, is_global_zero=is_first,
-        progress_bar_callback=bar,
+        progress_bar_callback=bar, callbacks=[],
     )  # fmt: skip
 
 

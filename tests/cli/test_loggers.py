@@ -5,6 +5,7 @@ import yaml
 from jsonargparse import Namespace
 
 from lightning_aqa.cli.loggers import place_loggers
+from lightning_aqa.utils.wandb import OFFLINE_HINT
 
 
 def _settings(logger):
@@ -128,6 +129,4 @@ def test_a_server_that_is_not_reached_is_one_line(corpora, fails, tmp_path, monk
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     said = fails("fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--trainer.logger=WandbLogger",
                  f"--trainer.default_root_dir={tmp_path}")  # fmt: skip
-    assert said.splitlines()[-1] == (
-        "error: W&B: no such host. With WANDB_MODE=offline W&B logs into the run folder, and `wandb sync` sends it later."
-    )
+    assert said.splitlines()[-1] == f"error: W&B: no such host. {OFFLINE_HINT}"

@@ -39,7 +39,14 @@ def packages() -> DoctorSection:
         purpose = f", for {item.purpose}" if item.purpose else ""
         rows.append((item.name, item.installed or "-", item.required or "any", f"{item.state}{purpose}"))
     is_problem = any(item.is_problem for item in found)
-    return DoctorSection("packages", rows, ["Mend them by: pip install -e ."] if is_problem else [], is_problem)
+    lines = [
+        f"{item.name} {item.installed} is a malicious release (GHSA-w37p-236h-pfx3): uninstall it, and change every "
+        "password, key and token that this machine could read."
+        for item in found
+        if item.is_malicious
+    ]
+    lines += ["Mend them by: pip install -e ."] if is_problem else []
+    return DoctorSection("packages", rows, lines, is_problem)
 
 
 def devices() -> DoctorSection:

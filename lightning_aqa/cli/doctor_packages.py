@@ -21,6 +21,9 @@ OPTIONAL = {
 }
 """Packages that one part needs, and which."""
 
+MALICIOUS = {"lightning": (SpecifierSet("==2.6.2"), SpecifierSet("==2.6.3"))}
+"""Releases that stole credentials (GHSA-w37p-236h-pfx3); pyproject.toml excludes them too."""
+
 
 class Package(NamedTuple):
     """A package, what is installed and what is asked for.
@@ -47,8 +50,15 @@ class Package(NamedTuple):
         """
         if not self.installed:
             return "not installed" if self.purpose else "missing"
+        if self.is_malicious:
+            return "MALICIOUS"
         is_in_range = SpecifierSet(self.required).contains(self.installed, prereleases=True)
         return "ok" if is_in_range else "wrong version"
+
+    @property
+    def is_malicious(self) -> bool:
+        """Whether the release that is installed is known to steal credentials."""
+        return any(releases.contains(self.installed) for releases in MALICIOUS.get(self.name, ()))
 
     @property
     def is_problem(self) -> bool:

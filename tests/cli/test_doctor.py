@@ -60,6 +60,21 @@ def test_every_required_package_is_named_with_its_version(report):
         assert re.search(rf"^{name} .*, for {purpose.split()[0]}", said, re.MULTILINE)
 
 
+@pytest.mark.parametrize("release", ["2.6.2", "2.6.3"])
+def test_a_malicious_release_is_excluded_and_told(report, monkeypatch, release):
+    (lightning,) = (one for one in _requirements() if one.name == "lightning")
+    assert not lightning.specifier.contains(release)
+    assert lightning.specifier.contains("2.6.6")
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        "lightning_aqa.cli.doctor_packages.version", lambda name: release if name == "lightning" else real(name)
+    )
+    code, said = report()
+    assert code == 1
+    assert re.search(rf"^lightning +{re.escape(release)} .*MALICIOUS", said, re.MULTILINE)
+    assert f"lightning {release} is a malicious release (GHSA-w37p-236h-pfx3): uninstall it" in said
+
+
 def test_devices_formats_and_logging_are_told(report, monkeypatch):
     monkeypatch.setattr("lightning_aqa.cli.doctor.shutil.which", lambda program: None)
     said = report()[1]
@@ -136,6 +151,7 @@ def test_a_required_package_that_is_missing_or_wrong_makes_the_exit_code_1(repor
 
 
 def test_an_optional_package_that_is_missing_does_not(report, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr("lightning_aqa.cli.doctor_packages.OPTIONAL", {"no-such-package": "nothing"})
     code, said = report()
     assert code == 0

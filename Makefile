@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ablation test check format table clean
+.PHONY: help install demo ablation test test-floor test-newest check format table clean
 
 help: ## Print the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 install: $(STAMP) ## Make .venv with the tested versions; does nothing the second time
 
@@ -27,6 +27,23 @@ ablation: install ## Run an ablation, SWEEP=experiments/ablations/qamro.yaml: th
 
 test: install ## Run all tests that need no network, no GPU and no weights
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# The rooms that are quick to test: no subprocesses, no runs of many epochs.
+QUICK := $(addprefix tests/,data encoders heads metrics objectives results test_environment.py test_module.py)
+NEWEST_PYTHON ?= python3.13
+
+test-floor: ## Run the quick half of the tests with the lowest versions that pyproject.toml allows, in .venv-floor
+	$(call test_with,$(PYTHON),floor,lowest-direct)
+
+test-newest: ## The same with the newest versions and NEWEST_PYTHON=python3.13, in .venv-newest
+	$(call test_with,$(NEWEST_PYTHON),newest,highest)
+
+define test_with
+	test -x .venv-$(2)/bin/python || $(1) -m venv .venv-$(2)
+	.venv-$(2)/bin/python -m pip install --quiet --upgrade pip uv
+	.venv-$(2)/bin/uv pip install --quiet --python .venv-$(2)/bin/python --upgrade --resolution $(3) -e '.[dev]'
+	.venv-$(2)/bin/python -m pytest -n auto --dist worksteal $(QUICK)
+endef
 
 check: install ## Run what pre-commit and CI run: ruff and mypy
 	$(BIN)/ruff format --check .

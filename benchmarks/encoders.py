@@ -1,4 +1,4 @@
-"""Time the encoders against the code they replace: ``python benchmarks/encoders.py`` (for BEATs it needs speechbrain).
+"""Time the encoders against the code they replace: ``python benchmarks/encoders.py``.
 
 Both run frozen, on the same random weights and the same clips, in turns, so that both see the same machine. What counts
 is the median of the CPU time, which a busy machine bends less than the time on the wall.
@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
+from needs import need
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -220,6 +221,7 @@ def _bind(runner: Runner, waveform: Tensor) -> Callable[[], object]:
 @torch.no_grad()
 def main() -> None:
     """Print the table."""
+    need("speechbrain")
     torch.set_num_threads(NUM_THREADS)
     clips = f"{NUM_CLIPS} clips of {SECONDS} s"
     table = Table(title=f"CPU seconds for each clip of {SECONDS} s, {clips} at once, frozen, {NUM_THREADS} threads")

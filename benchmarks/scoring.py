@@ -24,6 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from needs import need
+
 NUM_CLIPS, NUM_THREADS = 32, 2
 RATES, KINDS = (16000, 22050, 32000, 44100, 48000), ("wav", "flac", "mp3")
 AXES = ("CE", "CU", "PC", "PQ")
@@ -212,6 +214,7 @@ def show(results: dict[str, list[Result]], seconds: float, peak: float, flops: f
 
 def main() -> None:
     """Run all in turns, and print the table."""
+    need("audiobox_aesthetics")
     repeats = int(os.environ.get("REPEATS", "1"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-PYTHONS = ("3.10", "3.11", "3.12")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 TOML = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")  # pytest brings tomli on 3.10
 PROJECT = TOML.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -57,7 +57,7 @@ def test_the_tested_version_of_a_requirement_is_in_its_range(line, python):
 
 def test_all_supported_pythons_are_tested_for():
     supported = Requirement(f"python{PROJECT['requires-python']}").specifier
-    assert [minor for minor in range(6, 20) if f"3.{minor}.0" in supported] == [10, 11, 12]
+    assert [minor for minor in range(6, 20) if f"3.{minor}.0" in supported] == [10, 11, 12, 13]
 
 
 def test_a_commit_is_checked_by_what_make_check_runs():

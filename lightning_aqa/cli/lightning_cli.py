@@ -218,6 +218,8 @@ def quiet() -> None:
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about Lightning's own calls
+    if not is_local_rank_zero():  # all processes read the same corpus, and the first tells what it finds
+        logging.getLogger("lightning_aqa.data").setLevel(logging.ERROR)
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
 

@@ -214,7 +214,7 @@ def _shared(groups: Mapping[str, Sequence[Clip]], noun: str, what: str) -> list[
     if not shared:
         return []
     noun, what = (noun, what) if len(shared) == 1 else (f"{noun}s", what.replace("is in", "are in", 1))
-    return [f"{len(shared)} {noun} {what}: {'; '.join(shared[:3])}{'; ...' if len(shared) > 3 else ''}."]
+    return [f"{len(shared)} {noun} {what}: {'; '.join(shared[:3])}{'; ...' if len(shared) > 3 else '.'}"]
 
 
 def _file(clip: Clip) -> str:

@@ -126,7 +126,15 @@ def runs(corpora, tmp_path_factory):
     assert main([*words, "--name=one", "--data.batch_size=8"]) == 0
     done = _start(["-m", "lightning_aqa", *words, "--name=two", "--data.batch_size=4", "--trainer.devices=2"])
     assert done.returncode == 0, done.stdout + done.stderr
+    (root / "stderr.txt").write_text(done.stderr)
     return root
+
+
+def test_two_processes_warn_of_nothing_and_tell_what_they_find_once(runs):
+    lines = (runs / "stderr.txt").read_text().splitlines()
+    assert [line for line in lines if "sync_dist" in line or "Warning" in line] == []
+    told = [line for line in lines if "Initializing distributed" not in line]
+    assert len(told) == len(set(told))
 
 
 def test_two_processes_of_the_command_train_to_the_weights_of_one(runs):

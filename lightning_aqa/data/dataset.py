@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_aqa.batch import Batch, Features
-from lightning_aqa.data.audio import AudioError, Resampler, read_audio
+from lightning_aqa.data.audio import Resampler, read_audio
 from lightning_aqa.data.augment import Augmenter
+from lightning_aqa.data.decoding import AudioError
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.windows import Window
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG
 from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.data.decoding import COMPRESSED_BY_FFMPEG
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.parsing import JSON_LINES, entries_of
 from lightning_aqa.data.table import read_table

@@ -14,8 +14,8 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_aqa.data.audio import AudioError
 from lightning_aqa.data.buckets import ends_by_seconds
+from lightning_aqa.data.decoding import AudioError
 from lightning_aqa.data.windows import weighted_mean
 from lightning_aqa.scoring.decode import Piece
 from lightning_aqa.scoring.inputs import Item

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG
+from lightning_aqa.data.decoding import COMPRESSED_BY_FFMPEG
 from lightning_aqa.data.folder import READ_BY_LIBSNDFILE
 from lightning_aqa.data.parsing import JSON_LINES
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.data.audio import AudioError, Resampler
+from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.dataset import Normalise
+from lightning_aqa.data.decoding import AudioError
 from lightning_aqa.encoders.cpu import packed
 from lightning_aqa.module import AQAModule
 from lightning_aqa.scoring.batching import Batching, ScoredClip, score_groups

@@ -98,7 +98,8 @@ def mpeg_layout(file: BinaryIO, size: int) -> Layout | None:
     stretches = []
     for stream in streams:
         ranges = tuple((first, min(end, size)) for first, end in stream.ranges)
-        info = stream.true_info() if stream.kind[1] == 3 else b""
+        needs_counts = stream.kind[1] == 3 and (stream.info or len(stream.bitrates) > 1)
+        info = stream.true_info() if needs_counts else b""
         stretches.append(Stretch((info, *ranges)))
     return Layout(tuple(stretches), min(share, 1.0))
 

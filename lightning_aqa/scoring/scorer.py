@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, overload
 
 import torch
@@ -17,6 +18,7 @@ from lightning_aqa.data.dataset import Normalise
 from lightning_aqa.data.decoding import AudioError
 from lightning_aqa.encoders.cpu import packed
 from lightning_aqa.module import AQAModule
+from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.scoring.batching import Batching, ScoredClip, score_groups
 from lightning_aqa.scoring.decode import Piece, cut, read_pieces, reading_of, weighted_means
 from lightning_aqa.scoring.inputs import Item
@@ -51,6 +53,7 @@ class Scorer:
         axes: What it predicts, in order.
         sample_rate: Rate that the encoder takes, in Hz.
         reading: How audio comes to the encoder.
+        expected: Clips that a score means something for.
 
     Raises:
         ValueError: If the device is not here, or a setting is out of range.
@@ -91,6 +94,8 @@ class Scorer:
         self.module.head.to(torch.float64 if dtype == "float64" else torch.float32)
         self.axes: tuple[Axis, ...] = tuple(module.axes)
         self.sample_rate = self.reading.sample_rate
+        padded, is_kept = module.encoder.padded_seconds, self.reading.normalise == "keep"
+        self.expected = Expected(self.axes, self.reading.min_tail_seconds, padded, module.trained_on, is_kept)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a string is a sequence of strings too
@@ -158,7 +163,7 @@ class Scorer:
 
     def score_items(self, items: Iterable[tuple[int, Item]]) -> Iterator[list[ScoredClip]]:
         """Score clips of files as they come; see ``score_groups``."""
-        return score_groups(items, self._read, self._score, self.batching)
+        return score_groups(items, self._read, self._score, self.batching, partial(note_of, expected=self.expected))
 
     def _read(self, item: Item) -> Iterator[Piece]:
         return read_pieces(item, self.reading)

@@ -196,7 +196,7 @@ def check_sinc(rate: int, sample_rate: int, what: str) -> None:
     """
     divisor = math.gcd(rate, sample_rate)
     if (rate // divisor) * (sample_rate // divisor) > MOST_KERNEL:
-        raise AudioError(f"{what} has too little in common with {sample_rate} Hz for resampler=sinc; take soxr.")
+        raise AudioError(f"{what} has too little in common with {sample_rate} Hz for the resampler sinc; soxr can.")
 
 
 def _resample_by_sinc(mono: Waveform, rate: int, sample_rate: int) -> Waveform:

@@ -118,7 +118,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         self._min_tail_seconds = 0.0
         self._window_seconds: float | None = None
         self._seconds: dict[str, float] = {}
-        self.signals: dict[str, Signal] = {}
+        self.signals: dict[str, Signal] = {}  # of the clips that were decoded by the check
 
     @abstractmethod
     def read(self) -> Manifest:
@@ -187,6 +187,11 @@ class AQADataModule(L.LightningDataModule, ABC):
             _log.warning("%s\nThe clips that they concern are left out.", text)
             self._manifest, self.skipped = without(self.manifest, problems), [*self.skipped, *problems]
         self._seconds.update(audio.seconds)
+
+    @property
+    def shortest_piece(self) -> float:
+        """Shortest piece of a clip that is encoded, in seconds, unless the clip is no longer."""
+        return self._min_tail_seconds
 
     @property
     def is_simulated(self) -> bool:

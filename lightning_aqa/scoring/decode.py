@@ -11,13 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_aqa.data.audio import Parts, Resampler
+from lightning_aqa.data.audio import Parts, Resampler, check_sinc
 from lightning_aqa.data.dataset import Normalise, unit_rms
 from lightning_aqa.data.decoding import AudioError
 from lightning_aqa.data.signal import Meter
 from lightning_aqa.data.windows import SHORTEST_TAIL, Window, cover, shortest_tail, weighted_mean
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.scoring.inputs import Item
+from lightning_aqa.scoring.waveforms import to_mono
 
 
 class Reading(NamedTuple):
@@ -115,34 +116,11 @@ def _check_length(item: Item, seconds: float, reading: Reading) -> None:
         raise AudioError(f"{seconds:.3f} s long, the encoder needs {reading.min_seconds:.3f} s")
 
 
-def to_mono(waveform: Tensor) -> Tensor:
-    """Average the channels of one clip.
-
-    Args:
-        waveform: Shape ``(T,)`` or ``(C, T)``.
-
-    Returns:
-        Shape ``(T,)``, floating point.
-
-    Raises:
-        ValueError: If it has another shape, or holds integers.
-
-    Example:
-        >>> to_mono(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-        tensor([2., 3.])
-    """
-    if waveform.ndim not in (1, 2) or 0 in waveform.shape[:-1]:
-        raise ValueError(f"A clip has the shape (T,) or (C, T), got {tuple(waveform.shape)}.")
-    if not waveform.is_floating_point():
-        raise ValueError(f"Samples must be floating point with full scale at 1, got {waveform.dtype}.")
-    return waveform if waveform.ndim == 1 else waveform.mean(dim=0)
-
-
 def cut(waveform: Tensor, sample_rate: int, reading: Reading) -> list[tuple[Tensor, float]]:
     """Resample one clip and cut it into its windows.
 
     Args:
-        waveform: Shape ``(T,)`` or ``(C, T)``.
+        waveform: Shape ``(T,)``, ``(C, T)`` or ``(T, C)``.
         sample_rate: Its rate, in Hz.
         reading: What the encoder takes.
 
@@ -160,6 +138,7 @@ def cut(waveform: Tensor, sample_rate: int, reading: Reading) -> list[tuple[Tens
         raise ValueError(f"A clip is {seconds:.3f} s long; the encoder needs {reading.min_seconds:.3f} s, or a sample.")
     if not torch.isfinite(mono_T).all():
         raise ValueError("A clip holds samples that are not finite.")
+    check_sinc(sample_rate, reading.sample_rate, f"A sample_rate of {sample_rate} Hz")
     resampled_T: Tensor = resample(mono_T, sample_rate, reading.sample_rate)
     windows = cover(0, seconds, reading.window_seconds, reading.min_tail_seconds)
     pieces = [_part(resampled_T, window, reading.sample_rate) for window in windows]

@@ -24,8 +24,8 @@ Samples = NDArray[np.float32] | NDArray[np.int16]
 BLOCK_FRAMES = 2**16
 BLOCK_SAMPLES = 2**20
 """Most samples of a block, all channels together."""
-PREROLL_FRAMES = 16 * 1152
-"""What is decoded of an mp3 before a position: the reservoir of bits reaches back over fewer of its frames."""
+PREROLL_FRAMES = {"MPEG_LAYER_III": 16 * 1152, "OPUS": 2 * 48_000}
+"""What is decoded before a position: a frame of an mp3 uses bits of those before it, and Opus predicts from them."""
 COMPRESSED_BY_FFMPEG = frozenset({".m4a", ".aac", ".mp4", ".wma", ".webm"})
 FFMPEG_RATE = 48_000
 """Rate of what ffmpeg decodes, in Hz."""
@@ -175,10 +175,10 @@ class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # a class wit
         """Go to a frame, so that what follows has the bits of a file that is read from its begin.
 
         Ogg Vorbis, where libsndfile seeks beside the frame (its issue 885), and codecs without positions, such as
-        GSM 6.10, are decoded up to it; an mp3 some frames before it, which hold bits of those after them.
+        GSM 6.10, are decoded up to it; others a little before it.
         """
         has_positions = self.subtype != "VORBIS" and super().seekable()
-        near = max(0, frame - PREROLL_FRAMES * (self.format == "MP3")) if has_positions else 0
+        near = max(0, frame - PREROLL_FRAMES.get(self.subtype, 0)) if has_positions else 0
         if near:
             self.seek(near)
         for first in range(near, frame, size):

@@ -57,8 +57,8 @@ def read_audio(
         Samples, shape ``(T,)``, float32, full scale at 1.
 
     Raises:
-        AudioError: If the file is missing or unreadable, ends before its header says, or the part holds no sample or
-            more than fit.
+        AudioError: If the file is missing or unreadable, ends before its header says, or the part holds no sample,
+            more than fit, or some that are not finite.
     """
     with closing(Parts(path, sample_rate, start, end, resampler)) as parts:
         return parts.read(start, end).waveform
@@ -124,7 +124,7 @@ class Parts:
             may_be_empty: Whether a part beyond the end is given as no samples.
 
         Raises:
-            AudioError: If it holds no sample or too many, or something in it cannot be decoded.
+            AudioError: If it holds no sample or too many, some are not finite, or something in it cannot be decoded.
         """
         first = round(start * self.rate)
         last = None if end is None else max(first, round(end * self.rate))
@@ -139,7 +139,10 @@ class Parts:
             raise AudioError(f"{self.path}: no audio between {start:g} s and {until}.")
         after = min(self._end, stop + self._context)
         mono = np.concatenate(list(self._held))[: after - self._begin]
-        return Part(self._resampled(mono, before, stop - first), (stop - first) / self.rate)
+        waveform = self._resampled(mono, before, stop - first)
+        if not np.isfinite(waveform).all():
+            raise AudioError(f"{self.path}: holds samples that are not finite.")
+        return Part(waveform, (stop - first) / self.rate)
 
     def _drop(self, position: int) -> None:
         """Let go of what lies before a position."""

@@ -91,13 +91,15 @@ def mpeg_layout(file: BinaryIO, size: int) -> Layout | None:
     streams = _streams(file, size)
     if not streams:
         return None
+    if not streams[0].num_frames:
+        return Layout((Stretch((b"",)),))  # counts alone, of which a decoder would complain
     told = [(stream.counts() or (0, 0))[0] for stream in streams]
     share = min((stream.num_frames / count for stream, count in zip(streams, told, strict=True) if count), default=1.0)
     if len(streams) == 1 and _is_plain(streams[0], file, size):
         return Layout((), min(share, 1.0))
     stretches = []
     for stream in streams:
-        ranges = tuple((first, min(end, size)) for first, end in stream.ranges)
+        ranges = tuple((first, end) for first, end in stream.ranges)
         needs_counts = stream.kind[1] == 3 and (stream.info or len(stream.bitrates) > 1)
         info = stream.true_info() if needs_counts else b""
         stretches.append(Stretch((info, *ranges)))
@@ -136,7 +138,7 @@ def _streams(file: BinaryIO, size: int) -> list[_Stream]:
         if not is_info:
             streams[-1].add(position, header, head)
     sure = [stream for stream in streams if stream.num_frames >= SURE_FRAMES]
-    return sure or [stream for stream in streams if stream.num_frames]
+    return sure or [stream for stream in streams if stream.num_frames] or streams
 
 
 def _frames(file: BinaryIO, size: int) -> Iterator[tuple[int, _Header, bytes]]:
@@ -153,6 +155,8 @@ def _frames(file: BinaryIO, size: int) -> Iterator[tuple[int, _Header, bytes]]:
                 return
             position = found
             continue
+        if position + header.size > size:
+            return
         kind = header.kind
         yield position, header, head
         position += header.size

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 QUIET = 1e-4
 """Amplitude under which a piece is silent: -80 dB of full scale."""
 PIECE_SECONDS = 0.02
-LOWEST_FLAT = 0.05
+LOWEST_FLAT = 0.25
 """Amplitude under which flat tops are no clipping, but the steps of few bits."""
 
 

@@ -104,8 +104,6 @@ def _piece(item: Item, begin: float, end: float, parts: Parts, reading: Reading)
     elif seconds < max(reading.min_tail_seconds, SHORTEST_TAIL):
         return None
     samples_T = torch.from_numpy(part.waveform)
-    if not torch.isfinite(samples_T).all():
-        raise AudioError("holds samples that are not finite.")
     return Piece(unit_rms(samples_T) if reading.normalise == "rms" else samples_T, seconds, parts.meter)
 
 

@@ -113,6 +113,6 @@ def as_rate(rate: object) -> int:
         raise ValueError(f"Tensors need their sample_rate, in Hz, got {rate!r}.")
     if not LOWEST_RATE <= rate <= HIGHEST_RATE or rate != int(rate):  # type: ignore[operator,call-overload]
         raise ValueError(
-            f"Tensors need their sample_rate, a whole number from {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {str(rate)[:20]}."
+            f"Tensors need their sample_rate, a whole number from {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {rate!s:.20}."
         )
     return int(rate)  # type: ignore[call-overload,no-any-return]

@@ -106,7 +106,7 @@ def _of_signal(signal: Signal, expected: Expected) -> list[str]:
     if signal.channel_power < QUIET**2:
         return ["silence"]
     if signal.num_channels > 1 and signal.power < CANCELLED / signal.num_channels * signal.channel_power:
-        return ["channels out of phase, which cancel each other in mono"]
+        return ["channels out of phase: they cancel each other in mono"]
     if signal.power - signal.offset**2 < CONSTANT * signal.power:
         return ["constant"]
     notes = []

@@ -64,7 +64,7 @@ def read_audio(
         return parts.read(start, end).waveform
 
 
-class Part(NamedTuple):
+class AudioPart(NamedTuple):
     """A part of a file: samples ``(T,)`` at the wanted rate, and its length in seconds, less where the file ends."""
 
     waveform: Waveform
@@ -115,7 +115,7 @@ class Parts:
         """Return the samples of context before a part: a whole number at the new rate too, or the grid would move."""
         return min(self._context, first) // self._period * self._period if self._period else 0
 
-    def read(self, start: float, end: float | None, *, may_be_empty: bool = False) -> Part:
+    def read(self, start: float, end: float | None, *, may_be_empty: bool = False) -> AudioPart:
         """Read a part, which begins where the one before did or later.
 
         Args:
@@ -133,7 +133,7 @@ class Parts:
         self._fill(None if last is None else last + self._context)
         stop = self._end if last is None else min(last, self._end)
         if stop <= first and may_be_empty:
-            return Part(np.empty(0, np.float32), 0.0)
+            return AudioPart(np.empty(0, np.float32), 0.0)
         if stop <= first:
             until = "its end" if end is None else f"{end:g} s"
             raise AudioError(f"{self.path}: no audio between {start:g} s and {until}.")
@@ -142,7 +142,7 @@ class Parts:
         waveform = self._resampled(mono, before, stop - first)
         if not np.isfinite(waveform).all():
             raise AudioError(f"{self.path}: holds samples that are not finite.")
-        return Part(waveform, (stop - first) / self.rate)
+        return AudioPart(waveform, (stop - first) / self.rate)
 
     def _drop(self, position: int) -> None:
         """Let go of what lies before a position."""

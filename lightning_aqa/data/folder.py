@@ -44,7 +44,8 @@ def read_folder(root: str | Path, *, recursive: bool = True) -> Manifest:
         return Manifest([replace(clip, split="predict") for clip in listed], (), listed.problems)
     if root.is_file():
         return Manifest([Clip(root.name, str(root), split="predict")], ())
-    found = sorted((name.relative_to(root).as_posix(), error) for name, error in audio_below(root, recursive=recursive))
+    below = list(audio_below(root, recursive=recursive)) if root.is_dir() else []
+    found = sorted((path.relative_to(root).as_posix(), error) for path, error in below)
     if not found:
         raise CorpusError(f"{root}: no audio found ({' '.join(sorted(AUDIO))}); {entries_of(root)}")
     problems = [Problem("unreadable folder", str(root / name), error) for name, error in found if error]

@@ -34,7 +34,7 @@ class _Header(NamedTuple):
     info_at: int
 
 
-class _Stream:
+class _FrameRun:
     """Frames of one kind that belong together, and the frame of counts before them."""
 
     def __init__(self, header: _Header, info: bytes) -> None:
@@ -106,7 +106,7 @@ def mpeg_layout(file: BinaryIO, size: int) -> Layout | None:
     return Layout(tuple(stretches), min(share, 1.0))
 
 
-def _is_plain(stream: _Stream, file: BinaryIO, size: int) -> bool:
+def _is_plain(stream: _FrameRun, file: BinaryIO, size: int) -> bool:
     """Tell whether a decoder finds the right length and nothing to complain of."""
     (first, end), counts = stream.ranges[0], stream.counts()
     begin = first - len(stream.info)
@@ -125,8 +125,8 @@ def _is_end(file: BinaryIO, end: int, size: int) -> bool:
     return size - end == 128 and file.read(3) == b"TAG"
 
 
-def _streams(file: BinaryIO, size: int) -> list[_Stream]:
-    streams: list[_Stream] = []
+def _streams(file: BinaryIO, size: int) -> list[_FrameRun]:
+    streams: list[_FrameRun] = []
     for position, header, head in _frames(file, size):
         is_info = _is_info(header, head)
         if is_info or not streams or streams[-1].kind != header.kind:
@@ -134,7 +134,7 @@ def _streams(file: BinaryIO, size: int) -> list[_Stream]:
             if is_info:
                 file.seek(position)
                 info = file.read(header.size)
-            streams.append(_Stream(header, info))
+            streams.append(_FrameRun(header, info))
         if not is_info:
             streams[-1].add(position, header, head)
     sure = [stream for stream in streams if stream.num_frames >= SURE_FRAMES]

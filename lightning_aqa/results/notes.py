@@ -127,11 +127,12 @@ def _of_level(signal: Signal, training: Training | None) -> list[str]:
 
 
 def _of_length(signal: Signal, expected: Expected) -> list[str]:
-    """Say where a clip is too short; padding is none where training had as much of it."""
+    """Say where a clip is shorter than the model can make much of, unless clips of training were as short."""
+    if expected.training is not None and signal.seconds >= expected.training.shortest:
+        return []
     if 0 < signal.seconds < expected.min_seconds:
         return [f"shorter than {expected.min_seconds:g} s"]
-    is_usual = expected.training is not None and signal.seconds >= expected.training.shortest
-    if expected.padded_seconds and not is_usual and signal.seconds < MOST * expected.padded_seconds:
+    if expected.padded_seconds and signal.seconds < MOST * expected.padded_seconds:
         return [f"{1 - signal.seconds / expected.padded_seconds:.0%} of what the model hears is padding"]
     return []
 

@@ -68,9 +68,10 @@ def test_what_is_not_known_is_not_said():
 
 
 def test_lengths_are_compared_with_what_the_model_takes_and_had():
-    assert _note(TONE, min_seconds=3.0) == "shorter than 3 s"
+    assert _note(TONE[:RATE], min_seconds=3.0) == "shorter than 3 s"
+    assert _note(TONE, min_seconds=3.0) == ""  # as long as the clips of training
     assert _note(TONE[:RATE], padded_seconds=10.0) == "90% of what the model hears is padding"
-    assert _note(TONE, padded_seconds=10.0) == ""  # as long as the clips of training
+    assert _note(TONE, padded_seconds=10.0) == ""
     assert _note(TONE, padded_seconds=10.0, training=None) == "80% of what the model hears is padding"
 
 

@@ -63,7 +63,8 @@ def test_what_is_no_rate_is_told(means, rate):
 REFUSED = {
     "no full scale": np.zeros(90, dtype=np.int64), "real numbers, got torch.bool": CLIP > 0,
     "real numbers, got torch.complex64": CLIP + 0j, "of <U1": np.array(["a"] * 90), "of object": np.array([None] * 90),
-    "not finite": np.where(CLIP > 0, np.nan, CLIP), "holds samples that": np.full(80, np.inf), "is 0.000 s long": CLIP[:0],
+    "not finite": np.where(CLIP > 0, np.nan, CLIP), "holds samples that": np.full(80, np.inf),
+    "is 0.000 s long": CLIP[:0],
     r"A clip is 0\.000 s": np.zeros((2, 0)), r"got \(0, 80\)": np.zeros((0, 80)), r"got \(\)": torch.tensor(1.0),
     r"got \(1, 1, 1, 9\)": np.zeros((1, 1, 1, 9)), "got NoneType": None, "got dict": {}, "got bytes": b"a.wav",
     "paths alone, or tensors and arrays alone": [CLIP, "a.wav"], "a list of numbers, got list": [[0.1, 0.2], [0.3]],

@@ -70,22 +70,23 @@ class Meter:
             self._add(samples * np.float32(1 / 2**15) if block.dtype == np.int16 else samples)
 
     def _add(self, samples: NDArray[np.float32]) -> None:
-        mono = samples.mean(1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
-        sizes = np.abs(samples)
-        starts = np.arange(0, len(samples), self._piece)
-        peaks = np.maximum.reduceat(sizes.max(1), starts)
-        peak = float(peaks.max())
-        self._frames, self._values = self._frames + len(samples), self._values + samples.size
-        self._channels = max(self._channels, samples.shape[1])
-        self._pieces, self._quiet = self._pieces + len(starts), self._quiet + int((peaks < QUIET).sum())
-        self._peak = float(np.maximum(self._peak, peak))
+        length, num_channels = samples.shape
+        starts = np.arange(0, length, self._piece)
+        total, peaks = np.zeros(length, np.float32), np.zeros(len(starts), np.float32)
+        for channel in range(num_channels):  # column by column, which is several times faster than over rows
+            column = np.ascontiguousarray(samples[:, channel])
+            sizes = np.abs(column)
+            total += column
+            peaks = np.maximum(peaks, np.maximum.reduceat(sizes, starts))
+            self._channel_squares += float(np.dot(column, column))
+            self._flat += _count_flat(column, sizes)
+        mono = total / np.float32(num_channels)
         self._sum += float(mono.sum(dtype=np.float64))
         self._squares += float(np.dot(mono, mono))
-        flat = np.ascontiguousarray(samples).ravel()
-        self._channel_squares += float(np.dot(flat, flat))
-        if peak >= LOWEST_FLAT:
-            top = sizes >= np.float32(0.999 * peak)
-            self._flat += int(np.count_nonzero(top[1:] & (samples[1:] == samples[:-1])))
+        self._peak = float(np.maximum(self._peak, peaks.max()))
+        self._frames, self._values = self._frames + length, self._values + samples.size
+        self._channels = max(self._channels, num_channels)
+        self._pieces, self._quiet = self._pieces + len(starts), self._quiet + int((peaks < QUIET).sum())
 
     def signal(self) -> Signal:
         """Return the facts so far."""
@@ -100,3 +101,12 @@ class Meter:
             self._flat / values,
             self._quiet / max(1, self._pieces),
         )
+
+
+def _count_flat(column: NDArray[np.float32], sizes: NDArray[np.float32]) -> int:
+    """Count the samples at the peak that equal the one before them."""
+    peak = float(sizes.max())
+    if not peak >= LOWEST_FLAT:
+        return 0
+    tops = np.flatnonzero(sizes[1:] >= np.float32(0.999 * peak))
+    return int(np.count_nonzero(column[tops + 1] == column[tops]))

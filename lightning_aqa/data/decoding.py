@@ -108,7 +108,8 @@ class Decoder:
 
     def _is_told_in_full(self, layout: Layout) -> bool:
         """Tell whether the decoder believes a header that promises more than there is."""
-        return not layout.stretches and self._files[0].format in ("MP3", "FLAC")
+        format_ = self._files[0].format
+        return format_ == "MP3" or (format_ == "FLAC" and not layout.stretches)
 
     def __enter__(self) -> Decoder:
         """Return the open file."""

@@ -66,15 +66,15 @@ class _FrameRun:
         return frames, size
 
     def true_info(self) -> bytes:
-        """Return a frame of counts that tells the truth; the gaps of the encoder stay where it knows them."""
-        if self.counts() is not None:
-            at = _parsed(self.info).info_at + 8  # type: ignore[union-attr]
-            return (
-                self.info[:at]
-                + struct.pack(">II", self.num_frames, len(self.info) + self.num_bytes)
-                + self.info[at + 8 :]
-            )
-        return _frame_of_counts(self.first_frame, self.num_frames, self.num_bytes)
+        """Return a frame of counts with the true sizes; of frames no fewer than were told, since some may be cut off.
+
+        The gaps of the encoder stay where it knows them.
+        """
+        if (told := self.counts()) is None:
+            return _frame_of_counts(self.first_frame, self.num_frames, self.num_bytes)
+        at = _parsed(self.info).info_at + 8  # type: ignore[union-attr]
+        counts = struct.pack(">II", max(told[0], self.num_frames), len(self.info) + self.num_bytes)
+        return self.info[:at] + counts + self.info[at + 8 :]
 
 
 def mpeg_layout(file: BinaryIO, size: int) -> Layout | None:

@@ -381,7 +381,7 @@ def test_a_file_that_ends_before_its_header_says_is_a_row(score, clips, tmp_path
     code, rows, _ = score(tmp_path / "cut.flac", tmp_path / "cut.mp3", clips / "a.wav")
     assert code == 1
     assert rows[0]["error"].startswith("ends after 0.19 s of the 1.00 s that its header promises")
-    assert rows[1]["error"].startswith("ends after 0.21 s of the 0.65 s that its header promises")
+    assert rows[1]["error"].startswith("ends after 0.25 s of the 0.65 s that its header promises")
     assert rows[2]["error"] == ""
 
 

@@ -65,28 +65,23 @@ def audio_below(root: Path, *, recursive: bool = True) -> Iterator[tuple[Path, s
     Yields:
         A path, and nothing or the reason why it is a folder that cannot be listed.
     """
-    yield from _below(root, Path(os.path.realpath(root)), recursive=recursive, seen=set())
-
-
-def _below(folder: Path, root: Path, *, recursive: bool, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]]:
-    try:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as listed:
-            entries = [(entry.name, _is_folder(entry)) for entry in listed if not entry.name.startswith(".")]
-    except OSError as error:
-        yield folder, f"cannot be listed ({error.strerror})"
-        return
-    for name, is_folder in sorted(entries):
-        path = folder / name
-        if not is_folder and path.suffix.lower() in AUDIO:
-            yield path, ""
-    for name, is_folder in sorted(entries):
-        path = folder / name
-        if is_folder and recursive and not (path.is_symlink() and _is_visible_below(path, root)):
-            yield from _below(path, root, recursive=recursive, seen=seen)
+    top, seen, waiting = Path(os.path.realpath(root)), set[tuple[int, int]](), [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listed:
+                entries = sorted((entry.name, _is_folder(entry)) for entry in listed if entry.name[0] != ".")
+        except OSError as error:
+            yield folder, f"cannot be listed ({error.strerror})"
+            continue
+        paths = [(folder / name, is_folder) for name, is_folder in entries]
+        yield from ((path, "") for path, is_folder in paths if not is_folder and path.suffix.lower() in AUDIO)
+        folders = [path for path, is_folder in paths if is_folder and recursive]
+        waiting += [path for path in folders[::-1] if not (path.is_symlink() and _is_visible_below(path, top))]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -25,6 +25,7 @@ from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.metrics.levels import evaluate, flatten
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.objectives.base import Objective
+from lightning_aqa.results.notes import Training
 from lightning_aqa.results.predictions import ScoredWindow, as_step, gather_predictions, scored_windows
 from lightning_aqa.utils.distributed import gather_training
 
@@ -74,6 +75,7 @@ class AQAModule(L.LightningModule):
         predictions: The last table of each split.
         results: Its metrics.
         step: The last training step.
+        trained_on: Levels of the clips that it was trained on, where they are known.
         carried: Losses to log in front of the next step's, each with its number of clips: of a resumed epoch.
 
     Raises:
@@ -102,7 +104,7 @@ class AQAModule(L.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self._trained_parts = freeze_parts(self.encoder, freeze, lora)
         self.train()  # Lightning keeps the modes it finds: what is frozen must be in eval mode before a fit
-        self.is_fresh = True
+        self.is_fresh, self.trained_on = True, cast(Training | None, None)
         self.step: TrainingStep | None = None
         self.carried: list[tuple[dict[str, Tensor], int]] = []
         self.predictions: dict[str, Predictions] = {}
@@ -157,6 +159,7 @@ class AQAModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the constants of scores and features that come with the weights."""
         self.is_fresh = False
+        self.trained_on = Training.read(checkpoint.get("callbacks", {}).get("TrainingLevels"))
         try:
             precision = str(self.trainer.precision)
         except RuntimeError:  # it is loaded without a trainer

@@ -70,7 +70,7 @@ def audio() -> DoctorSection:
     """List the formats that can be read."""
     import soundfile
 
-    from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG
+    from lightning_aqa.data.decoding import COMPRESSED_BY_FFMPEG
 
     suffixes = ", ".join(sorted(suffix.lstrip(".") for suffix in COMPRESSED_BY_FFMPEG))
     ffmpeg = shutil.which("ffmpeg")

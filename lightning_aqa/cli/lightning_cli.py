@@ -37,6 +37,7 @@ from lightning_aqa.training.exact_resume import ExactResume
 from lightning_aqa.training.feature_cache import FeatureCache
 from lightning_aqa.training.finite_check import FiniteCheck, NonFiniteError
 from lightning_aqa.training.history import History
+from lightning_aqa.training.levels import TrainingLevels
 from lightning_aqa.training.loading import load_module, load_weights, read_checkpoint, warn_of_differences
 from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
@@ -150,7 +151,7 @@ class AQACLI(OpenCLI):
         callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text, self.argv), Observations(self.folder)]
         objectives = self._objectives()
         if self.subcommand == "fit":
-            callbacks = [ExactResume(), FiniteCheck(), *callbacks]
+            callbacks = [ExactResume(), FiniteCheck(), TrainingLevels(), *callbacks]
             callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
         callbacks += objectives
         kwargs |= {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False, **wanted}

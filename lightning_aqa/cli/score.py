@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lightning_aqa.cli.signatures import call, check_at_least
 from lightning_aqa.utils.ray import import_ray
 
 if TYPE_CHECKING:
+    from lightning_aqa.batch import Axis
     from lightning_aqa.scoring.batching import ScoredClip
     from lightning_aqa.scoring.scorer import Scorer
     from lightning_aqa.scoring.shards import Numbered, Part
     from lightning_aqa.scoring.writer import ScoreWriter, Stamp
+
+INTERRUPTED = 128
+"""Exit code of a signal, less its number."""
+
+
+class Terminated(BaseException):
+    """The process is asked to end."""
+
+
+class Written(NamedTuple):
+    """Rows that were written, those of them with a note, and the exit code where the user stopped it."""
+
+    num_new: int
+    num_notes: int
+    stopped: int = 0
+
 
 SETTINGS = ("device", "dtype", "batch_seconds", "num_workers", "window_seconds", "resampler", "normalise", "level")
 """Options that are arguments of ``Scorer``."""
@@ -40,13 +59,14 @@ def score(
     shard: str | None = None,
     retry: bool = False,
     level: Literal["keep", "rms"] | None = None,
+    clip_to_scale: bool = False,
     model_args: Sequence[str],
 ) -> int:
     """Score any amount of audio by a trained model, into one table.
 
     Run the same command again to resume where it was stopped. Options --model.NAME=VALUE change a config, as for fit,
     such as --model.head.checkpoint=X. Exit code: 0 if every row has scores, 1 if some have an error, 2 for a mistake in
-    the command, 130 after Ctrl-C.
+    the command, 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
         checkpoint: RUN_FOLDER/checkpoints/best.ckpt, or a config whose parts bring their own weights.
@@ -69,12 +89,14 @@ def score(
             scores.2-of-4.csv for --output=scores.csv; {shard} in the name puts 2-of-4 elsewhere.
         retry: Score the clips of rows with an error again, after the others.
         level: Old name of --normalise.
+        clip_to_scale: Write scores beyond an end of their scale as that end; by default they are what the model says.
         model_args: Options that change the model of a config.
 
     Returns:
         The exit code.
     """
     check_at_least({"shard_clips": 1, "num_actors": 1}, locals())
+    _check_named(checkpoint, inputs, output)
     settings = {name: value for name, value in locals().items() if name in SETTINGS}
     if engine == "ray":
         import_ray()
@@ -88,18 +110,19 @@ def score(
     part = None if shard is None else Part.parse(shard)
     positions = None if part is None else _positions(part, inputs, shard_clips)
     scorer = load(checkpoint, list(model_args), **settings)
-    stamp = _stamp(scorer, [checkpoint, *model_args], positions)
+    stamp = _stamp(scorer, [checkpoint, *model_args], positions, is_clipped=clip_to_scale)
     path = output if part is None else part.file(output)
     table = ScoreWriter(path, [axis.name for axis in scorer.axes], stamp, format, retries=retry)
     numbered = Numbered(read_items(inputs), table, shard_clips, positions)
     groups = scorer.score_items(numbered)
     if engine == "ray":
-        del scorer
         groups = score_on_ray(numbered, checkpoint, list(model_args), settings, num_actors)
+    axes = scorer.axes if clip_to_scale else None
+    del scorer
     start = time.monotonic()
-    num_new = _write(groups, table, numbered, inputs)
-    code = _summary(table, numbered, num_new, time.monotonic() - start)
-    if part is not None and num_new is not None:
+    written = _write(groups, table, numbered, inputs, axes)
+    code = _summary(table, numbered, written, time.monotonic() - start)
+    if part is not None and code < INTERRUPTED:
         print(f"once all {part.total} parts are done: {part.join_command(output, is_json=table.is_json)}")
     return code
 
@@ -120,7 +143,7 @@ def _positions(part: Part, inputs: Sequence[str], shard_clips: int) -> range:
     return part.positions(total, shard_clips)
 
 
-def _stamp(scorer: Scorer, source: Sequence[str], positions: range | None) -> Stamp:
+def _stamp(scorer: Scorer, source: Sequence[str], positions: range | None, *, is_clipped: bool) -> Stamp:
     """Say what the scores of a table come from."""
     from lightning_aqa.scoring.load import fingerprint
     from lightning_aqa.scoring.writer import Stamp
@@ -128,35 +151,75 @@ def _stamp(scorer: Scorer, source: Sequence[str], positions: range | None) -> St
     reading = scorer.reading
     shown = {"resampler": reading.resampler, "level": reading.normalise, "window_seconds": reading.window_seconds}
     part = {} if positions is None else {"clips": f"{positions.start}-{positions.stop}"}
-    return Stamp(" ".join(source), {"dtype": scorer.dtype} | shown | part, fingerprint(scorer))
+    changed = {"clip_to_scale": True} if is_clipped else {}
+    return Stamp(" ".join(source), {"dtype": scorer.dtype} | shown | part | changed, fingerprint(scorer))
+
+
+def _check_named(checkpoint: str, inputs: Sequence[str], output: str) -> None:
+    """Refuse empty texts, which a shell makes of a variable that is not set, and which would mean this folder."""
+    for name, value in (("the checkpoint", checkpoint), ("--output", output), *(("an input", text) for text in inputs)):
+        if not value.strip():
+            raise ValueError(f"{name} is empty; name a file.")
 
 
 def _write(
-    groups: Iterator[list[ScoredClip]], output: ScoreWriter, numbered: Numbered, inputs: Sequence[str]
-) -> int | None:
-    """Write what comes; return the number of rows, or None where the user stops it."""
-    num_new = 0
+    groups: Iterator[list[ScoredClip]],
+    output: ScoreWriter,
+    numbered: Numbered,
+    inputs: Sequence[str],
+    axes: Sequence[Axis] | None,
+) -> Written:
+    """Write what comes, clipped to the scale of the axes that are given."""
+    num_new = num_notes = 0
     try:
-        with _progress(inputs, numbered.positions) as show:
+        with stopping_at_term(), _progress(inputs, numbered.positions) as show:
             for rows in groups:
-                output.write(rows)
+                output.write(rows if axes is None else [_clipped(row, axes) for row in rows])
                 num_new += len(rows)
+                num_notes += sum(bool(row.note) for row in rows)
                 show(num_new, numbered.num_known + numbered.num_repeated)
+    except Terminated:
+        return Written(num_new, num_notes, INTERRUPTED + signal.SIGTERM)
     except KeyboardInterrupt:
-        return None
+        return Written(num_new, num_notes, INTERRUPTED + signal.SIGINT)
     finally:
         output.close()
-    return num_new
+    return Written(num_new, num_notes)
 
 
-def _summary(output: ScoreWriter, numbered: Numbered, num_new: int | None, seconds: float) -> int:
+def _clipped(row: ScoredClip, axes: Sequence[Axis]) -> ScoredClip:
+    from lightning_aqa.results.notes import clipped_to_scale
+
+    return row._replace(scores=clipped_to_scale(row.scores, axes)) if row.scores else row
+
+
+@contextmanager
+def stopping_at_term() -> Iterator[None]:
+    """Raise ``Terminated`` where the process is asked to end, so that it goes the way of Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _summary(output: ScoreWriter, numbered: Numbered, written: Written, seconds: float) -> int:
     """Say what was done; return the exit code."""
-    if num_new is None:
+    if written.stopped:
         sys.stderr.write(f"stopped; the rows in {output.path} are kept, and the same command goes on from there.\n")
-        return 130
+        return written.stopped
+    num_new = written.num_new
     parts = [f"{num_new} clip{'' if num_new == 1 else 's'} done at {num_new / seconds:.1f} clips/s"]
     parts += [f"{numbered.num_known} were there before"] if numbered.num_known else []
     parts += [f"{numbered.num_repeated} came twice and were scored once"] if numbered.num_repeated else []
+    parts += [f"{written.num_notes} {'has' if written.num_notes == 1 else 'have'} a note"] * bool(written.num_notes)
     parts += [f"{output.num_errors} row{' has' if output.num_errors == 1 else 's have'} an error"] * bool(
         output.num_errors
     )

@@ -1,56 +1,37 @@
-"""The one reader of audio: any file to mono float32 at the rate that an encoder asks for."""
+"""The one reader of audio: any file, or window after window of it, to mono float32 at the rate of an encoder."""
 
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import subprocess
-import tempfile
+from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Waveform = NDArray[np.float32]
-Samples = NDArray[np.float32] | NDArray[np.int16]
+from lightning_aqa.data.decoding import BLOCK_FRAMES, AudioError, AudioInfo, Samples, Waveform, audio_info, open_audio
+from lightning_aqa.data.signal import Meter, Signal
+
+__all__ = [
+    "BLOCK_FRAMES",
+    "AudioError",
+    "AudioInfo",
+    "Parts",
+    "Resampler",
+    "audio_blocks",
+    "audio_info",
+    "measure",
+    "read_audio",
+]
+
 Resampler = Literal["soxr", "sinc"]
 
-BLOCK_FRAMES = 2**16
-COMPRESSED_BY_FFMPEG = frozenset({".m4a", ".aac", ".mp4", ".wma", ".webm"})
-
-FFMPEG_RATE = 48_000
-"""Rate of what ffmpeg decodes, in Hz."""
-
-
-class AudioError(ValueError):
-    """An audio file that cannot be used; the message names the file and says what to do."""
-
-
-class AudioInfo(NamedTuple):
-    """Header of a file: its rate in Hz, and its length in seconds."""
-
-    sample_rate: int
-    seconds: float
-
-
-def audio_info(path: str | Path) -> AudioInfo:
-    """Read the rate and the length of a file without decoding it.
-
-    Raises:
-        AudioError: If the file is missing or no reader knows it.
-    """
-    import soundfile
-
-    if Path(path).suffix.lower() in COMPRESSED_BY_FFMPEG:
-        return AudioInfo(FFMPEG_RATE, sum(map(len, ffmpeg_blocks(path))) / FFMPEG_RATE)
-    try:
-        info = soundfile.info(file_name(path))
-    except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: .raw, whose rate nobody knows
-        raise AudioError(_unreadable(path, error)) from None
-    return AudioInfo(int(info.samplerate), info.frames / info.samplerate)
+MOST_SAMPLES = 2**29
+"""Most samples of a part that is read whole, before resampling or after: 3.1 hours at 48 kHz, 2 GiB."""
+MOST_KERNEL = 2**26
+"""Most coefficients of the filters of ``sinc``, which grow with the period of both rates: 256 MiB."""
 
 
 def read_audio(
@@ -76,21 +57,149 @@ def read_audio(
         Samples, shape ``(T,)``, float32, full scale at 1.
 
     Raises:
-        AudioError: If the file is missing or unreadable, or the part holds no sample.
+        AudioError: If the file is missing or unreadable, ends before its header says, or the part holds no sample,
+            more than fit, or some that are not finite.
     """
-    samples, rate, before, size = _decode(path, start, end, sample_rate if resampler == "sinc" else None)
-    if size == 0:
-        raise AudioError(f"{path}: no audio between {start:g} s and {'its end' if end is None else f'{end:g} s'}.")
-    mono = _to_mono(samples)
-    if rate == sample_rate:
-        return mono[before : before + size]
-    if resampler == "sinc":
-        first = before * sample_rate // rate
-        return _resample_by_sinc(mono, rate, sample_rate)[first : first - (-size * sample_rate // rate)]
-    import soxr
+    with closing(Parts(path, sample_rate, start, end, resampler)) as parts:
+        return parts.read(start, end).waveform
 
-    resampled: Waveform = soxr.resample(mono, rate, sample_rate)
-    return resampled
+
+class AudioPart(NamedTuple):
+    """A part of a file: samples ``(T,)`` at the wanted rate, and its length in seconds, less where the file ends."""
+
+    waveform: Waveform
+    seconds: float
+
+
+class Parts:
+    """Read parts of a file in the order of their begins, decoding it once.
+
+    Args:
+        path: The file.
+        sample_rate: Rate to return, in Hz.
+        start: Where the first part begins, in seconds.
+        end: Where the last one ends, in seconds; None is the end of the file.
+        resampler: What resamples.
+        measures: Whether to gather the facts of the signal, which takes a little time.
+
+    Attributes:
+        meter: The facts of what was decoded so far.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        sample_rate: int,
+        start: float = 0.0,
+        end: float | None = None,
+        resampler: Resampler = "soxr",
+        *,
+        measures: bool = False,
+    ) -> None:
+        self.path, self.sample_rate, self.resampler = path, sample_rate, resampler
+        self._audio = open_audio(path)
+        self.rate = self._audio.rate
+        self.meter = Meter(self.rate) if measures else None
+        self._context = self._period = 0
+        if resampler == "sinc" and self.rate != sample_rate:
+            check_sinc(self.rate, sample_rate, f"{path}: its rate of {self.rate} Hz")
+            self._period = self.rate // math.gcd(self.rate, sample_rate)
+            self._context = self._period * math.ceil(0.02 * self.rate / self._period)
+        first, last = _frames(self.rate, start, end)
+        self._begin = self._end = first - self._before(first)
+        last = None if last is None else last + self._context
+        self._blocks = self._audio.blocks(self._begin, last, is_exact=True)
+        self._held: deque[Waveform] = deque()
+
+    def _before(self, first: int) -> int:
+        """Return the samples of context before a part: a whole number at the new rate too, or the grid would move."""
+        return min(self._context, first) // self._period * self._period if self._period else 0
+
+    def read(self, start: float, end: float | None, *, may_be_empty: bool = False) -> AudioPart:
+        """Read a part, which begins where the one before did or later.
+
+        Args:
+            start: Where it begins, in seconds.
+            end: Where it ends, in seconds; None is the end of the file.
+            may_be_empty: Whether a part beyond the end is given as no samples.
+
+        Raises:
+            AudioError: If it holds no sample or too many, some are not finite, or something in it cannot be decoded.
+        """
+        first = round(start * self.rate)
+        last = None if end is None else max(first, round(end * self.rate))
+        before = self._before(first)
+        self._drop(first - before)
+        self._fill(None if last is None else last + self._context)
+        stop = self._end if last is None else min(last, self._end)
+        if stop <= first and may_be_empty:
+            return AudioPart(np.empty(0, np.float32), 0.0)
+        if stop <= first:
+            until = "its end" if end is None else f"{end:g} s"
+            raise AudioError(f"{self.path}: no audio between {start:g} s and {until}.")
+        after = min(self._end, stop + self._context)
+        mono = np.concatenate(list(self._held))[: after - self._begin]
+        waveform = self._resampled(mono, before, stop - first)
+        if not np.isfinite(waveform).all():
+            raise AudioError(f"{self.path}: holds samples that are not finite.")
+        return AudioPart(waveform, (stop - first) / self.rate)
+
+    def _drop(self, position: int) -> None:
+        """Let go of what lies before a position."""
+        while self._begin < position and (self._held or self._take()):
+            block = self._held.popleft()
+            size = min(len(block), position - self._begin)
+            if size < len(block):
+                self._held.appendleft(block[size:])
+            self._begin += size
+
+    def _fill(self, position: int | None) -> None:
+        """Decode up to a position."""
+        ratio = max(1.0, self.sample_rate / self.rate)
+        while (position is None or self._end < position) and self._take():
+            if (self._end - self._begin) * ratio > MOST_SAMPLES:
+                seconds = MOST_SAMPLES / ratio / self.rate
+                raise AudioError(
+                    f"{self.path}: longer than {seconds:.0f} s, which is most that is read at once; set window_seconds."
+                )
+
+    def _take(self) -> bool:
+        block = next(self._blocks, None)
+        if block is None:
+            return False
+        if self.meter is not None:
+            self.meter.add(block)
+        self._held.append(_to_mono(block))
+        self._end += len(block)
+        return True
+
+    def _resampled(self, mono: Waveform, before: int, size: int) -> Waveform:
+        if self.rate == self.sample_rate:
+            return mono
+        if self.resampler == "sinc":
+            first = before * self.sample_rate // self.rate
+            wanted = _resample_by_sinc(mono, self.rate, self.sample_rate)
+            return wanted[first : first - (-size * self.sample_rate // self.rate)]
+        import soxr
+
+        resampled: Waveform = soxr.resample(mono, self.rate, self.sample_rate)
+        return resampled
+
+    def close(self) -> None:
+        """Close the file."""
+        self._blocks.close()  # type: ignore[attr-defined]  # a generator
+        self._audio.close()
+
+
+def check_sinc(rate: int, sample_rate: int, what: str) -> None:
+    """Refuse to make filters of a size that no memory holds.
+
+    Raises:
+        AudioError: If the two rates have too long a period; ``what`` opens the message.
+    """
+    divisor = math.gcd(rate, sample_rate)
+    if (rate // divisor) * (sample_rate // divisor) > MOST_KERNEL:
+        raise AudioError(f"{what} has too little in common with {sample_rate} Hz for the resampler sinc; soxr can.")
 
 
 def _resample_by_sinc(mono: Waveform, rate: int, sample_rate: int) -> Waveform:
@@ -99,94 +208,6 @@ def _resample_by_sinc(mono: Waveform, rate: int, sample_rate: int) -> Waveform:
 
     resampled: Waveform = resample(torch.from_numpy(mono), rate, sample_rate).numpy()
     return resampled
-
-
-class _Part(NamedTuple):
-    """Decoded samples ``(T, C)``, their rate, how many come before the part, and how many the part has."""
-
-    samples: Samples
-    rate: int
-    before: int
-    size: int
-
-
-def _decode(path: str | Path, start: float, end: float | None, new_rate: int | None) -> _Part:
-    """Decode a part; where a new rate is named, with the context that resampling to it wants."""
-    import soundfile
-
-    if Path(path).suffix.lower() in COMPRESSED_BY_FFMPEG:
-        samples, rate = np.concatenate([np.empty(0, np.float32), *ffmpeg_blocks(path)])[:, None], FFMPEG_RATE
-        first, last, before, after = _place(len(samples), rate, start, end, new_rate)
-        return _Part(samples[first - before : last + after], rate, before, last - first)
-    try:
-        with soundfile.SoundFile(file_name(path)) as file:
-            rate = int(file.samplerate)
-            first, last, before, after = _place(file.frames, rate, start, end, new_rate)
-            _go_to(file, first - before)
-            samples = file.read(last - first + before + after, dtype=_sample_type(file), always_2d=True)
-            return _Part(samples, rate, before, min(last - first, len(samples) - before))
-    except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        raise AudioError(_unreadable(path, error)) from None
-
-
-def audio_blocks(path: str | Path, start: float = 0.0, end: float | None = None) -> Iterator[Waveform]:
-    """Decode a file, or a part of it, from its begin to its end in blocks, so that hours of audio take little memory.
-
-    Args:
-        path: Any file that libsndfile reads.
-        start: Where to begin, in seconds.
-        end: Where to stop, in seconds; None reads to the end.
-
-    Yields:
-        Samples at the file's own rate, shape ``(T, C)``, float32.
-
-    Raises:
-        AudioError: If the file is missing or cannot be read.
-    """
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(file_name(path)) as file:
-            first, last, _, _ = _place(file.frames, int(file.samplerate), start, end, None)
-            _go_to(file, first)
-            while first < last:
-                block = file.read(min(BLOCK_FRAMES, last - first), dtype="float32", always_2d=True)
-                if not len(block):
-                    return
-                yield block
-                first += len(block)
-    except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        raise AudioError(_unreadable(path, error)) from None
-
-
-def _go_to(file: Any, frame: int) -> None:
-    """Go to a frame; in Ogg Vorbis by decoding up to it, since libsndfile seeks beside it there (its issue 885)."""
-    if file.subtype != "VORBIS":
-        file.seek(frame)
-        return
-    for first in range(0, frame, BLOCK_FRAMES):
-        file.read(min(BLOCK_FRAMES, frame - first), dtype="float32")
-
-
-def _place(
-    num_samples: int, rate: int, start: float, end: float | None, new_rate: int | None
-) -> tuple[int, int, int, int]:
-    """Return the part's first sample and the one after its last, and the samples of context before and after.
-
-    The context before is a whole number of samples at the new rate too, or the grid would move.
-    """
-    first = min(round(start * rate), num_samples)
-    last = num_samples if end is None else max(first, min(round(end * rate), num_samples))
-    if new_rate is None or new_rate == rate:
-        return first, last, 0, 0
-    period = rate // math.gcd(rate, new_rate)
-    context = period * math.ceil(0.02 * rate / period)
-    return first, last, min(context, first) // period * period, min(context, num_samples - last)
-
-
-def _sample_type(file: Any) -> str:
-    """Return the type to decode to: 16-bit samples that lie in the file as such are read and mixed twice as fast."""
-    return "int16" if file.subtype == "PCM_16" and file.format != "FLAC" else "float32"
 
 
 def _to_mono(samples: Samples) -> Waveform:
@@ -201,59 +222,41 @@ def _to_mono(samples: Samples) -> Waveform:
     return mono
 
 
-def ffmpeg_blocks(path: str | Path) -> Iterator[Waveform]:
-    """Decode a whole file through the ffmpeg program, to mono at ``FFMPEG_RATE``, block by block.
+def audio_blocks(path: str | Path, start: float = 0.0, end: float | None = None) -> Iterator[Samples]:
+    """Decode a file, or a part of it, from its begin to its end in blocks, so that hours of audio take little memory.
+
+    Args:
+        path: Any file that libsndfile or the ffmpeg program reads.
+        start: Where to begin, in seconds.
+        end: Where to stop, in seconds; None reads to the end.
 
     Yields:
-        Samples, shape ``(T,)``, float32.
+        Samples at the file's own rate, shape ``(T, C)``, float32; C is 1 from ffmpeg.
 
     Raises:
-        AudioError: If the file or the program is missing, or, after what could be decoded, if the program fails.
+        AudioError: If the file is missing or cannot be read.
     """
-    command = _ffmpeg_command(path)
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as program,
-    ):
-        assert program.stdout is not None
-        while block := program.stdout.read(4 * BLOCK_FRAMES):
-            yield np.frombuffer(block, np.float32, len(block) // 4)
-        if program.wait():
-            errors.seek(0)
-            reason = errors.read().decode(errors="replace").strip()[-200:]
-            raise AudioError(f"{path}: ffmpeg cannot read it: {reason}")
+    with open_audio(path) as audio:
+        yield from audio.blocks(*_frames(audio.rate, start, end))
 
 
-def _ffmpeg_command(path: str | Path) -> list[str]:
-    if not Path(path).is_file():
-        raise AudioError(f"{path}: no such file.")
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise AudioError(
-            f"{path}: {Path(path).suffix} files need the ffmpeg program; install it "
-            "(`apt-get install ffmpeg` or `conda install ffmpeg`), or convert the file to wav or flac."
-        )
-    mono = ["-rematrix_maxval", "1.0", "-ac", "1"]  # the mean of the channels; otherwise floats may add up beyond it
-    return [program, "-v", "error", "-i", str(path), "-f", "f32le", *mono, "-ar", str(FFMPEG_RATE), "-"]
+def measure(path: str | Path, start: float = 0.0, end: float | None = None) -> Signal:
+    """Decode a file, or a part of it, and find the facts of its signal; its peak tells whether all of it is finite.
 
+    Args:
+        path: Any file that libsndfile or the ffmpeg program reads.
+        start: Where to begin, in seconds.
+        end: Where to stop, in seconds; None reads to the end.
 
-def file_name(path: str | Path) -> str | bytes:
-    r"""Return the name of a file as libsndfile takes it: bytes where it is no text, which soundfile will not encode.
-
-    Example:
-        >>> file_name("a.wav"), file_name(os.fsdecode(b"caf\xe9.wav"))
-        ('a.wav', b'caf\xe9.wav')
+    Raises:
+        AudioError: If the file is missing or cannot be read.
     """
-    name = str(path)
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name)
-    return name
+    with open_audio(path) as audio:
+        meter = Meter(audio.rate)
+        for block in audio.blocks(*_frames(audio.rate, start, end), is_exact=True):
+            meter.add(block)
+        return meter.signal()
 
 
-def _unreadable(path: str | Path, error: Exception) -> str:
-    if not Path(path).exists():
-        return f"{path}: no such file."
-    reason = str(error).rsplit(": ", 1)[-1].strip()
-    return f"{path}: cannot be read as audio ({reason})."
+def _frames(rate: int, start: float, end: float | None) -> tuple[int, int | None]:
+    return round(start * rate), None if end is None else round(end * rate)

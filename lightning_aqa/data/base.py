@@ -25,6 +25,7 @@ from lightning_aqa.data.loader import (
 )
 from lightning_aqa.data.manifest import SIMULATED_STAMP, Clip, Manifest, Problem
 from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches, TrainingBatches
+from lightning_aqa.data.signal import Signal
 from lightning_aqa.data.validation import CorpusError, check_audio, report, without
 from lightning_aqa.data.windows import Window, cover, shortest_tail
 from lightning_aqa.utils.renamed import renamed_argument
@@ -117,6 +118,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         self._min_tail_seconds = 0.0
         self._window_seconds: float | None = None
         self._seconds: dict[str, float] = {}
+        self.signals: dict[str, Signal] = {}  # of the clips that were decoded by the check
 
     @abstractmethod
     def read(self) -> Manifest:
@@ -174,7 +176,7 @@ class AQADataModule(L.LightningDataModule, ABC):
             CorpusError: If something is wrong and ``on_bad_clip`` is ``error``, or if no clip is left.
         """
         new = [clip for clip in clips if clip.id not in self._seconds]
-        audio = check_audio(new, self._min_seconds, decode=self.check == "full")
+        audio = check_audio(new, self._min_seconds, decode=self.check == "full", signals=self.signals)
         problems = [problem for problem in (*clips.problems, *audio.problems) if problem not in self.skipped]
         if problems:
             count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -185,6 +187,11 @@ class AQADataModule(L.LightningDataModule, ABC):
             _log.warning("%s\nThe clips that they concern are left out.", text)
             self._manifest, self.skipped = without(self.manifest, problems), [*self.skipped, *problems]
         self._seconds.update(audio.seconds)
+
+    @property
+    def shortest_piece(self) -> float:
+        """Shortest piece of a clip that is encoded, in seconds, unless the clip is no longer."""
+        return self._min_tail_seconds
 
     @property
     def is_simulated(self) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.manifest import Clip, Manifest
+from lightning_aqa.data.decoding import COMPRESSED_BY_FFMPEG
+from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.parsing import JSON_LINES, entries_of
 from lightning_aqa.data.table import read_table
 from lightning_aqa.data.validation import CorpusError
@@ -17,6 +19,7 @@ READ_BY_LIBSNDFILE = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
     | {".w64", ".rf64", ".voc", ".sph", ".nist"}
 )
+AUDIO = READ_BY_LIBSNDFILE | COMPRESSED_BY_FFMPEG
 TABLES = JSON_LINES | {".csv", ".tsv"}
 
 
@@ -41,17 +44,57 @@ def read_folder(root: str | Path, *, recursive: bool = True) -> Manifest:
         return Manifest([replace(clip, split="predict") for clip in listed], (), listed.problems)
     if root.is_file():
         return Manifest([Clip(root.name, str(root), split="predict")], ())
-    names = sorted(path.relative_to(root).as_posix() for path in root.glob("**/*" if recursive else "*"))
-    audio = [name for name in names if _is_audio(Path(name)) and (root / name).is_file()]
-    if not audio:
-        suffixes = " ".join(sorted(READ_BY_LIBSNDFILE | COMPRESSED_BY_FFMPEG))
-        raise CorpusError(f"{root}: no audio found ({suffixes}); {entries_of(root)}")
-    return Manifest([Clip(name, str(root / name), split="predict") for name in audio], ())
+    below = list(audio_below(root, recursive=recursive)) if root.is_dir() else []
+    found = sorted((path.relative_to(root).as_posix(), error) for path, error in below)
+    if not found:
+        raise CorpusError(f"{root}: no audio found ({' '.join(sorted(AUDIO))}); {entries_of(root)}")
+    problems = [Problem("unreadable folder", str(root / name), error) for name, error in found if error]
+    return Manifest([Clip(name, str(root / name), split="predict") for name, error in found if not error], (), problems)
 
 
-def _is_audio(name: Path) -> bool:
-    is_hidden = any(part.startswith(".") for part in name.parts)
-    return not is_hidden and name.suffix.lower() in READ_BY_LIBSNDFILE | COMPRESSED_BY_FFMPEG
+def audio_below(root: Path, *, recursive: bool = True) -> Iterator[tuple[Path, str]]:
+    """Find the audio of a folder and its sub-folders, in the order of names; hidden ones are left alone.
+
+    A linked folder is looked into once: not where it is listed already, or will be. Files are found by their names,
+    so that links to nothing and files that cannot be read are found too.
+
+    Args:
+        root: The folder.
+        recursive: Look into sub-folders too.
+
+    Yields:
+        A path, and nothing or the reason why it is a folder that cannot be listed.
+    """
+    top, seen, waiting = Path(os.path.realpath(root)), set[tuple[int, int]](), [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listed:
+                entries = sorted((entry.name, _is_folder(entry)) for entry in listed if entry.name[0] != ".")
+        except OSError as error:
+            yield folder, f"cannot be listed ({error.strerror})"
+            continue
+        paths = [(folder / name, is_folder) for name, is_folder in entries]
+        yield from ((path, "") for path, is_folder in paths if not is_folder and path.suffix.lower() in AUDIO)
+        folders = [path for path, is_folder in paths if is_folder and recursive]
+        waiting += [path for path in folders[::-1] if not (path.is_symlink() and _is_visible_below(path, top))]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_visible_below(path: Path, root: Path) -> bool:
+    """Tell whether what a link leads to is listed under its own name."""
+    target = Path(os.path.realpath(path))
+    return target.is_relative_to(root) and not any(part.startswith(".") for part in target.relative_to(root).parts)
 
 
 class Folder(AQADataModule):

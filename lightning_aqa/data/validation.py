@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,8 +14,10 @@ from typing import NamedTuple
 
 from rich.progress import track
 
-from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG, AudioError, audio_blocks, audio_info
+from lightning_aqa.data.audio import measure
+from lightning_aqa.data.decoding import AudioError, audio_info
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
+from lightning_aqa.data.signal import Signal
 
 NUM_SHOWN = 10
 
@@ -30,13 +33,23 @@ class AudioCheck(NamedTuple):
     problems: list[Problem]
 
 
-def check_audio(clips: Sequence[Clip], min_seconds: float, *, decode: bool = True) -> AudioCheck:
+class _Checked(NamedTuple):
+    """Length of a usable clip in seconds, and its signal where it was decoded."""
+
+    seconds: float
+    signal: Signal | None = None
+
+
+def check_audio(
+    clips: Sequence[Clip], min_seconds: float, *, decode: bool = True, signals: dict[str, Signal] | None = None
+) -> AudioCheck:
     """Open every clip's audio: missing, unreadable, empty, not finite, too short.
 
     Args:
         clips: The clips to look at.
         min_seconds: Shortest usable clip, in seconds.
         decode: Decode the files whole; without it only their headers are read.
+        signals: Takes the facts of what was decoded, by id.
     """
     if not clips:
         return AudioCheck({}, [])
@@ -44,7 +57,10 @@ def check_audio(clips: Sequence[Clip], min_seconds: float, *, decode: bool = Tru
         found = pool.map(lambda clip: _check_clip(clip, min_seconds, decode=decode), clips)
         shown = track(found, "checking audio", total=len(clips), transient=True, disable=not _is_first_process())
         results = list(shown)
-    seconds = {clip.id: result for clip, result in zip(clips, results, strict=True) if isinstance(result, float)}
+    usable = {clip.id: result for clip, result in zip(clips, results, strict=True) if isinstance(result, _Checked)}
+    if signals is not None:
+        signals |= {id_: found.signal for id_, found in usable.items() if found.signal is not None}
+    seconds = {id_: found.seconds for id_, found in usable.items()}
     return AudioCheck(seconds, [result for result in results if isinstance(result, Problem)])
 
 
@@ -52,37 +68,36 @@ def _is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
 
 
-def _check_clip(clip: Clip, min_seconds: float, *, decode: bool) -> float | Problem:
+def _check_clip(clip: Clip, min_seconds: float, *, decode: bool) -> _Checked | Problem:
     """Return the clip's length in seconds, or what is wrong with it."""
-    if not Path(clip.path).is_file():
-        return Problem("missing file", clip.path, "no such file", clip.id, clip.source)
+
+    def problem(kind: str, what: str) -> Problem:
+        return Problem(kind, clip.path, what, clip.id, clip.source)
+
+    if not os.path.exists(clip.path) or os.path.isdir(clip.path):
+        target = f"a link to nothing ({os.readlink(clip.path)})" if os.path.islink(clip.path) else "no such file"
+        return problem("missing file", target)
     try:
-        rate, file_seconds = audio_info(clip.path)
-        seconds = (file_seconds if clip.end is None else min(clip.end, file_seconds)) - clip.start
-        if seconds <= 0:
-            return Problem("empty audio", clip.path, "no samples in it", clip.id, clip.source)
-        if seconds < min_seconds:
-            what = f"{seconds:.3f} s long, the encoder needs {min_seconds:.3f} s"
-            return Problem("too short", clip.path, what, clip.id, clip.source)
-        if decode and Path(clip.path).suffix.lower() not in COMPRESSED_BY_FFMPEG:
-            return _check_samples(clip, rate, seconds)
+        found = _decoded(clip) if decode else _by_header(clip)
     except AudioError as error:
-        return Problem("unreadable audio", clip.path, str(error).removeprefix(f"{clip.path}: "), clip.id, clip.source)
-    return seconds
+        return problem("unreadable audio", str(error).removeprefix(f"{clip.path}: "))
+    if found.signal is not None and not math.isfinite(found.signal.peak):
+        return problem("not finite", "holds NaN or infinite samples")
+    if found.seconds <= 0:
+        return problem("empty audio", "no samples in it")
+    if found.seconds < min_seconds:
+        return problem("too short", f"{found.seconds:.3f} s long, the encoder needs {min_seconds:.3f} s")
+    return found
 
 
-def _check_samples(clip: Clip, rate: int, seconds: float) -> float | Problem:
-    import numpy as np
+def _by_header(clip: Clip) -> _Checked:
+    seconds = audio_info(clip.path).seconds
+    return _Checked((seconds if clip.end is None else min(clip.end, seconds)) - clip.start)
 
-    num_samples = 0
-    for block in audio_blocks(clip.path, clip.start, clip.end):
-        if not np.isfinite(block).all():
-            return Problem("not finite", clip.path, "holds NaN or infinite samples", clip.id, clip.source)
-        num_samples += len(block)
-    if num_samples < 0.98 * seconds * rate:
-        what = f"ends after {num_samples / rate:.2f} s of the {seconds:.2f} s that its header promises"
-        return Problem("unreadable audio", clip.path, what, clip.id, clip.source)
-    return num_samples / rate  # an mp3's header may promise a little more
+
+def _decoded(clip: Clip) -> _Checked:
+    signal = measure(clip.path, clip.start, clip.end)
+    return _Checked(signal.seconds, signal)
 
 
 def report(problems: Sequence[Problem], where_to_get: dict[str, str]) -> str:

@@ -181,6 +181,7 @@ class AudioboxAesthetics(Encoder):
         self.wavlm = SpeechModel(model)
         self.width, self.num_layers, self.window_seconds = self.wavlm.width, self.wavlm.num_layers, window_seconds
         self.min_seconds = 0.0 if window_seconds else 400 / self.sample_rate
+        self.padded_seconds = window_seconds
 
     def layers_in_order(self) -> Sequence[nn.Module]:
         """Return the transformer blocks of WavLM."""

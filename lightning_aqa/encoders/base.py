@@ -24,6 +24,7 @@ class Encoder(nn.Module, ABC):
         min_seconds: Shortest clip that gives a frame, in seconds.
         min_tail_seconds: Shortest last window of a clip that is cut into windows, in seconds, at most half a window;
             what is left beyond the windows and shorter than this is not encoded.
+        padded_seconds: Length that a shorter clip is padded to with silence, in seconds; None pads none.
         features_version: Raised when the features of the class change for the same settings and weights, so that
             cached ones are computed anew.
     """
@@ -36,6 +37,7 @@ class Encoder(nn.Module, ABC):
     window_seconds: float | None = None
     min_seconds: float = 0.0
     min_tail_seconds: float = 1.0
+    padded_seconds: float | None = None
     features_version: int = 1
 
     def layers_in_order(self) -> Sequence[nn.Module]:

@@ -120,6 +120,7 @@ class Concat(Encoder):
         windows = [encoder.window_seconds for encoder in encoders if encoder.window_seconds is not None]
         self.window_seconds = min(windows, default=None)
         self.min_seconds = max(encoder.min_seconds for encoder in encoders)
+        self.padded_seconds = max((encoder.padded_seconds or 0.0 for encoder in encoders), default=0.0) or None
         self.min_tail_seconds = max(encoder.min_tail_seconds for encoder in encoders)
 
     def freeze_first(self, num_layers: int) -> list[nn.Module]:

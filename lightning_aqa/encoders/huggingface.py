@@ -174,6 +174,7 @@ class Hub(Encoder):
         else:
             other = _ClipByClip(model, _find(name_or_path, "preprocessor_config.json").parent, self.sample_rate)
             self.backbone, self.window_seconds = other, other.fixed_seconds or window_seconds
+            self.padded_seconds = other.fixed_seconds or None
 
     def layers_in_order(self) -> Sequence[nn.Module]:
         """Return the transformer layers."""

@@ -19,6 +19,7 @@ class Predictions(NamedTuple):
         scores: Predicted scores, shape ``(N, A)``.
         prompts: Text each clip was made from, empty where there is none; None in a file that does not say.
         deviations: Predicted standard deviations in score points, shape ``(N, A)``; None from a head without them.
+        notes: Reasons why scores are likely nonsense, empty where there are none; None where nobody looked.
     """
 
     ids: list[str]
@@ -28,3 +29,4 @@ class Predictions(NamedTuple):
     scores: NDArray[np.float64]
     prompts: list[str] | None = None
     deviations: NDArray[np.float64] | None = None
+    notes: list[str] | None = None

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.data.audio import audio_info, read_audio
+from lightning_aqa.data.audio import read_audio
+from lightning_aqa.data.decoding import audio_info
 
 NUM_MELS = 96
 PICTURE = (480, 96)

@@ -19,6 +19,7 @@ from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.data.windows import weighted_mean
 from lightning_aqa.metrics.levels import to_json
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.results.notes import NOTE
 from lightning_aqa.utils.distributed import gather_objects
 from lightning_aqa.utils.files import replacing
 
@@ -101,18 +102,24 @@ def _clip_deviation(windows: Sequence[ScoredWindow]) -> list[float]:
 
 
 def write_predictions(path: str | Path, splits: Iterable[tuple[str, Predictions]], axes: Sequence[str]) -> None:
-    """Write tidy rows, one per clip and axis; an unrated target is empty, and so is a deviation that is not given."""
+    """Write tidy rows, one per clip and axis; an unrated target is empty, and so is a deviation that is not given.
+
+    Tables with notes have a column of them at the end.
+    """
+    tables = list(splits)
+    has_notes = any(table.notes is not None for _, table in tables)
     with replacing(path) as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for split, table in splits:
+        writer.writerow([*COLUMNS, NOTE] if has_notes else COLUMNS)
+        for split, table in tables:
             for i, id_ in enumerate(table.ids):
                 for a, axis in enumerate(axes):
                     prompt = table.prompts[i] if table.prompts is not None else ""
                     deviation = math.nan if table.deviations is None else float(table.deviations[i, a])
                     target, score = float(table.targets[i, a]), float(table.scores[i, a])
                     names = [split, id_, table.systems[i], table.domains[i], prompt, axis]
-                    writer.writerow([*names, _or_empty(target), score, _or_empty(deviation)])
+                    note = [] if table.notes is None else [table.notes[i]]
+                    writer.writerow([*names, _or_empty(target), score, _or_empty(deviation), *note])
 
 
 def _or_empty(value: float) -> float | str:
@@ -149,6 +156,7 @@ def _table(clips: dict[str, list[dict[str, str]]]) -> Predictions:
         scores=np.array([[float(row["score"]) for row in rows] for rows in clips.values()]),
         prompts=[row["prompt"] for row in firsts] if "prompt" in firsts[0] else None,
         deviations=_deviations(clips.values()),
+        notes=[row[NOTE] for row in firsts] if NOTE in firsts[0] else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,11 +15,15 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_aqa.data.audio import AudioError
 from lightning_aqa.data.buckets import ends_by_seconds
+from lightning_aqa.data.decoding import AudioError
+from lightning_aqa.data.signal import Meter, Signal
 from lightning_aqa.data.windows import weighted_mean
 from lightning_aqa.scoring.decode import Piece
 from lightning_aqa.scoring.inputs import Item
+
+ADDRESS = re.compile(r" ?<?[\w.]*(?: object)? at 0x[0-9a-fA-F]+>?| ?0x[0-9a-fA-F]{6,}")
+"""Places in memory, which are others in every run."""
 
 GROUP_BATCHES = 4
 """Batches that a group of clips fills: among so many windows are some of like length."""
@@ -40,13 +45,26 @@ class DeviceError(ValueError):
     """The device has failed, so that nothing can be computed in this process any more."""
 
 
+NoteOf = Callable[[Signal | None, Sequence[float]], str]
+"""Says of a clip's signal and scores why they are likely nonsense."""
+
+
 class ScoredClip(NamedTuple):
-    """A clip with its scores, one per axis, or with the reason why there are none; and its length in seconds."""
+    """A clip with its scores, one per axis, or with the reason why there are none.
+
+    Args:
+        item: The clip.
+        seconds: Its length, in seconds.
+        scores: A score per axis, as the model gives them.
+        error: Why there are none.
+        note: Why they are likely nonsense.
+    """
 
     item: Item
     seconds: float = 0.0
     scores: tuple[float, ...] = ()
     error: str = ""
+    note: str = ""
 
 
 class Batching(NamedTuple):
@@ -74,29 +92,31 @@ class _Clip:
     def __init__(self, item: Item) -> None:
         self.item, self.error = item, ""
         self.windows: list[tuple[float, Sequence[float]]] = []
+        self.meter: Meter | None = None
 
     def fail(self, error: Exception) -> None:
         """Keep the reason, in one line."""
         name = "" if isinstance(error, AudioError | ValueError) else f"{type(error).__name__}: "
-        text = str(error).removeprefix(f"{self.item.path}: ")
+        text = ADDRESS.sub("", str(error).removeprefix(f"{self.item.path}: "))
         self.error = self.error or f"{name}{' '.join(text.split())}" or "unknown"
 
-    def row(self) -> ScoredClip:
-        """Average the windows by weight."""
+    def row(self, note_of: NoteOf) -> ScoredClip:
+        """Average the windows by weight, and look at what they were."""
         if self.error:
             return ScoredClip(self.item, error=self.error)
         weights = [weight for weight, _ in self.windows]
         scores = tuple(weighted_mean([row for _, row in self.windows], weights))
         if not all(map(math.isfinite, scores)):
             return ScoredClip(self.item, error="the model gives no finite score")
-        return ScoredClip(self.item, math.fsum(weights), scores)
+        note = note_of(None if self.meter is None else self.meter.signal(), scores)
+        return ScoredClip(self.item, math.fsum(weights), scores, note=note)
 
 
 class _Group:
     """Clips that come one after the other; their windows are scored together."""
 
-    def __init__(self, shard: int, batching: Batching, score: Score) -> None:
-        self.shard, self.batching, self.score = shard, batching, score
+    def __init__(self, shard: int, batching: Batching, score: Score, note_of: NoteOf) -> None:
+        self.shard, self.batching, self.score, self.note_of = shard, batching, score, note_of
         self.clips: list[_Clip] = []
         self.pending: list[tuple[_Clip, Piece]] = []
         self.num_samples = self.num_pending = 0
@@ -112,6 +132,7 @@ class _Group:
         self.clips.append(clip)
         try:
             for piece in pieces:
+                clip.meter = piece.meter
                 self.pending.append((clip, piece))
                 self.num_samples += len(piece.samples)
                 self.num_pending += len(piece.samples)
@@ -125,7 +146,7 @@ class _Group:
     def close(self) -> list[ScoredClip]:
         """Score what is left, and return the clips in their order."""
         self._run()
-        return [clip.row() for clip in self.clips]
+        return [clip.row(self.note_of) for clip in self.clips]
 
     def _run(self) -> None:
         wanted = [(clip, piece) for clip, piece in self.pending if not clip.error]
@@ -155,8 +176,17 @@ class _Group:
             clip.windows.append((piece.weight, scores))
 
 
+def no_note(signal: Signal | None, scores: Sequence[float]) -> str:
+    """Say nothing."""
+    return ""
+
+
 def score_groups(
-    items: Iterable[tuple[int, Item]], read: Callable[[Item], Iterable[Piece]], score: Score, batching: Batching
+    items: Iterable[tuple[int, Item]],
+    read: Callable[[Item], Iterable[Piece]],
+    score: Score,
+    batching: Batching,
+    note_of: NoteOf = no_note,
 ) -> Iterator[list[ScoredClip]]:
     """Yield scored clips in the order of the items, group by group.
 
@@ -168,16 +198,17 @@ def score_groups(
         read: Decodes the windows of a clip.
         score: Scores windows.
         batching: How windows become batches.
+        note_of: Looks at each clip that is scored.
     """
-    group = _Group(0, batching, score)
+    group = _Group(0, batching, score, note_of)
     for (shard, item), pieces in prefetch(items, lambda numbered: read(numbered[1]), batching.num_workers):
         if shard != group.shard:
             yield group.close()
-            group = _Group(shard, batching, score)
+            group = _Group(shard, batching, score, note_of)
         group.add(item, pieces)
         if group.is_full:
             yield group.close()
-            group = _Group(shard, batching, score)
+            group = _Group(shard, batching, score, note_of)
     yield group.close()
 
 

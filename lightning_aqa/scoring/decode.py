@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import closing
+from itertools import count
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_aqa.data.audio import (
-    BLOCK_FRAMES,
-    COMPRESSED_BY_FFMPEG,
-    FFMPEG_RATE,
-    AudioError,
-    Resampler,
-    audio_info,
-    ffmpeg_blocks,
-    file_name,
-)
-from lightning_aqa.data.dataset import Normalise, read_window, unit_rms
-from lightning_aqa.data.manifest import Clip
+from lightning_aqa.data.audio import Parts, Resampler, check_sinc
+from lightning_aqa.data.dataset import Normalise, unit_rms
+from lightning_aqa.data.decoding import AudioError
+from lightning_aqa.data.signal import Meter
 from lightning_aqa.data.windows import SHORTEST_TAIL, Window, cover, shortest_tail, weighted_mean
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.scoring.inputs import Item
-
-DECODED = 0.98
-"""Least share of the length which a header promises that has to be there, as for the clips of a corpus."""
+from lightning_aqa.scoring.waveforms import to_mono
 
 
 class Reading(NamedTuple):
@@ -52,10 +42,11 @@ class Reading(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """One window: its samples ``(T,)`` and its weight, which is its length in seconds."""
+    """One window: its samples ``(T,)``, its weight, which is its length in seconds, and the meter of its clip."""
 
     samples: Tensor
     weight: float
+    meter: Meter | None = None
 
 
 def reading_of(
@@ -83,7 +74,7 @@ def reading_of(
 
 
 def read_pieces(item: Item, reading: Reading) -> Iterator[Piece]:
-    """Decode the windows of a clip one after the other.
+    """Decode the windows of a clip one after the other, in one pass over its file.
 
     Raises:
         AudioError: If the file is missing, unreadable, too short, cut off, or holds samples that are not finite; the
@@ -91,117 +82,43 @@ def read_pieces(item: Item, reading: Reading) -> Iterator[Piece]:
     """
     if item.error:
         raise AudioError(item.error)
-    with seekable(item, reading) as path:
-        try:
-            yield from _pieces(item, Path(path), reading)
-        except AudioError as error:
-            raise AudioError(str(error).removeprefix(f"{path}: ")) from None
+    with closing(
+        Parts(item.path, reading.sample_rate, item.start, item.end, reading.resampler, measures=True)
+    ) as parts:
+        for number in count():
+            begin = item.start + number * (reading.window_seconds or 0.0)
+            end = min(begin + (reading.window_seconds or math.inf), item.end or math.inf)
+            piece = _piece(item, begin, end, parts, reading)
+            if piece is not None:
+                yield piece
+            if piece is None or begin + piece.weight < end or end in (item.end, math.inf):
+                return
 
 
-def _pieces(item: Item, path: Path, reading: Reading) -> Iterator[Piece]:
-    seconds = _length(item, path, reading)
-    clip, read = Clip(item.id, str(path), item.start, item.end), 0.0
-    for window in cover(0, seconds, reading.window_seconds, reading.min_tail_seconds):
-        try:
-            samples_T = read_window(clip, window, reading.sample_rate, reading.resampler)
-        except AudioError:
-            if read < DECODED * seconds:
-                raise
-            return  # a header may promise a little more than there is
-        length = len(samples_T) / reading.sample_rate
-        is_whole = abs(length - window.seconds) < SHORTEST_TAIL
-        read += window.seconds if is_whole else length
-        if not is_whole and read < DECODED * seconds:
-            raise AudioError(f"ends after {read:.2f} s of the {seconds:.2f} s that its header promises")
-        if is_whole or window.start == 0 or length >= reading.min_tail_seconds:
-            normalised_T = unit_rms(samples_T) if reading.normalise == "rms" else samples_T
-            yield Piece(normalised_T, window.seconds if is_whole else length)
+def _piece(item: Item, begin: float, end: float, parts: Parts, reading: Reading) -> Piece | None:
+    """Read a window; None for a rest beyond the windows that is shorter than the encoder wants, as in ``cover``."""
+    part = parts.read(begin, None if end == math.inf else end, may_be_empty=True)
+    seconds = part.seconds if part.seconds < end - begin - SHORTEST_TAIL else end - begin
+    if begin == item.start:
+        _check_length(item, seconds, reading)
+    elif seconds < max(reading.min_tail_seconds, SHORTEST_TAIL):
+        return None
+    samples_T = torch.from_numpy(part.waveform)
+    return Piece(unit_rms(samples_T) if reading.normalise == "rms" else samples_T, seconds, parts.meter)
 
 
-def _length(item: Item, path: Path, reading: Reading) -> float:
-    """Return the length of a clip by its file's header, in seconds."""
-    whole = audio_info(path).seconds
-    seconds = (whole if item.end is None else min(item.end, whole)) - item.start
+def _check_length(item: Item, seconds: float, reading: Reading) -> None:
     if seconds <= 0:
         raise AudioError(f"no samples in it from {item.start:g} s on" if item.start else "no samples in it")
     if seconds < reading.min_seconds:
         raise AudioError(f"{seconds:.3f} s long, the encoder needs {reading.min_seconds:.3f} s")
-    return seconds
-
-
-@contextmanager
-def seekable(item: Item, reading: Reading) -> Iterator[str]:
-    """Give a file in which any position is found at once: the item's own, or a decoded copy while it is read.
-
-    Ogg Vorbis, and what the ffmpeg program reads, have to be decoded from their start to get at a position; of a long
-    clip that would take the square of its windows.
-    """
-    suffix = Path(item.path).suffix.lower()
-    if suffix not in COMPRESSED_BY_FFMPEG | {".ogg", ".oga"} or not Path(item.path).is_file():
-        yield item.path
-    elif suffix in COMPRESSED_BY_FFMPEG:
-        with tempfile.TemporaryDirectory() as folder:
-            yield _convert(item.path, Path(folder) / "copy.w64")
-    elif _is_one_window(item, reading):
-        yield item.path
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            yield _decode_to(item.path, Path(folder) / "copy.w64")
-
-
-def _is_one_window(item: Item, reading: Reading) -> bool:
-    return reading.window_seconds is None or audio_info(item.path).seconds <= reading.window_seconds
-
-
-def _convert(path: str, copy: Path) -> str:
-    """Decode by ffmpeg block by block, to mono."""
-    import soundfile
-
-    with soundfile.SoundFile(str(copy), "w", FFMPEG_RATE, 1, format="W64", subtype="FLOAT") as target:
-        for block in ffmpeg_blocks(path):
-            target.write(block)
-    return str(copy)
-
-
-def _decode_to(path: str, copy: Path) -> str:
-    import soundfile
-
-    with soundfile.SoundFile(file_name(path)) as source:
-        format_ = {"samplerate": source.samplerate, "channels": source.channels, "format": "W64", "subtype": "FLOAT"}
-        with soundfile.SoundFile(str(copy), "w", **format_) as target:
-            for block in source.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True):
-                target.write(block)
-    return str(copy)
-
-
-def to_mono(waveform: Tensor) -> Tensor:
-    """Average the channels of one clip.
-
-    Args:
-        waveform: Shape ``(T,)`` or ``(C, T)``.
-
-    Returns:
-        Shape ``(T,)``, floating point.
-
-    Raises:
-        ValueError: If it has another shape, or holds integers.
-
-    Example:
-        >>> to_mono(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-        tensor([2., 3.])
-    """
-    if waveform.ndim not in (1, 2) or 0 in waveform.shape[:-1]:
-        raise ValueError(f"A clip has the shape (T,) or (C, T), got {tuple(waveform.shape)}.")
-    if not waveform.is_floating_point():
-        raise ValueError(f"Samples must be floating point with full scale at 1, got {waveform.dtype}.")
-    return waveform if waveform.ndim == 1 else waveform.mean(dim=0)
 
 
 def cut(waveform: Tensor, sample_rate: int, reading: Reading) -> list[tuple[Tensor, float]]:
     """Resample one clip and cut it into its windows.
 
     Args:
-        waveform: Shape ``(T,)`` or ``(C, T)``.
+        waveform: Shape ``(T,)``, ``(C, T)`` or ``(T, C)``.
         sample_rate: Its rate, in Hz.
         reading: What the encoder takes.
 
@@ -219,6 +136,7 @@ def cut(waveform: Tensor, sample_rate: int, reading: Reading) -> list[tuple[Tens
         raise ValueError(f"A clip is {seconds:.3f} s long; the encoder needs {reading.min_seconds:.3f} s, or a sample.")
     if not torch.isfinite(mono_T).all():
         raise ValueError("A clip holds samples that are not finite.")
+    check_sinc(sample_rate, reading.sample_rate, f"A sample_rate of {sample_rate} Hz")
     resampled_T: Tensor = resample(mono_T, sample_rate, reading.sample_rate)
     windows = cover(0, seconds, reading.window_seconds, reading.min_tail_seconds)
     pieces = [_part(resampled_T, window, reading.sample_rate) for window in windows]

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG
-from lightning_aqa.data.folder import READ_BY_LIBSNDFILE
+from lightning_aqa.data.folder import AUDIO, audio_below
 from lightning_aqa.data.parsing import JSON_LINES
 
-AUDIO = READ_BY_LIBSNDFILE | COMPRESSED_BY_FFMPEG
 STDIN = "-"
 TIMES = {"start": "start_time", "end": "end_time"}
 """The fields of a part of a file, and their names in the lists of Audiobox Aesthetics."""
@@ -60,21 +57,14 @@ def _read(source: str) -> Iterator[Item]:
             sys.stdin.reconfigure(errors="surrogateescape")
         yield from read_lines(sys.stdin, "stdin", Path())
     elif path.is_dir():
-        yield from (item_of({"path": name}, name) for name in audio_below(path))
+        for found, error in audio_below(path):
+            name = found.as_posix()
+            yield Item(name, name, error=error) if error else item_of({"path": name}, name)
     elif path.suffix.lower() in JSON_LINES:
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
             yield from read_lines(lines, source, path.parent)
     else:
         yield item_of({"path": source}, source)
-
-
-def audio_below(root: Path) -> Iterator[str]:
-    """Yield the audio files of a folder and its sub-folders; hidden ones are left alone."""
-    for folder, names, files in os.walk(root):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and PurePath(name).suffix.lower() in AUDIO:
-                yield (Path(folder) / name).as_posix()
 
 
 def read_lines(lines: Iterable[str], where: str, folder: Path) -> Iterator[Item]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, overload
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.data.audio import AudioError, Resampler
+from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.dataset import Normalise
+from lightning_aqa.data.decoding import AudioError
 from lightning_aqa.encoders.cpu import packed
 from lightning_aqa.module import AQAModule
+from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.scoring.batching import Batching, ScoredClip, score_groups
 from lightning_aqa.scoring.decode import Piece, cut, read_pieces, reading_of, weighted_means
 from lightning_aqa.scoring.inputs import Item
+from lightning_aqa.scoring.waveforms import as_rate, as_tensor, is_array, is_numbers
 from lightning_aqa.utils.renamed import renamed_argument
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -50,6 +55,7 @@ class Scorer:
         axes: What it predicts, in order.
         sample_rate: Rate that the encoder takes, in Hz.
         reading: How audio comes to the encoder.
+        expected: Clips that a score means something for.
 
     Raises:
         ValueError: If the device is not here, or a setting is out of range.
@@ -90,6 +96,8 @@ class Scorer:
         self.module.head.to(torch.float64 if dtype == "float64" else torch.float32)
         self.axes: tuple[Axis, ...] = tuple(module.axes)
         self.sample_rate = self.reading.sample_rate
+        padded, is_kept = module.encoder.padded_seconds, self.reading.normalise == "keep"
+        self.expected = Expected(self.axes, self.reading.min_tail_seconds, padded, module.trained_on, is_kept)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a string is a sequence of strings too
@@ -101,21 +109,23 @@ class Scorer:
     ) -> list[dict[str, float]]: ...
     @overload
     def __call__(
-        self, audio: Tensor, sample_rate: int, prompts: str | Sequence[str] | None = ...
+        self, audio: Tensor | NDArray[Any], sample_rate: float, prompts: str | Sequence[str] | None = ...
     ) -> dict[str, Tensor]: ...
     @overload
     def __call__(
-        self, audio: Sequence[Tensor], sample_rate: int, prompts: Sequence[str] | None = ...
+        self, audio: Sequence[Tensor | NDArray[Any]], sample_rate: float, prompts: Sequence[str] | None = ...
     ) -> list[dict[str, Tensor]]: ...
-    def __call__(self, audio: Any, sample_rate: int | None = None, prompts: str | Sequence[str] | None = None) -> Any:
+    def __call__(self, audio: Any, sample_rate: float | None = None, prompts: str | Sequence[str] | None = None) -> Any:
         """Score audio.
 
-        Tensors have torchaudio's shapes: ``(T,)`` and ``(C, T)`` are one clip, ``(B, C, T)`` are B clips of one length;
-        channels are averaged, and ``torchaudio.functional.resample`` brings them to the encoder's rate. Where a tensor
-        requires a gradient, its scores give it one, through windows and resampling.
+        Tensors have torchaudio's shapes: ``(T,)`` and ``(C, T)`` are one clip, ``(B, C, T)`` are B clips of one length.
+        ``(T, C)``, as soundfile has it, is told by its longer side, which is time. NumPy arrays and lists of numbers
+        are read too; integers have the full scale of their bits. Channels are averaged, and
+        ``torchaudio.functional.resample`` brings them to the encoder's rate. Where a tensor requires a gradient, its
+        scores give it one, through windows and resampling.
 
         Args:
-            audio: A path or a tensor, or a list of either.
+            audio: A path, or a tensor or array; or a list of either.
             sample_rate: Rate of the tensors, in Hz; files know their own.
             prompts: Text of each clip, for encoders with a text side.
 
@@ -127,16 +137,20 @@ class Scorer:
             AudioError: If a file cannot be scored.
             ValueError: If a tensor comes without its rate or in another shape, or no gradient can reach it.
         """
-        if isinstance(audio, Tensor) and audio.ndim == 3:
-            return self._named(self.score_waveforms(list(audio), sample_rate, prompts))
-        if isinstance(audio, Tensor):
-            return self._named(self.score_waveforms([audio], sample_rate, prompts)[0])
         if isinstance(audio, str | os.PathLike):
             return self.score_files([audio], prompts)[0]
-        if not len(audio):
+        if is_array(audio) and audio.ndim == 3:
+            return self._named(self.score_waveforms(list(audio), sample_rate, prompts))
+        if not is_array(audio) and not isinstance(audio, list | tuple):
+            raise ValueError(f"Audio is a path, a tensor or an array, or a list of these, got {type(audio).__name__}.")
+        if not is_array(audio) and not audio:
             return []
-        if all(isinstance(clip, Tensor) for clip in audio):
+        if is_array(audio) or is_numbers(audio):
+            return self._named(self.score_waveforms([audio], sample_rate, prompts)[0])
+        if all(map(is_array, audio)):
             return [self._named(row) for row in self.score_waveforms(list(audio), sample_rate, prompts)]
+        if not all(isinstance(path, str | os.PathLike) for path in audio):
+            raise ValueError("A list of audio holds paths alone, or tensors and arrays alone.")
         return self.score_files(audio, prompts)
 
     def score_files(self, paths: Sequence[Path], prompts: str | Sequence[str] | None = None) -> list[dict[str, float]]:
@@ -157,7 +171,7 @@ class Scorer:
 
     def score_items(self, items: Iterable[tuple[int, Item]]) -> Iterator[list[ScoredClip]]:
         """Score clips of files as they come; see ``score_groups``."""
-        return score_groups(items, self._read, self._score, self.batching)
+        return score_groups(items, self._read, self._score, self.batching, partial(note_of, expected=self.expected))
 
     def _read(self, item: Item) -> Iterator[Piece]:
         return read_pieces(item, self.reading)
@@ -168,12 +182,12 @@ class Scorer:
         return rows
 
     def score_waveforms(
-        self, waveforms: Sequence[Tensor], sample_rate: int | None, prompts: str | Sequence[str] | None = None
+        self, waveforms: Sequence[Any], sample_rate: float | None, prompts: str | Sequence[str] | None = None
     ) -> Tensor:
         """Score clips in memory, all at once.
 
         Args:
-            waveforms: Each of shape ``(T,)`` or ``(C, T)``.
+            waveforms: Tensors or arrays, each of shape ``(T,)``, ``(C, T)`` or ``(T, C)``.
             sample_rate: Their rate, in Hz.
             prompts: Text of each clip.
 
@@ -183,12 +197,12 @@ class Scorer:
         Raises:
             ValueError: If there is no rate, a clip has another shape, or no gradient reaches one that requires it.
         """
-        if sample_rate is None or sample_rate < 1:
-            raise ValueError(f"Tensors need their sample_rate, in Hz, got {sample_rate}.")
+        rate = as_rate(sample_rate)
+        waveforms = [as_tensor(waveform) for waveform in waveforms]
         texts = _per_clip(prompts, len(waveforms))
         wants_gradient = torch.is_grad_enabled() and any(waveform.requires_grad for waveform in waveforms)
         with torch.set_grad_enabled(wants_gradient):
-            clips = [cut(waveform.to(self.device), sample_rate, self.reading) for waveform in waveforms]
+            clips = [cut(waveform.to(self.device), rate, self.reading) for waveform in waveforms]
             windows = [(piece, text) for clip, text in zip(clips, texts, strict=True) for piece, _ in clip]
             scores = self._forward(*zip(*windows, strict=True))
             scores_BA = weighted_means(scores, [[weight for _, weight in clip] for clip in clips])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from lightning_aqa.results.notes import NOTE
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.utils.files import replacing
 
-BEFORE, AFTER = ("id", "path", "start", "end", "seconds"), ("error",)
+BEFORE, AFTER = ("id", "path", "start", "end", "seconds"), (NOTE, "error")
 DIGITS = 6
 
 
@@ -42,7 +46,9 @@ class ScoreWriter:
         retries: Whether rows with an error are dropped first, so that their clips are scored again.
 
     Raises:
-        ValueError: If the file's rows come from something else, or it was not written by this class.
+        ValueError: If the file's rows come from something else, it was not written by this class, or another process
+            writes it.
+        OSError: If it cannot be written.
     """
 
     def __init__(
@@ -51,19 +57,37 @@ class ScoreWriter:
         self.path, self.axes = Path(path), list(axes)
         self.is_json = (kind or ("jsonl" if self.path.suffix.lower() in {".jsonl", ".ndjson"} else "csv")) == "jsonl"
         self.columns = [*BEFORE, *self.axes, *AFTER]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._check(stamp)
         self.done: set[int] = set()
-        self.num_errors = 0
-        if retries and self.path.exists():
-            self._drop_errors()
-        self._open()
+        self.num_errors = self.num_rows = self._size = 0
+        with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open_alone(self.path)
+        try:
+            with self._told():
+                self._check(stamp)
+                if retries:
+                    self._drop_errors()
+                self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say of an error of the system which file it is about, and what is whole."""
+        try:
+            yield
+        except OSError as error:
+            kept = f"; its {self.num_rows} rows are whole, and the same command goes on from there"
+            is_started = self._size > 0 or error.errno in (errno.ENOSPC, errno.EDQUOT)
+            reason = f"{self.path}: cannot be written ({error.strerror or error})"
+            raise OSError(f"{reason}{kept if is_started else ''}.") from error
 
     def _check(self, stamp: Stamp) -> None:
         """Keep the stamp of a new file; compare it with an old one's."""
         stamp = stamp._replace(settings={**stamp.settings, "format": "jsonl" if self.is_json else "csv"})
         beside = self.path.with_name(f"{self.path.name}.stamp.json")
-        if not self.path.exists() or self.path.stat().st_size == 0:
+        if self.path.stat().st_size == 0:
             with replacing(beside) as file:
                 file.write(json.dumps(stamp._asdict(), indent=1) + "\n")
             return
@@ -77,23 +101,39 @@ class ScoreWriter:
                 "--output, or move this one away."
             )
 
-    def _open(self) -> None:
-        self._file = open(self.path, "a+b")  # noqa: SIM115
-        self._file.seek(0)
+    def _read(self) -> None:
+        """Learn which clips have a row; cut off what is half written."""
         size = 0
-        for number, (record, end) in enumerate(complete_records(self._file, has_quotes=not self.is_json)):
-            size = end
-            if number or self.is_json:
-                self._know(record)
+        with open(self.path, "rb") as file:
+            for number, (record, end) in enumerate(complete_records(file, has_quotes=not self.is_json)):
+                size = end
+                if number == 0:
+                    self._take_columns(record)
+                if number or self.is_json:
+                    self._know(record)
         self._file.truncate(size)
+        self._size = size
         if size == 0 and not self.is_json:
-            self._append([self.columns])
+            self._append(_csv([self.columns]))
+
+    def _take_columns(self, record: str) -> None:
+        """Go on with the columns of a table from before there were notes."""
+        found = list(json.loads(record)) if self.is_json else next(csv.reader(io.StringIO(record, newline="")))
+        if found == [name for name in self.columns if name != NOTE]:
+            self.columns = found
+        if found != self.columns:
+            raise ValueError(f"{self.path}: its columns are {', '.join(found)}, not those of scores; name another.")
 
     def _drop_errors(self) -> None:
+        """Leave out rows with an error, in a file that takes the place of this one."""
         with open(self.path, "rb") as file, replacing(self.path, errors="surrogateescape") as kept:
             for number, (record, _) in enumerate(complete_records(file, has_quotes=not self.is_json)):
+                if number == 0:
+                    self._take_columns(record)
                 if (number == 0 and not self.is_json) or not self._parse(record)["error"]:
                     kept.write(record)
+        old, self._file = self._file, open_alone(self.path)
+        old.close()
 
     def _parse(self, record: str) -> dict[str, Any]:
         if self.is_json:
@@ -105,35 +145,88 @@ class ScoreWriter:
         start, end = fields["start"], fields["end"]
         self.done.add(_key(fields["id"], fields["path"], float(start), None if end in ("", None) else float(end)))
         self.num_errors += bool(fields["error"])
+        self.num_rows += 1
 
     def has(self, item: Item) -> bool:
         """Tell whether there is a row of this clip."""
         return _key(item.id, item.path, item.start, item.end) in self.done
 
     def write(self, rows: Sequence[ScoredClip]) -> None:
-        """Append rows and hand them to the system, so that they outlive this process."""
+        """Append rows and hand them to the system, so that they outlive this process.
+
+        Raises:
+            OSError: If they cannot be written; those before are whole.
+        """
         if self.is_json:
-            lines = (json.dumps(self._fields(row), ensure_ascii=False) + "\n" for row in rows)
-            self._file.write("".join(lines).encode("utf-8", "surrogateescape"))
+            text = "".join(json.dumps(self._fields(row), ensure_ascii=False) + "\n" for row in rows)
         else:
-            self._append(list(self._fields(row).values()) for row in rows)  # csv writes None as nothing
-        self._file.flush()
+            text = _csv(list(self._fields(row).values()) for row in rows)  # csv writes None as nothing
+        with self._told():
+            self._append(text)
         self.num_errors += sum(bool(row.error) for row in rows)
+        self.num_rows += len(rows)
 
     def _fields(self, row: ScoredClip) -> dict[str, Any]:
         scores = [round(score, DIGITS) for score in row.scores] if row.scores else [None] * len(self.axes)
         item, seconds = row.item, None if row.error else round(row.seconds, DIGITS)
-        values = [item.id, item.path, item.start, item.end, seconds, *scores, row.error]
-        return dict(zip(self.columns, values, strict=True))
+        named = dict(zip(self.axes, scores, strict=True)) | {NOTE: row.note, "error": row.error}
+        fields = dict(zip(BEFORE, [item.id, item.path, item.start, item.end, seconds], strict=True)) | named
+        return {name: fields[name] for name in self.columns}
 
-    def _append(self, rows: Iterable[Sequence[Any]]) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        self._file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+    def _append(self, text: str) -> None:
+        """Write all of a text, or nothing of it."""
+        data = memoryview(text.encode("utf-8", "surrogateescape"))
+        done = 0
+        try:
+            while done < len(data):
+                done += self._file.write(data[done:]) or 0
+        except OSError:
+            self._file.truncate(self._size)
+            raise
+        self._size += done
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def open_alone(path: Path) -> io.FileIO:
+    """Open a file to append to, which no other process does meanwhile; the system frees it however this one ends.
+
+    Raises:
+        ValueError: If another process has it open so.
+    """
+    while True:
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115
+        try:
+            _lock(file)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except BlockingIOError:
+            file.close()
+            raise ValueError(f"{path}: another process is writing it; wait for it, or name another --output.") from None
+        except FileNotFoundError:
+            pass  # it was moved away meanwhile
+        file.close()
+
+
+def _lock(file: io.FileIO) -> None:
+    try:
+        import fcntl
+    except ImportError:  # of systems other than Unix
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            raise
+        # a file system without locks
 
 
 def complete_records(file: BinaryIO, *, has_quotes: bool) -> Iterator[tuple[str, int]]:

@@ -14,11 +14,13 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.validation import write_skipped
 from lightning_aqa.encoders.fingerprint import weights_hash
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
 from lightning_aqa.results.facts import write_facts
 from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
+from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.training.console import print_run
@@ -75,7 +77,10 @@ class RunFolder(Callback):
         self._write(trainer, pl_module)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the scores of all clips."""
+        """Write the scores of all clips, with notes on those that are likely nonsense."""
+        assert isinstance(pl_module, AQAModule)
+        data = cast(AQADataModule, cast(Any, trainer).datamodule)
+        pl_module.predictions["predict"] = _noted(pl_module.predictions["predict"], pl_module, data)
         self._write(trainer, pl_module)
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -109,6 +114,13 @@ class RunFolder(Callback):
             for path in paths:
                 logger.log_image(key=f"pictures/{path.stem}", images=[str(path)])
         return paths
+
+
+def _noted(table: Predictions, module: AQAModule, data: AQADataModule) -> Predictions:
+    padded, is_kept = module.encoder.padded_seconds, data.normalise == "keep"
+    expected = Expected(module.axes, data.shortest_piece, padded, module.trained_on, is_kept)
+    rows = zip(table.ids, table.scores.tolist(), strict=True)
+    return table._replace(notes=[note_of(data.signals.get(id_), scores, expected) for id_, scores in rows])
 
 
 def _described(module: AQAModule) -> dict[str, Any]:

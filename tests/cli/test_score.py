@@ -43,7 +43,7 @@ def wanted(checkpoint, clips, tmp_path_factory):
 def test_scores_are_those_of_predict(score, clips, wanted):
     code, rows, said = score(clips)
     assert code == 0
-    assert list(rows[0]) == ["id", "path", "start", "end", "seconds", *AXES, "error"]
+    assert list(rows[0]) == ["id", "path", "start", "end", "seconds", *AXES, "note", "error"]
     assert len(rows) == 10
     found = {
         (name, axis): value for name, values in _scores(rows).items() for axis, value in zip(AXES, values, strict=True)
@@ -380,8 +380,8 @@ def test_a_file_that_ends_before_its_header_says_is_a_row(score, clips, tmp_path
     (tmp_path / "cut.mp3").write_bytes((clips / "d.mp3").read_bytes()[:3000])
     code, rows, _ = score(tmp_path / "cut.flac", tmp_path / "cut.mp3", clips / "a.wav")
     assert code == 1
-    assert rows[0]["error"].startswith("cannot be read as audio")
-    assert rows[1]["error"].startswith("ends after 0.22 s of the 0.65 s that its header promises")
+    assert rows[0]["error"].startswith("ends after 0.19 s of the 1.00 s that its header promises")
+    assert rows[1]["error"].startswith("ends after 0.25 s of the 0.65 s that its header promises")
     assert rows[2]["error"] == ""
 
 

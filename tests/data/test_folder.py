@@ -1,7 +1,9 @@
+import os
+
 import pytest
 
 from lightning_aqa.data.folder import Folder, read_folder
-from lightning_aqa.data.validation import CorpusError
+from lightning_aqa.data.validation import CorpusError, check_audio
 
 
 @pytest.fixture
@@ -22,6 +24,32 @@ def test_a_folder_lists_its_audio_under_unique_ids(audio):
 
 def test_sub_folders_can_be_left_alone(audio):
     assert [clip.id for clip in read_folder(audio, recursive=False)] == ["b.WAV", "d.m4a"]
+
+
+def test_linked_folders_are_listed_once_and_what_is_no_file_is_not_left_out(audio, tmp_path):
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "x.wav").touch()
+    targets = {"l": tmp_path / "else", "m": tmp_path / "else", "a/up": audio, "n": audio / "a", "o": audio / ".cache"}
+    for name, target in (targets | {"gone.wav": "/nowhere.wav", "self.wav": audio / "self.wav"}).items():
+        (audio / name).symlink_to(target)
+    names = ["a/b.flac", "a/c.mp3", "b.WAV", "d.m4a", "gone.wav", "l/x.wav", "o/e.wav", "self.wav"]
+    assert [clip.id for clip in read_folder(audio)] == names
+    problems = {problem.clip_id: problem for problem in check_audio(read_folder(audio), 0.1).problems}
+    assert problems["gone.wav"].kind == problems["self.wav"].kind == "missing file"
+    assert problems["gone.wav"].what == "a link to nothing (/nowhere.wav)"
+
+
+def test_a_folder_that_cannot_be_listed_is_a_problem(audio, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/a"):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (problem,) = read_folder(audio).problems
+    assert (problem.where, problem.what) == (str(audio / "a"), "cannot be listed (Permission denied)")
 
 
 def test_one_file_is_one_clip(audio):

@@ -143,8 +143,8 @@ def test_what_cannot_be_scored_says_why(scorer, clips, tmp_path):
         scorer(torch.zeros(16000))
     with pytest.raises(ValueError, match=r"shape \(T,\) or \(C, T\), got \(1, 1, 1, 9\)"):
         scorer(torch.zeros(1, 1, 1, 9), 16000)
-    with pytest.raises(ValueError, match=r"floating point with full scale at 1, got torch.int16"):
-        scorer(torch.zeros(9, dtype=torch.int16), 16000)
+    with pytest.raises(ValueError, match=r"Samples of torch.int64 have no full scale; give floating point"):
+        scorer(torch.zeros(9, dtype=torch.int64), 16000)
     with pytest.raises(ValueError, match=r"not finite"):
         scorer(torch.full((9000,), torch.nan), 16000)
     assert scorer([]) == [] == scorer([], sample_rate=16000)

@@ -1,0 +1,189 @@
+"""Score beside another one, asked to end, on a full disk, with notes, over links and what is no file."""
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from lightning_aqa.cli.main import main
+from lightning_aqa.scoring.scorer import Scorer
+from lightning_aqa.scoring.writer import ScoreWriter
+
+
+def test_what_a_score_is_worth_stands_beside_it_in_score_and_in_predict(score, checkpoint, clips, tmp_path):
+    folder = tmp_path / "clips"
+    shutil.copytree(clips, folder)
+    tone, rate = soundfile.read(folder / "a.wav")
+    odd = {"phase": np.stack([tone, -tone], 1), "silence": 0 * tone, "constant": 0 * tone + 0.3, "loud": 50 * tone}
+    for name, samples in odd.items():
+        soundfile.write(folder / f"{name}.wav", samples, rate, subtype="FLOAT")
+    rows = score(folder)[1]
+    notes = {os.path.basename(row["path"]): row["note"] for row in rows}
+    assert notes["phase.wav"].startswith("channels out of phase")
+    assert (notes["silence.wav"], notes["constant.wav"]) == ("silence", "constant")
+    assert "dB louder than in training" in notes["loud.wav"]
+    for name in ("b.flac", "c.ogg", "d.mp3"):
+        assert notes[name] == ""
+    args = ["--data=Folder", f"--data.root={folder}", f"--ckpt_path={checkpoint}", "--name=p"]
+    assert main(["predict", *args, f"--trainer.default_root_dir={tmp_path}"]) == 0
+    with open(tmp_path / "p" / "predictions.csv", newline="") as file:
+        assert {os.path.basename(row["id"]): row["note"] for row in csv.DictReader(file)} == notes
+    levels = torch.load(checkpoint, weights_only=True)["callbacks"]["TrainingLevels"]
+    assert levels["lowest"] < levels["highest"] < 0
+
+
+def test_scores_are_what_the_model_says_unless_they_are_clipped(score, clips, monkeypatch):
+    real = Scorer._score
+    monkeypatch.setattr(Scorer, "_score", lambda self, *given: [[row[0] + 9, row[1]] for row in real(self, *given)])
+    rows = score(clips / "a.wav")[1]
+    clipped = score(clips / "a.wav", "--clip_to_scale", output="clipped.csv")[1]
+    assert float(rows[0]["MI"]) > 9
+    assert float(clipped[0]["MI"]) == 5
+    assert clipped[0]["TA"] == rows[0]["TA"]
+    assert rows[0]["note"] == clipped[0]["note"] == "MI is outside of 1 to 5"
+    code, _, said = score(clips / "b.flac", output="clipped.csv")
+    assert (code, "its rows come from other weights or settings" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_table_of_before_there_were_notes_is_gone_on_with(score, clips, tmp_path, suffix):
+    path = tmp_path / f"scores.{suffix}"
+    score(clips / "a.wav", output=path.name)
+    if suffix == "csv":
+        header, row = path.read_text().splitlines()
+        path.write_text(f"{header.replace(',note', '')}\n{row[:-1]}\n")
+    else:
+        fields = json.loads(path.read_text())
+        del fields["note"]
+        path.write_text(json.dumps(fields) + "\n")
+    code, rows, _ = score(clips / "a.wav", clips / "b.flac", output=path.name)
+    assert (code, len(rows)) == (0, 2)
+    assert all("note" not in row for row in rows)
+
+
+@pytest.mark.parametrize(("output", "args"), [("s.csv", []), ("s.jsonl", ["--retry"]), ("s.csv", ["--shard=1/2"])])
+def test_a_second_score_on_one_table_is_told(score, fails, checkpoint, clips, tmp_path, output, args):
+    path = tmp_path / (output if "shard" not in "".join(args) else "s.1-of-2.csv")
+    score(clips, tmp_path / "gone.wav", *args, output=output)
+    before = path.read_bytes()
+    with open(path, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        said = fails("score", checkpoint, str(clips), f"--output={tmp_path / output}", *args)
+        assert said == f"error: {path}: another process is writing it; wait for it, or name another --output."
+    assert path.read_bytes() == before
+    assert score(clips, tmp_path / "gone.wav", *args, output=output)[0] in (0, 1)  # what has ended holds nothing
+
+
+def test_score_ends_when_it_is_asked_to_and_leaves_nothing_behind(score, clips, tmp_path, monkeypatch):
+    args = [clips, "--batch_seconds=0.2"]
+    score(*args, output="undisturbed.csv")
+    write, calls = ScoreWriter.write, []
+
+    def stop(self, rows):
+        write(self, rows)
+        calls.append(rows)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(ScoreWriter, "write", stop)
+    before = signal.getsignal(signal.SIGTERM)
+    code, rows, said = score(*args)
+    assert code == 143
+    assert said.err.endswith("scores.csv are kept, and the same command goes on from there.\n")
+    assert len(rows) == sum(map(len, calls)) < 10
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+    monkeypatch.setattr(ScoreWriter, "write", write)
+    assert score(*args)[0] == 0
+    assert (tmp_path / "scores.csv").read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
+
+
+def test_a_full_disk_says_the_path_and_loses_no_row(score, clips, tmp_path, monkeypatch):
+    args = [clips, "--batch_seconds=0.2"]
+    score(*args, output="undisturbed.csv")
+    append, room = ScoreWriter._append, [700]
+
+    class Disk:
+        """A file on a disk with some room left."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, data):
+            size = min(len(data), room[0])
+            room[0] -= size
+            if size == 0:
+                raise OSError(28, "No space left on device")
+            return self.file.write(data[:size])
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    def on_small_disk(self, text):
+        self._file = self._file if isinstance(self._file, Disk) else Disk(self._file)
+        append(self, text)
+
+    monkeypatch.setattr(ScoreWriter, "_append", on_small_disk)
+    code, rows, said = score(*args)
+    assert code == 2
+    assert 0 < len(rows) < 10
+    wanted = f"error: {tmp_path / 'scores.csv'}: cannot be written (No space left on device); its {len(rows)} rows are "
+    assert said.err == wanted + "whole, and the same command goes on from there.\n"
+    monkeypatch.setattr(ScoreWriter, "_append", append)
+    assert score(*args)[0] == 0
+    assert (tmp_path / "scores.csv").read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
+
+
+def test_links_are_followed_once_and_what_cannot_be_read_is_a_row(score, clips, tmp_path):
+    root = tmp_path / "root"
+    (root / "own").mkdir(parents=True)
+    shutil.copy(clips / "a.wav", root / "own" / "a.wav")
+    (root / "linked").symlink_to(clips)
+    (root / "linked again").symlink_to(clips)
+    (root / "own" / "loop").symlink_to(root)
+    (root / "inside").symlink_to(root / "own")
+    (root / "itself").symlink_to(root / "itself")
+    (root / "broken.wav").symlink_to("/nowhere.wav")
+    os.mkfifo(root / "pipe.wav")
+    code, rows, _ = score(root)
+    assert code == 1
+    names = [os.path.relpath(row["path"], root) for row in rows]
+    assert names[:2] == ["broken.wav", "pipe.wav"]
+    assert [name.split("/")[0] for name in names[2:]] == ["linked"] * 10 + ["own"]
+    assert rows[0]["error"] == "a link to nothing (/nowhere.wav)."
+    assert rows[1]["error"] == "cannot be read as audio (a pipe, socket or device, not a file)."
+    assert [row["error"] for row in rows[2:]] == [""] * 11
+
+
+def test_a_file_that_may_not_be_read_is_a_row_that_says_so(score, clips, tmp_path, monkeypatch):
+    folder = tmp_path / "clips"
+    shutil.copytree(clips, folder)
+    scan = os.scandir
+
+    def refuse(path, *args):
+        if "more" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path, *args)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    rows = score(folder)[1]
+    assert [row["error"] for row in rows if row["error"]] == ["cannot be listed (Permission denied)"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["{checkpoint}", "{clips}", "--output="], "--output"), (["{checkpoint}", "{clips}", "--output", ""], "--output"),
+     (["{checkpoint}", "", "--output={out}"], "an input"), (["", "{clips}", "--output={out}"], "the checkpoint")],
+)  # fmt: skip
+def test_the_empty_text_is_no_name(fails, checkpoint, clips, tmp_path, words, named):
+    filled = [word.format(checkpoint=checkpoint, clips=clips, out=tmp_path / "x.csv") for word in words]
+    assert fails("score", *filled) == f"error: {named} is empty; name a file."

@@ -6,17 +6,17 @@ import sys
 from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
-from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_aqa.cli.messages import is_debug, readable
 from lightning_aqa.cli.private_api import option_names
+from lightning_aqa.utils.class_paths import CheckedParser
 from lightning_aqa.utils.distributed import is_local_rank_zero, wait_for_launcher_exit
 
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 
 
-class Parser(LightningArgumentParser):
-    """LightningArgumentParser with OmegaConf configs that exits with a message one can act on.
+class Parser(CheckedParser):
+    """CheckedParser with OmegaConf configs that exits with a message one can act on.
 
     Args:
         args: Passed on.

@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from jsonargparse import ArgumentError
-from lightning.pytorch.cli import LightningArgumentParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.files import CONFIG
 from lightning_aqa.scoring.scorer import Scorer
-from lightning_aqa.training.loading import load_module
+from lightning_aqa.training.loading import build_module, load_module
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.renamed import RENAMED_ARGUMENTS
 
@@ -84,16 +82,13 @@ def _from_config(path: Path, model: Sequence[str]) -> Source:
     if not path.is_file():
         raise ValueError(f"{path}: no such config.")
     config = _read_yaml(path)
-    parser = LightningArgumentParser(exit_on_error=False, parser_mode="omegaconf+")
-    parser.add_argument("--config", action="config")
-    parser.add_lightning_class_args(AQAModule, "model")
-    said: dict[str, Any] = {"axes": []} | dict(config.get("model") or {})
+    given = config.get("model") or {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{path}: cannot be read as a config (its model is no mapping).")
     try:
-        parsed = parser.parse_args(["--config", json.dumps({"model": said}), *model])
-        module: AQAModule = parser.instantiate_classes(parsed).model
-    except (ArgumentError, ValueError) as error:
-        text = UNTRAINED if "no axis to predict" in str(error) else " ".join(str(error).split())
-        raise ValueError(f"{path}: {text}") from error
+        module = build_module({"axes": []} | dict(given), model)
+    except ValueError as error:
+        raise ValueError(f"{path}: {UNTRAINED if 'no axis to predict' in str(error) else error}") from error
     if not module.head.is_trained:
         raise ValueError(f"{path}: {UNTRAINED}")
     return Source(_lean(module), _reading(config))

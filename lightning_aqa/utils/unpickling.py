@@ -12,6 +12,8 @@ from typing import IO, Any
 import numpy as np
 
 SCALARS = (str, bytes, int, float, complex, type(None))
+MOST_STEPS = 10_000_000
+"""Most opcodes of a pickle, which take about a minute; checkpoints with an optimiser have some 100 000."""
 HARMLESS = re.compile(
     r"(argparse\.Namespace|types\.SimpleNamespace|re\._compile|random\.Random|"
     r"(collections|datetime|decimal|enum|fractions|pathlib|typing|uuid|zoneinfo)\.[\w.]+|"
@@ -61,7 +63,9 @@ def unpickle(file: IO[bytes] | bytes, builders: Builders, persistent: Callable[[
     """
     machine = _Machine({**PLAIN, **builders}, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if number > MOST_STEPS:
+                raise ValueError(f"more than {MOST_STEPS} steps")
             if opcode.name == "STOP":
                 return machine.stack.pop()
             machine.run(opcode.name, argument)

@@ -50,7 +50,7 @@ def find_weights(checkpoint: str, *, file: str, url: str) -> Path:
 
     Looked for, in this order: ``checkpoint`` as a path; the same below the folder that the environment variable
     ``LIGHTNING_AQA_WEIGHTS`` names; ``checkpoint`` as a hub id, in the hub's cache and, only if it is not there and
-    ``HF_HUB_OFFLINE`` is not set, on the hub.
+    ``HF_HUB_OFFLINE`` is not set, on the hub. A hub id may end in ``@`` and a revision: a branch, tag or commit.
 
     Args:
         checkpoint: File, folder or hub id.
@@ -92,9 +92,12 @@ def fetch_command(checkpoint: str, file: str, url: str) -> str:
     Example:
         >>> fetch_command("facebook/audiobox-aesthetics", "config.json", "https://huggingface.co")
         'hf download facebook/audiobox-aesthetics config.json'
+        >>> fetch_command("facebook/audiobox-aesthetics@v1", "config.json", "https://huggingface.co")
+        'hf download facebook/audiobox-aesthetics config.json --revision v1'
     """
     if _is_hub_id(checkpoint):
-        return f"hf download {checkpoint} {file}"
+        repository, revision = split_revision(checkpoint)
+        return f"hf download {repository} {file}{f' --revision {revision}' if revision else ''}"
     return f"curl -LO {url}" if url.endswith(file) else ""
 
 
@@ -105,16 +108,40 @@ def _local_candidates(checkpoint: str, file: str) -> list[Path]:
     return [*paths, *(path / file for path in paths), *(root / file for root in own_name)]
 
 
+def split_revision(checkpoint: str) -> tuple[str, str | None]:
+    """Divide a hub id at ``@`` into the repository and a revision, if there is one.
+
+    Example:
+        >>> split_revision("microsoft/wavlm-base@refs/pr/1"), split_revision("microsoft/wavlm-base")
+        (('microsoft/wavlm-base', 'refs/pr/1'), ('microsoft/wavlm-base', None))
+    """
+    repository, _, revision = checkpoint.partition("@")
+    return repository, revision or None
+
+
+def hub_page(checkpoint: str) -> str:
+    """Return the address of a hub id's page, of its revision where it names one."""
+    repository, revision = split_revision(checkpoint)
+    return f"https://huggingface.co/{repository}{f'/tree/{revision}' if revision else ''}"
+
+
 def _is_hub_id(checkpoint: str) -> bool:
-    is_path = checkpoint.startswith((".", "/", "~")) or Path(checkpoint).suffix in FILES
-    return checkpoint.count("/") == 1 and not is_path
+    repository, _ = split_revision(checkpoint)
+    is_path = repository.startswith((".", "/", "~")) or Path(checkpoint).suffix in FILES
+    return repository.count("/") == 1 and not is_path
 
 
 def _cached(checkpoint: str, file: str) -> object:
     """Return the path in the hub's cache, None, or the hub's mark for a file that the repository does not have."""
     from huggingface_hub import try_to_load_from_cache
 
-    return try_to_load_from_cache(checkpoint, file) if _is_hub_id(checkpoint) else None
+    if not _is_hub_id(checkpoint):
+        return None
+    repository, revision = split_revision(checkpoint)
+    try:
+        return try_to_load_from_cache(repository, file, revision=revision)
+    except ValueError:  # no name that the hub could have
+        return None
 
 
 def _from_hub(checkpoint: str, file: str) -> Path | None:
@@ -124,15 +151,16 @@ def _from_hub(checkpoint: str, file: str) -> Path | None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, HTTPError  # type: ignore[attr-defined]
 
+    repository, revision = split_revision(checkpoint)
     try:
-        get_hf_file_metadata(hf_hub_url(checkpoint, file), timeout=HUB_SECONDS)
+        get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=HUB_SECONDS)
     except EntryNotFoundError:
         pass  # the download says so too, and makes the cache remember it
-    except (HTTPError, OSError):
+    except (HTTPError, OSError, ValueError):
         return None
     try:
-        return Path(hf_hub_download(checkpoint, file))
-    except (HTTPError, OSError, EntryNotFoundError):
+        return Path(hf_hub_download(repository, file, revision=revision))
+    except (HTTPError, OSError, ValueError, EntryNotFoundError):
         return None
 
 
@@ -239,7 +267,20 @@ def read_config(config: Mapping[str, Any] | str | None) -> dict[str, Any]:
     """Return a config given as a mapping or as the path of a JSON file; nothing is an empty one."""
     if config is None:
         return {}
-    if isinstance(config, str):
-        loaded: dict[str, Any] = json.loads(Path(config).read_text(encoding="utf-8"))
-        return loaded
-    return dict(config)
+    return read_json(config) if isinstance(config, str) else dict(config)
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object that comes with weights.
+
+    Raises:
+        WeightsError: If it is damaged, or something else.
+    """
+    try:
+        check_kind(path)
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise WeightsError(f"{path}: cannot be read as JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path}: expected a JSON object, got {type(found).__name__}.")
+    return found

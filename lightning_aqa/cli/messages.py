@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from lightning_aqa.utils.text import did_you_mean
+from lightning_aqa.utils.text import about_class, did_you_mean
 
 DEBUG = "LIGHTNING_AQA_DEBUG"
 """Environment variable with which errors keep their traceback."""
@@ -35,8 +35,11 @@ def readable(message: str, options: Sequence[str]) -> str:
         message: The message of jsonargparse, over many lines.
         options: Names of the options of this parser.
     """
+    core = about_class(message)
     text = _in_one_line(message)
     key = next(iter(re.findall(r'Parser key "([\w.]+)"', text)), "")
+    if re.match(r"'\S*' is ", core):
+        return f"--{key}: {core}"
     if found := re.search(r"unrecognized arguments: (.*)", text):
         wrong = re.findall(r"--([\w.+-]+)", found[1])
         return f"unknown option {found[1]}.{_hint(wrong[0] if wrong else found[1], options)}"

@@ -15,12 +15,16 @@ from torch import Tensor
 
 from lightning_aqa.module import AQAModule
 from lightning_aqa.utils.class_paths import CheckedParser
+from lightning_aqa.utils.text import about_class
 from lightning_aqa.utils.weights import WeightsError, check_finite, check_whole
 
 _log = logging.getLogger(__name__)
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 """Mark of LightningCLI in a checkpoint: its settings are those of a config. It is not called here."""
+
+MOST_LETTERS = 400
+"""Letters of a library's message that are shown."""
 
 MODEL = ("axes", "encoder", "head", "freeze", "lora", "layers")
 """Settings that make a model what it is; no optimiser and no scheduler is built to evaluate one."""
@@ -107,9 +111,9 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = " ".join(" ".join(line.strip(" -") for line in str(error).splitlines() if "NoneType" not in line).split())
+        text = " ".join(about_class(str(error)).split("Got value:")[0].split("Given value")[0].split())
         kind = "" if isinstance(error, ValueError | ArgumentError | ImportError) else f"{type(error).__name__}: "
-        raise ValueError(f"{kind}{text}") from error
+        raise ValueError(f"{kind}{text[:MOST_LETTERS]}") from error
 
 
 def load_weights(module: AQAModule, path: str | Path) -> None:

@@ -1,8 +1,9 @@
-"""The nearest of some names, for messages about a wrong one."""
+"""Words of messages: the nearest of some names, and the core of what a parser says about a class."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -40,3 +41,20 @@ def did_you_mean(wrong: str, known: Iterable[str], *, by_last_part: bool = False
     """
     name = nearest(wrong, known, by_last_part=by_last_part)
     return f" Did you mean {name!r}?" if name else ""
+
+
+def about_class(message: str) -> str:
+    """Return what a message of jsonargparse says about a class that was named, in one short line.
+
+    Example:
+        >>> about_class("Type Callable[[int], a.Head] expects a function: Expected 'b.C' to be a subclass of <class 'Head'>.")
+        "'b.C' is no Head."
+    """
+    text = " ".join(message.split())
+    if found := re.search(r"'[^']*' is refused.*?\.MLP", text):
+        return f"{found[0]}."
+    if found := re.search(r"Expected ('[^']*') to be a subclass of .*?(\w+)(?:'>)?\.", text):
+        return f"{found[1]} is no {found[2]}."
+    if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
+        return f"'{found[1]}' is no {found[2]}."
+    return re.sub(r"Type [^:]*\] expects a function or a callable class: ", "", text)

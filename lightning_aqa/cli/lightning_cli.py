@@ -218,6 +218,8 @@ def quiet() -> None:
 
 def _fail(error: Exception) -> int:
     """Tell an error in one line; of what all processes of a machine find, the first one tells it."""
+    if isinstance(error, OmegaConfBaseException):
+        error = ValueError(" ".join(str(error).split()))
     if is_local_rank_zero():
         sys.stderr.write(f"error: {raised(error)}\n")
     elif num_processes() == 1 or isinstance(error, COLLECTIVE_ERRORS):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any, NoReturn
 
-from jsonargparse import set_parsing_settings
+import yaml
+from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
 
 from lightning_aqa.cli.messages import is_debug, readable
 from lightning_aqa.cli.private_api import option_names
 from lightning_aqa.utils.class_paths import CheckedParser
 from lightning_aqa.utils.distributed import is_local_rank_zero, wait_for_launcher_exit
+from lightning_aqa.utils.yaml_text import check_yaml
 
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 
@@ -27,6 +29,7 @@ class Parser(CheckedParser):
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("parser_mode", "omegaconf+")
         super().__init__(*args, **kwargs)
+        _check_configs(str(self.parser_mode))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what was wrong and the nearest valid name, and exit with code 2."""
@@ -37,3 +40,23 @@ class Parser(CheckedParser):
         else:
             wait_for_launcher_exit()
         self.exit(2)
+
+
+def _check_configs(mode: str) -> None:
+    """Let parsers of a mode look at the size of a text before they read it."""
+    if mode in _checked:
+        return
+    _checked.add(mode)
+    probe = ArgumentParser(exit_on_error=False, parser_mode=mode)
+    probe.add_argument("--numbers", type=list[int])
+    probe.parse_args(["--numbers=[1]"])  # jsonargparse makes a loader at its first use
+    load = get_loader(mode)
+
+    def checked(text: str) -> Any:
+        check_yaml(text)
+        return load(text)
+
+    set_loader(mode, checked, exceptions=(yaml.YAMLError, RecursionError))
+
+
+_checked: set[str] = set()

@@ -111,7 +111,9 @@ def load_config(name: str) -> Any:
         return AutoConfig.from_pretrained(path.parent, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path}: a model of type {kind}, which transformers cannot build by itself: {reason}") from None
+        raise WeightsError(
+            f"{path}: a model of type {kind}, which transformers cannot build by itself: {reason}"
+        ) from None
 
 
 def _find_preprocessor(name: str) -> Path | None:
@@ -182,7 +184,8 @@ def _plan(config: Any) -> Any:
     from transformers import AutoModel
 
     with torch.device("meta"):
-        whole = AutoModel.from_config(config, trust_remote_code=False)
+        auto: Any = AutoModel
+        whole = auto.from_config(config, trust_remote_code=False)
         return whole.get_encoder() if config.is_encoder_decoder else whole
 
 
@@ -247,7 +250,7 @@ class Hub(Encoder):
         config = load_config(name_or_path)
         if not (hasattr(config, "hidden_size") and hasattr(config, "num_hidden_layers")):
             raise WeightsError(
-                f"{name_or_path}: a model of type {config.model_type}, which has no one list of hidden states of audio; "
+                f"{name_or_path}: a model of type {config.model_type}, which has no one list of hidden states; "
                 "expected one such as WavLM, HuBERT, wav2vec 2.0, Whisper or AST."
             )
         config.update(PRETRAINING_OFF)

@@ -17,6 +17,7 @@ from lightning_aqa.module import AQAModule
 from lightning_aqa.utils.class_paths import CheckedParser
 from lightning_aqa.utils.text import about_class
 from lightning_aqa.utils.weights import WeightsError, check_finite, check_whole
+from lightning_aqa.utils.yaml_text import MOST_VALUES
 
 _log = logging.getLogger(__name__)
 
@@ -98,11 +99,23 @@ def build_module(settings: Mapping[str, Any], args: Sequence[str] = ()) -> AQAMo
     parser.add_argument("--config", action="config")
     parser.add_lightning_class_args(AQAModule, "model")
     given = {name: settings[name] for name in MODEL if name in settings}
+    _check_size(given)
     with errors_in_one_line():
         text = json.dumps({"model": given}, ensure_ascii=False)
         parsed = parser.parse_args(["--config", text, *args])
         module: AQAModule = parser.instantiate(parsed).model
     return module
+
+
+def _check_size(settings: Any) -> None:
+    """Refuse settings that become far more values than were read, since their parts hold each other many times."""
+    rest, count = [settings], 0
+    while rest:
+        item = rest.pop()
+        rest += item.values() if isinstance(item, dict) else item if isinstance(item, list | tuple) else ()
+        count += 1
+        if count > MOST_VALUES:
+            raise ValueError(f"its settings have more than {MOST_VALUES} values")
 
 
 @contextmanager

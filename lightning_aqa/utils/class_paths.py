@@ -15,7 +15,7 @@ import jsonargparse
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
-PRIVATE_NAMES = ("jsonargparse._util.check_import_path",)
+PRIVATE_NAMES = ("jsonargparse._util", "jsonargparse._util.check_import_path")
 """Names by their dotted paths; tests/test_private_api.py looks whether they are still there."""
 
 OWN_PACKAGES = {"lightning_aqa", "lightning", "pytorch_lightning", "torch", "torchmetrics", "transformers"}
@@ -109,7 +109,8 @@ def check_classes(settings: Any, key: str = "") -> None:
     if isinstance(path, str) and (found := _imported(path)) is not None and not inspect.isclass(found):
         raise ValueError(f"{key or 'class_path'}: '{path}' is no class; {EXPECTED}.")
     for name, value in (vars(settings) if isinstance(settings, Namespace) else settings).items():
-        check_classes(value, f"{key}.{name}".removeprefix("."))
+        is_of_subcommand = not key and name == settings.get("subcommand")
+        check_classes(value, "" if is_of_subcommand else f"{key}.{name}".removeprefix("."))
 
 
 def _imported(path: str) -> object | None:
@@ -130,7 +131,8 @@ class CheckedParser(LightningArgumentParser):
     def instantiate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> Namespace:
         """Build the parts of a parsed config, once each is seen to be a class."""
         check_classes(namespace)
-        return super().instantiate(namespace, *args, **kwargs)
+        built: Namespace = super().instantiate(namespace, *args, **kwargs)
+        return built
 
 
 def _check_import_path(path: str) -> None:
@@ -139,8 +141,9 @@ def _check_import_path(path: str) -> None:
     _own_check(path)
 
 
-_own_check = jsonargparse._util.check_import_path
-jsonargparse._util.check_import_path = _check_import_path
+_jsonargparse: Any = jsonargparse._util
+_own_check = _jsonargparse.check_import_path
+_jsonargparse.check_import_path = _check_import_path
 set_parsing_settings(
     import_path_denylist=sorted(sys.stdlib_module_names - PLAIN),
     instantiate_subclass_spec_in_any=False,

@@ -47,7 +47,7 @@ def about_class(message: str) -> str:
     """Return what a message of jsonargparse says about a class that was named, in one short line.
 
     Example:
-        >>> about_class("Type Callable[[int], a.Head] expects a function: Expected 'b.C' to be a subclass of <class 'Head'>.")
+        >>> about_class("Type Callable[[int], a.Head]: Expected 'b.C' to be a subclass of <class 'Head'>.")
         "'b.C' is no Head."
     """
     text = " ".join(message.split())

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_aqa.utils.unpickling import StandIn, unpickle
+from lightning_aqa.utils.plain_values import StandIn
+from lightning_aqa.utils.unpickling import unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """First value of a legacy file."""
@@ -35,7 +36,7 @@ STORAGES = {
     "UntypedStorage": torch.uint8,
 }
 NO_WEIGHTS = {
-    b"version https://git-lfs": "it is the pointer that git-lfs leaves for a file; fetch the file itself by `git lfs pull`",
+    b"version https://git-lfs": "it is the pointer that git-lfs leaves for a file; fetch the file by `git lfs pull`",
     b"<!DOCTYPE": "it is a web page; take the link that downloads the file",
     b"<html": "it is a web page; take the link that downloads the file",
 }
@@ -201,7 +202,14 @@ def _tensor(storage: _Storage, offset: int, size: Sequence[int], stride: Sequenc
 
 
 def _typed_tensor(
-    storage: _Storage, offset: int, size: Sequence[int], stride: Sequence[int], grad: bool, hooks: Any, dtype: Any, *rest: Any
+    storage: _Storage,
+    offset: int,
+    size: Sequence[int],
+    stride: Sequence[int],
+    grad: bool,
+    hooks: Any,
+    dtype: Any,
+    *rest: Any,
 ) -> Tensor:
     """Build a tensor of a type that its storage does not say, as ``torch._utils._rebuild_tensor_v3`` does."""
     return _build(storage, _dtype_of(dtype), offset, size, stride, rest)

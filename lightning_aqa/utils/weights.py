@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lightning_aqa.utils.plain_values import RefusedNameError
 from lightning_aqa.utils.torch_files import check_kind, read_torch_file
 from lightning_aqa.utils.torch_files import check_whole as check_checksums
-from lightning_aqa.utils.unpickling import RefusedNameError
 
 FOLDER = "LIGHTNING_AQA_WEIGHTS"
 NAMES_OF_MANY = {"model.safetensors", "pytorch_model.bin", "config.json", "preprocessor_config.json", "tokenizer.json"}
@@ -220,8 +220,8 @@ def check_finite(weights: Mapping[str, Any], path: str | Path) -> None:
     wrong = [name for name, value in weights.items() if isinstance(value, Tensor) and not _is_finite(name, value)]
     if wrong:
         raise WeightsError(
-            f"{path}: {len(wrong)} of its tensors hold NaN or infinity, among them {', '.join(wrong[:5])}; nothing can be "
-            "computed with them. Take a checkpoint from before training diverged, or fetch the file anew."
+            f"{path}: {len(wrong)} of its tensors hold NaN or infinity, among them {', '.join(wrong[:5])}; nothing can "
+            "be computed with them. Take a checkpoint from before training diverged, or fetch the file anew."
         )
 
 
@@ -249,7 +249,9 @@ def load_exactly(
     """
     no_tensors = sorted(name for name, value in weights.items() if not isinstance(value, Tensor))
     if no_tensors:
-        raise WeightsError(f"{path}: {len(no_tensors)} of its weights are no plain tensors: {', '.join(no_tensors[:5])}.")
+        raise WeightsError(
+            f"{path}: {len(no_tensors)} of its weights are no plain tensors: {', '.join(no_tensors[:5])}."
+        )
     own = module.state_dict()
     missing = sorted(own.keys() - weights.keys() - set(ignored))
     unexpected = sorted(weights.keys() - own.keys() - set(ignored))

@@ -65,7 +65,9 @@ def _in_one_line(message: str) -> str:
         r"((?:Expected a (?:<class '\w+'>|typing\.\w+\[[^\]]*\]) ?)+)Given value: ([\w.+-]+)(?= Given value|$)",
         lambda found: f"{found[1].strip().replace(' Expected a ', ' or ')}. Got value: {found[2]}",
         re.sub(
-            r"(Expected a path but \S+ either not accessible or invalid )?Type \S*Callable.*? class: ", "", text.strip()
+            r"(Expected a path but \S+ either not accessible or invalid |Type \S*Callable.*? class: )(?=.)",
+            "",
+            text.strip(),
         ),
     )
     return re.sub(r"\s+", " ", re.sub(r"Given value:.*?(?=Parser key|Problem with|$)", "", text)).strip()

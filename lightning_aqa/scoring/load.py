@@ -113,7 +113,11 @@ def _reading(config: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in given.items() if value is not None}
     old = RENAMED_ARGUMENTS["AQADataModule"]
     today = given | {new: given[name] for name, new in old.items() if name in given}
-    return {name: today[name] for name in READING if name in today}
+    found = {name: today[name] for name in READING if name in today}
+    wrong = [name for name, value in found.items() if not isinstance(value, int | float if "seconds" in name else str)]
+    if wrong:
+        raise ValueError(f"data.{wrong[0]} of the run's {CONFIG} is damaged: {str(found[wrong[0]])[:40]!r}.")
+    return found
 
 
 def fingerprint(scorer: Scorer) -> str:

@@ -24,6 +24,17 @@ _log = logging.getLogger(__name__)
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 """Mark of LightningCLI in a checkpoint: its settings are those of a config. It is not called here."""
 
+FIT_LOOP = "fit_loop"
+STATE: dict[str, type] = {
+    "epoch": int,
+    "global_step": int,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""State of a run beside its weights, by Lightning's names."""
+
 MOST_LETTERS = 400
 """Letters of a library's message that are shown."""
 
@@ -54,6 +65,24 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     ):
         raise ValueError(f"{path}: not a checkpoint of a run (its state_dict holds more than tensors by name).")
     return checkpoint
+
+
+def check_resumable(path: str | Path) -> None:
+    """Refuse a checkpoint that training cannot go on from: parts of its state are missing or damaged.
+
+    Raises:
+        ValueError: If something is missing, or its weights are no numbers.
+    """
+    checkpoint = read_checkpoint(path)
+    missing = [name for name, kind in STATE.items() if not isinstance(checkpoint.get(name), kind)]
+    missing += [f"loops.{FIT_LOOP}"] if "loops" not in missing and FIT_LOOP not in checkpoint["loops"] else []
+    missing += ["optimizer_states"] if checkpoint.get("optimizer_states") == [] else []
+    if missing:
+        raise ValueError(
+            f"{path}: training cannot go on from it, since its {', '.join(missing)} are missing or damaged. "
+            "To start from its weights alone, use --init_from."
+        )
+    check_finite(checkpoint["state_dict"], path)
 
 
 def load_module(path: str | Path) -> AQAModule:

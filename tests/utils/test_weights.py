@@ -153,5 +153,7 @@ def test_a_page_has_no_command():
 def test_safetensors_that_are_none_are_told_in_one_line(tmp_path):
     pointer = tmp_path / "model.safetensors"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 360\n")
-    with pytest.raises(WeightsError, match=r"model.safetensors: cannot be read as weights: it is the pointer .*`git lfs pull`"):
+    with pytest.raises(
+        WeightsError, match=r"model.safetensors: cannot be read as weights: it is the pointer .*`git lfs pull`"
+    ):
         read_weights(pointer)

@@ -55,6 +55,8 @@ def about_class(message: str) -> str:
         return f"{found[0]}."
     if found := re.search(r"Expected ('[^']*') to be a subclass of .*?(\w+)(?:'>)?\.", text):
         return f"{found[1]} is no {found[2]}."
-    if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text):
+    if found := re.search(r"Expected a path but (\S+) either .*does not correspond to a subclass of (\w+)", text):
+        return f"'{found[1]}' is no {found[2]}."
+    if found := re.search(r"class_path '(\S+)'.*does not correspond to a subclass of (\w+)", text):
         return f"'{found[1]}' is no {found[2]}."
     return re.sub(r"Type [^:]*\] expects a function or a callable class: ", "", text)

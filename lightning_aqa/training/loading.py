@@ -153,7 +153,7 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = " ".join(about_class(str(error)).split("Got value:")[0].split("Given value")[0].split())
+        text = about_class(str(error))
         kind = "" if isinstance(error, ValueError | ArgumentError | ImportError) else f"{type(error).__name__}: "
         raise ValueError(f"{kind}{text[:MOST_LETTERS]}") from error
 

@@ -44,7 +44,7 @@ def did_you_mean(wrong: str, known: Iterable[str], *, by_last_part: bool = False
 
 
 def about_class(message: str) -> str:
-    """Return what a message of jsonargparse says about a class that was named, in one short line.
+    """Return what a message of jsonargparse says about a class that was named, in one line.
 
     Example:
         >>> about_class("Type Callable[[int], a.Head]: Expected 'b.C' to be a subclass of <class 'Head'>.")
@@ -55,8 +55,16 @@ def about_class(message: str) -> str:
         return f"{found[0]}."
     if found := re.search(r"Expected ('[^']*') to be a subclass of .*?(\w+)(?:'>)?\.", text):
         return f"{found[1]} is no {found[2]}."
-    if found := re.search(r"Expected a path but (\S+) either .*does not correspond to a subclass of (\w+)", text):
-        return f"'{found[1]}' is no {found[2]}."
-    if found := re.search(r"class_path '(\S+)'.*does not correspond to a subclass of (\w+)", text):
-        return f"'{found[1]}' is no {found[2]}."
-    return re.sub(r"Type [^:]*\] expects a function or a callable class: ", "", text)
+    for named in (r"Import path", r"Expected a path but", r"class_path"):
+        if found := re.search(rf"{named} '?([\w.]+\.\w+)'?.*does not correspond to a subclass of (\w+)", text):
+            return f"'{found[1]}' is no {found[2]}."
+    return _without_types(text)
+
+
+def _without_types(text: str) -> str:
+    """Drop what jsonargparse says of the types that a value could have had, and of the whole value."""
+    text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - ", "", text)
+    text = re.sub(r"Expected a path but \S+ either not accessible or invalid (- )?(?=.)", "", text)
+    text = re.sub(r"Type \S*Callable.*? class: ", "", text)
+    text = re.split(r" - Expected a <class 'NoneType'>| ?Given value| ?Got value:", text)[0]
+    return re.sub(r'Parser key "([\w.]+)": ', r"\1: ", text)

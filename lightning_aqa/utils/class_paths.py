@@ -79,8 +79,8 @@ def _binds(spec: ModuleSpec, name: str) -> bool:
         return True
     try:
         nodes = list(ast.walk(ast.parse(path.read_bytes())))
-    except (SyntaxError, ValueError, RecursionError, OSError):
-        return False
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise RefusedPathError(f"'{name}' is refused, since {path} is no Python: {error}; {EXPECTED}.") from None
     classes = {node.name for node in nodes if isinstance(node, ast.ClassDef) and node.bases}
     if path.name == "__init__.py":
         handed_on = [node for node in nodes if isinstance(node, ast.ImportFrom)]

@@ -16,6 +16,7 @@ RENAMED = {
     "lightning_aqa.encoders.freezing": "lightning_aqa.encoders.finetuning",
     "lightning_aqa.encoders.hub": "lightning_aqa.encoders.huggingface",
     "lightning_aqa.heads.linear": "lightning_aqa.heads.musiceval_baseline",
+    "lightning_aqa.weights": "lightning_aqa.utils.weights",
 }
 """Today's module for each old name."""
 

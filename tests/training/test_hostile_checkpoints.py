@@ -104,6 +104,9 @@ def test_a_package_is_looked_at_without_importing_it(tmp_path, monkeypatch):
     )
     check_path("package_of_mine.Part")
     check_path("package_of_mine.inner.part.Part")
+    (inner / "broken.py").write_text("class Part(:\n")
+    with pytest.raises(ValueError, match=r"'Part' is refused, since .*broken\.py is no Python: invalid syntax"):
+        check_path("package_of_mine.inner.broken.Part")
     for wrong in ("package_of_mine.inner.part.run", "package_of_mine.inner.Gone", "package_of_mine.gone.Part"):
         with pytest.raises(ValueError, match="is refused and not imported"):
             check_path(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import inspect
 import sys
@@ -136,9 +137,19 @@ class CheckedParser(LightningArgumentParser):
 
 
 def _check_import_path(path: str) -> None:
-    """Look at a path before jsonargparse imports it, and at where it leads to."""
+    """Look at a path before jsonargparse imports it, and at where it leads to; tell what its module raises."""
     check_path(path)
     _own_check(path)
+    module = path.rpartition(".")[0]
+    if not module or module in sys.modules or module.split(".")[0] in OWN_PACKAGES:
+        return
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return  # jsonargparse looks for a class within a class, and tells what is missing
+    except (Exception, SystemExit) as error:
+        message = f"'{path}' is refused, since importing it ends in {type(error).__name__}: {error}; {EXPECTED}."
+        raise RefusedPathError(message) from error
 
 
 _jsonargparse: Any = jsonargparse._util

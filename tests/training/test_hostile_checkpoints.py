@@ -91,6 +91,14 @@ def test_a_head_in_a_module_of_one_s_own_is_built(saved, tmp_path):
         "from lightning_aqa.heads.mlp import MLP\n\n\nclass Mine(MLP):\n    '''Score as MLP does.'''\n"
     )
     assert type(load_module(saved({"head": "heads_of_mine.Mine"})).head).__name__ == "Mine"
+    (tmp_path / "heads_that_fail.py").write_text("class Mine(object):\n    pass\n\n\n1 / 0\n")
+    with pytest.raises(
+        ValueError, match=r"'heads_that_fail\.Mine' is refused, since importing it ends in ZeroDivisionError"
+    ):
+        load_module(saved({"head": "heads_that_fail.Mine"}))
+    (tmp_path / "heads_that_lack.py").write_text("import nowhere_to_be_found\n\n\nclass Mine(object):\n    pass\n")
+    with pytest.raises(ValueError, match=r"No module named 'nowhere_to_be_found'"):
+        load_module(saved({"head": "heads_that_lack.Mine"}))
 
 
 def test_a_package_is_looked_at_without_importing_it(tmp_path, monkeypatch):

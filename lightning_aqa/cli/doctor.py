@@ -116,11 +116,11 @@ def logging() -> DoctorSection:
 
 def data() -> DoctorSection:
     """Look for the files that the experiments of this folder name."""
-    import yaml
+    from lightning_aqa.utils.yaml_text import read_yaml
 
     experiments: dict[tuple[str, str], list[str]] = {}
     for path in sorted(Path("experiments").rglob("*.yaml")):
-        settings = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data")
+        settings = (read_yaml(path.read_text(encoding="utf-8")) or {}).get("data")
         for option, named in _named_paths(settings):
             state = "here" if Path(named).exists() else "made by the run" if _is_synthetic(settings) else "missing"
             name = path.relative_to("experiments").with_suffix("").as_posix()

@@ -38,7 +38,13 @@ from lightning_aqa.training.feature_cache import FeatureCache
 from lightning_aqa.training.finite_check import FiniteCheck, NonFiniteError
 from lightning_aqa.training.history import History
 from lightning_aqa.training.levels import TrainingLevels
-from lightning_aqa.training.loading import load_module, load_weights, read_checkpoint, warn_of_differences
+from lightning_aqa.training.loading import (
+    check_resumable,
+    load_module,
+    load_weights,
+    read_checkpoint,
+    warn_of_differences,
+)
 from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
@@ -124,13 +130,21 @@ class AQACLI(OpenCLI):
         """Build the parts; an evaluation with a checkpoint takes the model that the checkpoint describes."""
         checkpoint = self.settings.ckpt_path
         if checkpoint:
-            read_checkpoint(checkpoint)  # refuses code, which Lightning would run when it resumes
+            look = check_resumable if self.subcommand == "fit" else read_checkpoint
+            look(checkpoint)  # refuses code, which Lightning would run when it resumes
         if checkpoint and any(arg.startswith(("--config", "-c", "--model")) for arg in self.argv):
             given = yaml.safe_load(self.config_text)["model"]
             warn_of_differences(checkpoint, given, is_fit=self.subcommand == "fit")
         if checkpoint and self.subcommand != "fit":
             self.settings.pop("model")
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except (*USER_ERRORS, ImportError):
+            raise
+        except Exception as error:  # whatever a part raises while it is built
+            raise ValueError(
+                f"a part cannot be built: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
         if checkpoint and self.subcommand != "fit":
             self.model = load_module(checkpoint)
             self.config_init[self.subcommand].ckpt_path = None  # loaded already
@@ -227,6 +241,8 @@ def quiet() -> None:
 
 def _line_and_code(error: Exception, folder: Path | None) -> tuple[str, int]:
     """Return how an error is told and the exit code: 2 for what the user can mend, 1 for what nobody foresaw."""
+    if isinstance(error, OmegaConfBaseException):
+        error = ValueError(" ".join(str(error).split()))
     if isinstance(error, USER_ERRORS):
         return raised(error), 2
     if isinstance(error, RuntimeError) and "loading state_dict" in str(error):

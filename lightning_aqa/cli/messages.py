@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightning_aqa.results.files import TRACEBACK
-from lightning_aqa.utils.text import did_you_mean
+from lightning_aqa.utils.text import about_class, did_you_mean
 
 DEBUG = "LIGHTNING_AQA_DEBUG"
 """Environment variable with which errors keep their traceback."""
@@ -39,8 +39,11 @@ def readable(message: str, options: Sequence[str]) -> str:
         message: The message of jsonargparse, over many lines.
         options: Names of the options of this parser.
     """
+    core = about_class(message)
     text = _in_one_line(message)
     key = next(iter(re.findall(r'Parser key "([\w.]+)"', text)), "")
+    if re.match(r"'\S*' is ", core):
+        return f"--{key}: {core}"
     if found := re.search(r"unrecognized arguments: (.*)", text):
         wrong = re.findall(r"--([\w.+-]+)", found[1])
         return f"unknown option {found[1]}.{_hint(wrong[0] if wrong else found[1], options)}"
@@ -65,7 +68,11 @@ def _in_one_line(message: str) -> str:
     text = re.sub(
         r"((?:Expected a (?:<class '\w+'>|typing\.\w+\[[^\]]*\]) ?)+)Given value: ([\w.+-]+)(?= Given value|$)",
         lambda found: f"{found[1].strip().replace(' Expected a ', ' or ')}. Got value: {found[2]}",
-        text.strip(),
+        re.sub(
+            r"(Expected a path but \S+ either not accessible or invalid |Type \S*Callable.*? class: )(?=.)",
+            "",
+            text.strip(),
+        ),
     )
     return re.sub(r"\s+", " ", re.sub(r"Given value:.*?(?=Parser key|Problem with|$)", "", text)).strip()
 

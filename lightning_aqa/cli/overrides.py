@@ -15,6 +15,7 @@ from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.heads.base import Head
 from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
 from lightning_aqa.utils.components import subclasses
+from lightning_aqa.utils.yaml_text import read_yaml
 
 SWAPPED: dict[str, type] = {"--model.encoder": Encoder, "--model.head": Head}
 """Flags that name a part, and its kind. Settings such as ``checkpoint`` mean something else for another class."""
@@ -82,8 +83,8 @@ def _of_config(args: Sequence[str], part: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for path in (Path(option.value) for option in find_options(args, CONFIG_FLAGS) if Path(option.value).is_file()):
         try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError:
+            loaded = read_yaml(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
             continue  # the parser says what is wrong with it
         model = loaded.get("model") if isinstance(loaded, dict) else None
         given = model.get(part) if isinstance(model, dict) else None

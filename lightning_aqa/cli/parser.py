@@ -6,21 +6,22 @@ import sys
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import set_parsing_settings
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
 from lightning_utilities.core.enums import StrEnum
 
 from lightning_aqa.cli.messages import is_debug, readable
 from lightning_aqa.cli.private_api import option_names
+from lightning_aqa.utils.class_paths import CheckedParser
 from lightning_aqa.utils.distributed import is_local_rank_zero, wait_for_launcher_exit
+from lightning_aqa.utils.yaml_text import check_yaml
 
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 # Lightning's Timer has an enum among its defaults, which the YAML of a saved config cannot hold.
 yaml.SafeDumper.add_multi_representer(StrEnum, lambda dumper, value: dumper.represent_str(value.value))
 
 
-class Parser(LightningArgumentParser):
-    """LightningArgumentParser with OmegaConf configs that exits with a message one can act on.
+class Parser(CheckedParser):
+    """CheckedParser with OmegaConf configs that exits with a message one can act on.
 
     Args:
         args: Passed on.
@@ -31,6 +32,7 @@ class Parser(LightningArgumentParser):
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("parser_mode", "omegaconf+")
         super().__init__(*args, **kwargs)
+        _check_configs(str(self.parser_mode))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what was wrong and the nearest valid name, and exit with code 2."""
@@ -41,3 +43,23 @@ class Parser(LightningArgumentParser):
         else:
             wait_for_launcher_exit()
         self.exit(2)
+
+
+def _check_configs(mode: str) -> None:
+    """Let parsers of a mode look at the size of a text before they read it."""
+    if mode in _checked:
+        return
+    _checked.add(mode)
+    probe = ArgumentParser(exit_on_error=False, parser_mode=mode)
+    probe.add_argument("--numbers", type=list[int])
+    probe.parse_args(["--numbers=[1]"])  # jsonargparse makes a loader at its first use
+    load = get_loader(mode)
+
+    def checked(text: str) -> Any:
+        check_yaml(text)
+        return load(text)
+
+    set_loader(mode, checked, exceptions=(yaml.YAMLError, RecursionError))
+
+
+_checked: set[str] = set()

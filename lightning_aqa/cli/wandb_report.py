@@ -17,6 +17,7 @@ from lightning_aqa.results.run_folder import DEFAULT_ROOT
 from lightning_aqa.sweep.trial import read_trials
 from lightning_aqa.sweep.wandb_agent import PROJECT
 from lightning_aqa.utils.wandb import has_wandb_key
+from lightning_aqa.utils.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from lightning_aqa.results.summary import SummaryRow
@@ -111,7 +112,7 @@ def _metrics(found: Sequence[SummaryRow]) -> list[str]:
 
 def _factor_panels(folder: Path, metrics: Sequence[str]) -> list[Panel]:
     """Make the panels of margin and weighting from the settings that differ between the runs."""
-    configs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/config.yaml"))]
+    configs = [read_yaml(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/config.yaml"))]
     panels: list[Panel] = []
     varying: list[str] = []
     for factor, names in FACTORS.items():

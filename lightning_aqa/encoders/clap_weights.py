@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lightning_aqa.encoders.huggingface import find_tensors
-from lightning_aqa.utils.weights import Weights, WeightsError, find_weights, read_config, read_weights
+from lightning_aqa.encoders.huggingface import find, read_tensors
+from lightning_aqa.utils.weights import Weights, WeightsError, find_weights, read_config, read_json, read_weights
 
 REPOSITORY = "lukewys/laion_clap"
 HTSAT_FILES = (
@@ -215,10 +215,10 @@ def convert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _from_folder(checkpoint: str, settings: Mapping[str, Any]) -> ClapWeights:
-    config = read_config(str(find_weights(checkpoint, file="config.json", url=f"https://huggingface.co/{checkpoint}")))
-    path = find_tensors(checkpoint)
+    config = read_json(find(checkpoint, "config.json"))
+    path, tensors = read_tensors(checkpoint)
     if config.get("model_type") != "clap" or config.get("audio_config", {}).get("enable_fusion"):
         raise WeightsError(f"{path}: not LAION-CLAP without fusion; take one such as laion/larger_clap_music.")
     for part in ("audio_config", "text_config"):
         config[part] = {**config.get(part, {}), **settings.get(part, {})}
-    return ClapWeights(path, config, read_weights(path), _front_end(settings, None))
+    return ClapWeights(path, config, tensors, _front_end(settings, None))

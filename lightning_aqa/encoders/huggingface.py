@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,16 @@ from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.wav2vec import SpeechModel
 from lightning_aqa.encoders.wav2vec_convolutions import frames_of
-from lightning_aqa.utils.weights import Weights, WeightsError, find_local, find_weights, read_weights
+from lightning_aqa.utils.weights import (
+    Weights,
+    WeightsError,
+    check_finite,
+    find_local,
+    find_weights,
+    hub_page,
+    read_json,
+    read_weights,
+)
 
 RAGGED = {"wavlm", "hubert", "wav2vec2"}
 """Model types that ``SpeechModel`` runs; the others run clip by clip through transformers' own forward."""
@@ -36,28 +44,81 @@ def zero_mean_unit_variance(samples: Tensor) -> Tensor:
     return (samples - mean) * (variance + 1e-7).rsqrt()
 
 
-def _find(name: str, file: str) -> Path:
-    return find_weights(name, file=file, url=f"https://huggingface.co/{name}")
+TENSORS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Files with the weights of a model, or with the names of the files that share them, in the order of preference."""
 
 
-def find_tensors(name: str) -> Path:
-    """Find the weights, as safetensors if they are there as such."""
-    here = find_local(name, "model.safetensors") or find_local(name, "pytorch_model.bin")
-    if here is not None:
-        return here
-    try:
-        return _find(name, "model.safetensors")
-    except WeightsError:
+def find(name: str, file: str) -> Path:
+    """Find a file of a model of the hub, as ``find_weights`` does."""
+    return find_weights(name, file=file, url=hub_page(name))
+
+
+def read_tensors(name: str) -> tuple[Path, dict[str, Any]]:
+    """Find and read the weights of a model, of one file or of several that share them; safetensors if there are any.
+
+    Args:
+        name: Hub id, or folder.
+
+    Returns:
+        The file, or the list of files, and the tensors by name.
+
+    Raises:
+        WeightsError: If a file is not found, is not safe or is damaged.
+    """
+    here = next((file for file in TENSORS if find_local(name, file)), None)
+    path = find(name, here) if here else _find_first(name)
+    if path.suffix != ".json":
+        return path, read_weights(path)
+    listed = read_json(path).get("weight_map")
+    parts = sorted(set(listed.values())) if isinstance(listed, dict) and all(map(_is_part, listed.values())) else []
+    if not parts:
+        raise WeightsError(f"{path}: lists no files of weights; expected a weight_map of names of files beside it.")
+    tensors: dict[str, Any] = {}
+    for part in parts:
+        tensors |= read_weights(find(name, part))
+    return path, tensors
+
+
+def _is_part(file: Any) -> bool:
+    return isinstance(file, str) and Path(file).name == file and Path(file).suffix in {".safetensors", ".bin"}
+
+
+def _find_first(name: str) -> Path:
+    """Ask the hub for each file in turn; none is told by the name of the first."""
+    for file in TENSORS[1:]:
         try:
-            return _find(name, "pytorch_model.bin")
+            return find(name, TENSORS[0])
+        except WeightsError as error:
+            missing = error
+        try:
+            return find(name, file)
         except WeightsError:
-            pass
-        raise
+            continue
+    raise missing
+
+
+def load_config(name: str) -> Any:
+    """Read the config of a model that transformers knows by itself; no code beside it is run.
+
+    Raises:
+        WeightsError: If it is not found, damaged, or of a model that transformers does not know.
+    """
+    from transformers import AutoConfig
+
+    path = find(name, "config.json")
+    kind = read_json(path).get("model_type")
+    try:
+        return AutoConfig.from_pretrained(path.parent, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"{path}: a model of type {kind}, which transformers cannot build by itself: {reason}"
+        ) from None
 
 
 def _find_preprocessor(name: str) -> Path | None:
     try:
-        return _find(name, "preprocessor_config.json")
+        return find(name, "preprocessor_config.json")
     except WeightsError:
         return None
 
@@ -79,32 +140,33 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_backbone(config: Any, path: Path, optional: str | None = None) -> Any:
+def load_backbone(config: Any, name: str, optional: str | None = None) -> Any:
     """Load the model of a config; tensors of heads on top of it are left, all others have to match.
+
+    Of a model with encoder and decoder, the encoder alone is built, and a decoder is not asked for.
 
     Args:
         config: Config of transformers.
-        path: The weights, in the folder of their config.
+        name: Hub id, or folder with the weights.
         optional: Top-level part that the caller does not run and that may be missing.
 
     Raises:
-        WeightsError: If the file is not safe, or a tensor is missing, unexpected or of another shape.
+        WeightsError: If a file is not safe, or a tensor is missing, unexpected, of another shape, or no number.
     """
-    from transformers import AutoModel
-
-    if path.suffix != ".safetensors":
-        read_weights(path)  # says why a file is refused
+    path, tensors = read_tensors(name)
     with _quiet():
-        model, report = AutoModel.from_pretrained(
-            path.parent,
+        plan = _plan(config)
+        own = plan.state_dict().keys()
+        model, report = type(plan).from_pretrained(
+            None,
             config=config,
-            local_files_only=True,
+            state_dict=_part_for(own, tensors),
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    tops = {f"{name.split('.')[0]}." for name in model.state_dict()} | {f"{model.base_model_prefix}."}
-    unexpected = [name for name in report["unexpected_keys"] if name.startswith(tuple(tops))]
+    tops = tuple(f"{top}." for top in {name.split(".")[0] for name in own})
+    unexpected = [name for name in report["unexpected_keys"] if name.startswith(tops)]
     problems = {
         "missing": sorted(name for name in report["missing_keys"] if name.split(".")[0] != optional),
         "unexpected": sorted(name for name in unexpected if not name.endswith("masked_spec_embed")),
@@ -113,7 +175,33 @@ def load_backbone(config: Any, path: Path, optional: str | None = None) -> Any:
     if any(problems.values()):
         message = "; ".join(f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in problems.items() if names)
         raise WeightsError(f"{path}: not the weights of {type(model).__name__}: {message}.")
-    return model.get_encoder() if config.is_encoder_decoder else model
+    check_finite(model.state_dict(), path)
+    return model
+
+
+def _plan(config: Any) -> Any:
+    """Return the model of a config without memory for its weights: of encoder and decoder, the encoder."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        auto: Any = AutoModel
+        whole = auto.from_config(config, trust_remote_code=False)
+        return whole.get_encoder() if config.is_encoder_decoder else whole
+
+
+def _part_for(own: Collection[str], tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors of a model out of a file in which they may stand below a prefix, beside those of heads.
+
+    Example:
+        >>> names = ["wavlm.encoder.bias", "wavlm.encoder.weight", "encoder.bias"]
+        >>> list(_part_for(["encoder.bias", "encoder.weight"], {name: torch.ones(1) for name in names}))
+        ['encoder.bias', 'encoder.weight']
+    """
+    named = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+    parts = [name.split(".") for name in named]
+    prefixes = {""} | {".".join(names[:depth]) + "." for names in parts for depth in (1, 2) if len(names) > depth}
+    best = max(sorted(prefixes, key=len), key=lambda prefix: sum(prefix + name in named for name in own))
+    return {name.removeprefix(best): value for name, value in named.items() if name.startswith(best)}
 
 
 def layers_of(model: nn.Module, num_layers: int) -> Sequence[nn.Module]:
@@ -138,7 +226,8 @@ class Hub(Encoder):
     attributes are those of ``microsoft/wavlm-base``, the example.
 
     Args:
-        name_or_path: Hub id, or folder with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``.
+        name_or_path: Hub id, with ``@`` and a revision where wanted, or folder with ``config.json`` and
+            ``model.safetensors`` or ``pytorch_model.bin``, in one file or in several with their list.
         window_seconds: Length of the windows that longer clips are cut into, in seconds; models of a fixed length have
             their own.
 
@@ -157,22 +246,24 @@ class Hub(Encoder):
     sample_rate, width, num_layers, window_seconds = 16000, 768, 13, 10.0
 
     def __init__(self, name_or_path: str = "microsoft/wavlm-base", window_seconds: float = 10.0) -> None:
-        from transformers import AutoConfig
-
         super().__init__()
-        folder = _find(name_or_path, "config.json").parent
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = load_config(name_or_path)
+        if not (hasattr(config, "hidden_size") and hasattr(config, "num_hidden_layers")):
+            raise WeightsError(
+                f"{name_or_path}: a model of type {config.model_type}, which has no one list of hidden states; "
+                "expected one such as WavLM, HuBERT, wav2vec 2.0, Whisper or AST."
+            )
         config.update(PRETRAINING_OFF)
-        path, preprocessor = find_tensors(name_or_path), _find_preprocessor(name_or_path)
-        model = load_backbone(config, path)
-        settings = {} if preprocessor is None else json.loads(preprocessor.read_text(encoding="utf-8"))
+        preprocessor = _find_preprocessor(name_or_path)
+        model = load_backbone(config, name_or_path)
+        settings = {} if preprocessor is None else read_json(preprocessor)
         self.sample_rate = int(settings.get("sampling_rate", 16000))
         self.width, self.num_layers = int(config.hidden_size), int(config.num_hidden_layers) + 1
         self.window_seconds, self.min_seconds = window_seconds, 0.025
         if _is_ragged(config):
             self.backbone: nn.Module = _Ragged(model, normalises=bool(settings.get("do_normalize", False)))
         else:
-            other = _ClipByClip(model, _find(name_or_path, "preprocessor_config.json").parent, self.sample_rate)
+            other = _ClipByClip(model, find(name_or_path, "preprocessor_config.json").parent, self.sample_rate)
             self.backbone, self.window_seconds = other, other.fixed_seconds or window_seconds
             self.padded_seconds = other.fixed_seconds or None
 
@@ -217,7 +308,7 @@ class _ClipByClip(nn.Module):
         super().__init__()
         self.model, self.sample_rate = model, sample_rate
         auto: Any = transformers.AutoFeatureExtractor
-        self.extractor = auto.from_pretrained(folder, local_files_only=True)
+        self.extractor = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         settings = self.extractor.to_dict()
         self.chunk_seconds = float(settings.get("chunk_length") or 0.0)  # Whisper pads to it
         self.spectrogram_seconds = 0.01 * (self.extractor.max_length if settings.get("max_length") else 0)  # AST, too

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
-from lightning_aqa.encoders.huggingface import find_tensors, layers_of, load_backbone
+from lightning_aqa.encoders.huggingface import find, layers_of, load_backbone, load_config
 from lightning_aqa.encoders.tokenizer import distinct, find_tokenizer
-from lightning_aqa.utils.weights import Weights, find_weights
+from lightning_aqa.utils.weights import Weights
 
 FROM_TWO = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"}
 """Model types whose first position is number 2, so that they read two tokens fewer than they have positions."""
@@ -44,21 +44,21 @@ class TextEncoder(Encoder):
     sample_rate, width, num_layers, text_width = 16000, 0, 1, 768
 
     def __init__(self, name_or_path: str = published[0].checkpoint, max_tokens: int = 128) -> None:
-        from transformers import AutoConfig, AutoTokenizer
+        from transformers import AutoTokenizer
 
         super().__init__()
-        url = f"https://huggingface.co/{name_or_path}"
-        folder = find_weights(name_or_path, file="config.json", url=url).parent
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        folder, config = find(name_or_path, "config.json").parent, load_config(name_or_path)
         positions = getattr(config, "max_position_embeddings", max_tokens) - 2 * (config.model_type in FROM_TWO)
         if not 2 <= max_tokens <= positions:
             raise ValueError(f"max_tokens must be between 2 and the {positions} that {folder} reads, got {max_tokens}.")
         self.max_tokens, self.text_width = max_tokens, int(config.hidden_size)
-        self.model = load_backbone(config, find_tensors(name_or_path), optional="pooler")
+        self.model = load_backbone(config, name_or_path, optional="pooler")
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # heads read token states, and checkpoints of pre-training have none
         location = find_tokenizer([str(folder), name_or_path])
-        self._tokenizer = AutoTokenizer.from_pretrained(location, config=config, local_files_only=True)
+        self._tokenizer = AutoTokenizer.from_pretrained(
+            location, config=config, local_files_only=True, trust_remote_code=False
+        )
         self._tokenizer.padding_side = "right"
 
     def layers_in_order(self) -> Sequence[nn.Module]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_aqa.utils.weights import FOLDER, WeightsError, find_weights
+from lightning_aqa.utils.weights import FOLDER, WeightsError, find_weights, hub_page
 
 # Each of these is enough to build a tokeniser from.
 FILES = (
@@ -32,9 +32,8 @@ def find_tokenizer(locations: Sequence[str]) -> Path:
         if any(all((folder / name).is_file() for name in names) for names in FILES):
             return folder
     name = "FacebookAI/roberta-base" if locations[-1] == "roberta-base" else locations[-1]
-    url = f"https://huggingface.co/{name}"
     try:
-        return find_weights(name, file="tokenizer.json", url=url).parent
+        return find_weights(name, file="tokenizer.json", url=hub_page(name)).parent
     except WeightsError as error:
         raise WeightsError(f"Prompts need the tokeniser {locations[-1]}, which is not here. {error}") from None
 

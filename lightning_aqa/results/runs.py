@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.facts import read_facts
 from lightning_aqa.results.files import CONFIG, HISTORY, PREDICTIONS, RESULTS, TRIAL
@@ -20,6 +18,7 @@ from lightning_aqa.results.history import read_history
 from lightning_aqa.results.naming import is_seed, without_seed_suffix, without_seeds
 from lightning_aqa.results.predictions import read_predictions
 from lightning_aqa.utils.renamed import with_new_names
+from lightning_aqa.utils.yaml_text import read_yaml
 
 TRIED = re.compile(r"^(model|objectives|data|trainer)(\.|$)|^(monitor|patience|folder)$")
 """Settings that say what was tried. All else says where and how a run was made, flags that are added later too."""
@@ -57,7 +56,7 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The whole config under dotted names, without ``class_path`` and ``init_args``."""
-        return with_new_names(dict(flat(yaml.safe_load(self.config_text) or {}))) if self.config_text else {}
+        return with_new_names(dict(flat(read_yaml(self.config_text) or {}))) if self.config_text else {}
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -13,17 +13,16 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from jsonargparse import ArgumentError
-from lightning.pytorch.cli import LightningArgumentParser
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.files import CONFIG
 from lightning_aqa.scoring.scorer import Scorer
-from lightning_aqa.training.loading import load_module
+from lightning_aqa.training.loading import build_module, load_module
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.renamed import RENAMED_ARGUMENTS
+from lightning_aqa.utils.yaml_text import check_yaml
 
 CONFIGS = frozenset({".yaml", ".yml"})
 READING = ("resampler", "normalise", "window_seconds")
@@ -84,16 +83,13 @@ def _from_config(path: Path, model: Sequence[str]) -> Source:
     if not path.is_file():
         raise ValueError(f"{path}: no such config.")
     config = _read_yaml(path)
-    parser = LightningArgumentParser(exit_on_error=False, parser_mode="omegaconf+")
-    parser.add_argument("--config", action="config")
-    parser.add_lightning_class_args(AQAModule, "model")
-    said: dict[str, Any] = {"axes": []} | dict(config.get("model") or {})
+    given = config.get("model") or {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{path}: cannot be read as a config (its model is no mapping).")
     try:
-        parsed = parser.parse_args(["--config", json.dumps({"model": said}), *model])
-        module: AQAModule = parser.instantiate_classes(parsed).model
-    except (ArgumentError, ValueError) as error:
-        text = UNTRAINED if "no axis to predict" in str(error) else " ".join(str(error).split())
-        raise ValueError(f"{path}: {text}") from error
+        module = build_module({"axes": []} | dict(given), model)
+    except ValueError as error:
+        raise ValueError(f"{path}: {UNTRAINED if 'no axis to predict' in str(error) else error}") from error
     if not module.head.is_trained:
         raise ValueError(f"{path}: {UNTRAINED}")
     return Source(_lean(module), _reading(config))
@@ -102,10 +98,12 @@ def _from_config(path: Path, model: Sequence[str]) -> Source:
 def _read_yaml(path: Path) -> dict[str, Any]:
     """Read a config, with the references of its model and data resolved."""
     try:
-        whole = OmegaConf.load(path)
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text)
+        whole = OmegaConf.create(text)
         sections = {name: OmegaConf.select(whole, name) for name in ("model", "data")}
         return {name: OmegaConf.to_container(found, resolve=True) for name, found in sections.items() if found}
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as a config ({str(error).splitlines()[0]}).") from error
 
 
@@ -115,7 +113,11 @@ def _reading(config: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in given.items() if value is not None}
     old = RENAMED_ARGUMENTS["AQADataModule"]
     today = given | {new: given[name] for name, new in old.items() if name in given}
-    return {name: today[name] for name in READING if name in today}
+    found = {name: today[name] for name in READING if name in today}
+    wrong = [name for name, value in found.items() if not isinstance(value, int | float if "seconds" in name else str)]
+    if wrong:
+        raise ValueError(f"data.{wrong[0]} of the run's {CONFIG} is damaged: {str(found[wrong[0]])[:40]!r}.")
+    return found
 
 
 def fingerprint(scorer: Scorer) -> str:

@@ -10,6 +10,7 @@ import yaml
 
 from lightning_aqa.sweep.parameters import Parameter, read_parameter
 from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
+from lightning_aqa.utils.yaml_text import read_yaml
 
 KEYS = ("name", "description", "program", "project", "entity", "method", "metric", "parameters", "command", "run_cap")
 METHODS = ("grid", "random", "bayes")
@@ -108,7 +109,7 @@ def _name(text: Mapping[str, Any], file: str | Path, base: str | None, name: str
 
 def _load(file: str | Path) -> dict[str, Any]:
     try:
-        text = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        text = read_yaml(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{file}: no such sweep file; experiments/ablations has some.") from None
     except yaml.YAMLError as error:

@@ -66,8 +66,9 @@ class BestCheckpoint(ModelCheckpoint):
         old, new = str(state_dict["dirpath"]), str(self.dirpath)
         moved = {name: state_dict[name].replace(old, new, 1) for name in PATHS}
         scores = {path.replace(old, new, 1): score for path, score in state_dict["best_k_models"].items()}
-        if moved["best_model_path"] and not Path(moved["best_model_path"]).is_file():
-            return  # it did not come along, so the best starts anew
+        paths = [Path(path) for path in [*moved.values(), *scores] if path]
+        if any(path.parent != Path(new) for path in paths) or (moved[PATHS[0]] and not Path(moved[PATHS[0]]).is_file()):
+            return  # it did not come along, or names files that are not the run's, so the best starts anew
         super().load_state_dict({**state_dict, **moved, "dirpath": new, "best_k_models": scores})
 
 

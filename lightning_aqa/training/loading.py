@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from torch import Tensor
 
 from lightning_aqa.module import AQAModule
+from lightning_aqa.utils.class_paths import CheckedParser
+from lightning_aqa.utils.text import about_class
+from lightning_aqa.utils.weights import WeightsError, check_finite, check_whole
+from lightning_aqa.utils.yaml_text import MOST_VALUES
 
 _log = logging.getLogger(__name__)
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
-"""What LightningCLI writes into a checkpoint, and Lightning would call whatever it is."""
+"""Mark of LightningCLI in a checkpoint: its settings are those of a config. It is not called here."""
+
+FIT_LOOP = "fit_loop"
+STATE: dict[str, type] = {
+    "epoch": int,
+    "global_step": int,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""State of a run beside its weights, by Lightning's names."""
+
+MOST_LETTERS = 400
+"""Letters of a library's message that are shown."""
+
+MODEL = ("axes", "encoder", "head", "freeze", "lora", "layers")
+"""Settings that make a model what it is; no optimiser and no scheduler is built to evaluate one."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -27,31 +51,111 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such checkpoint; a run keeps its own in RUN_FOLDER/checkpoints/.")
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        check_whole(path)
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError as error:
+        raise ValueError(str(error)) from error
     except Exception as error:
         raise ValueError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}).") from error
-    if "state_dict" not in checkpoint:
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path}: not a checkpoint of a run (it has no state_dict).")
+    weights = checkpoint["state_dict"]
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise ValueError(f"{path}: not a checkpoint of a run (its state_dict holds more than tensors by name).")
     return checkpoint
 
 
+def check_resumable(path: str | Path) -> None:
+    """Refuse a checkpoint that training cannot go on from: parts of its state are missing or damaged.
+
+    Raises:
+        ValueError: If something is missing, or its weights are no numbers.
+    """
+    checkpoint = read_checkpoint(path)
+    missing = [name for name, kind in STATE.items() if not isinstance(checkpoint.get(name), kind)]
+    missing += [f"loops.{FIT_LOOP}"] if "loops" not in missing and FIT_LOOP not in checkpoint["loops"] else []
+    missing += ["optimizer_states"] if checkpoint.get("optimizer_states") == [] else []
+    if missing:
+        raise ValueError(
+            f"{path}: training cannot go on from it, since its {', '.join(missing)} are missing or damaged. "
+            "To start from its weights alone, use --init_from."
+        )
+    check_finite(checkpoint["state_dict"], path)
+
+
 def load_module(path: str | Path) -> AQAModule:
-    """Build the module that a checkpoint describes, with its weights."""
-    saved = read_checkpoint(path).get("hyper_parameters", {})
-    if saved.get("_instantiator") != INSTANTIATOR:
+    """Build the module that a checkpoint describes, with its weights.
+
+    Raises:
+        ValueError: If it names what is no part, or its model cannot be built, or has other weights.
+    """
+    checkpoint = read_checkpoint(path)
+    saved = checkpoint.get("hyper_parameters", {})
+    if not isinstance(saved, dict) or saved.get("_instantiator") != INSTANTIATOR:
         raise ValueError(
             f"{path}: does not say what its model is made of; it was not written by a run of this command."
         )
     try:
-        module = AQAModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        module = build_module(saved)
+    except ValueError as error:
+        raise ValueError(f"{path}: its model cannot be built here: {error}") from error
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         reason = " ".join(str(error).split("\n\t")[:2])
         raise ValueError(f"{path}: its weights are not those of its model as it is now: {reason}") from error
-    except (ArgumentError, ImportError, AttributeError) as error:
-        reason = next((line for line in str(error).splitlines() if "No module" in line), str(error).splitlines()[0])
-        raise ValueError(f"{path}: its model cannot be built here: {reason.strip(' -')}") from error
-    module.hparams.update(saved)  # plain, where Lightning has kept what was built of them
+    check_finite(checkpoint["state_dict"], path)
+    module.on_load_checkpoint(checkpoint)
+    module.hparams.update(saved)  # plain, where there is what was built of them
     return module
+
+
+def build_module(settings: Mapping[str, Any], args: Sequence[str] = ()) -> AQAModule:
+    """Build a module to evaluate from settings that somebody else may have written.
+
+    Each class that they name has to be of the kind that its place expects; nothing else is imported or called.
+
+    Args:
+        settings: Settings of the model as a config has them; of optimiser and scheduler nothing is read.
+        args: Arguments such as ``--model.head.hidden=[8]`` that change them.
+
+    Raises:
+        ValueError: If it cannot be built; the message says why.
+    """
+    parser = CheckedParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_lightning_class_args(AQAModule, "model")
+    given = {name: settings[name] for name in MODEL if name in settings}
+    _check_size(given)
+    with errors_in_one_line():
+        text = json.dumps({"model": given}, ensure_ascii=False)
+        parsed = parser.parse_args(["--config", text, *args])
+        module: AQAModule = parser.instantiate(parsed).model
+    return module
+
+
+def _check_size(settings: Any) -> None:
+    """Refuse settings that become far more values than were read, since their parts hold each other many times."""
+    rest, count = [settings], 0
+    while rest:
+        item = rest.pop()
+        rest += item.values() if isinstance(item, dict) else item if isinstance(item, list | tuple) else ()
+        count += 1
+        if count > MOST_VALUES:
+            raise ValueError(f"its settings have more than {MOST_VALUES} values")
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Tell whatever goes wrong while parts are built as a ValueError of one line; its cause has the traceback."""
+    try:
+        yield
+    except Exception as error:
+        text = about_class(str(error))
+        kind = "" if isinstance(error, ValueError | ArgumentError | ImportError) else f"{type(error).__name__}: "
+        raise ValueError(f"{kind}{text[:MOST_LETTERS]}") from error
 
 
 def load_weights(module: AQAModule, path: str | Path) -> None:
@@ -67,6 +171,7 @@ def load_weights(module: AQAModule, path: str | Path) -> None:
     if wrong:
         shown = ", ".join(sorted(wrong)[:5])
         raise ValueError(f"{path}: {len(wrong)} weights are not those of this model, among them {shown}.")
+    check_finite(weights, path)
     module.load_state_dict(weights)
     module.is_fresh = False
 

@@ -1,8 +1,9 @@
-"""The nearest of some names, for messages about a wrong one."""
+"""Words of messages: the nearest of some names, and the core of what a parser says about a class."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -40,3 +41,30 @@ def did_you_mean(wrong: str, known: Iterable[str], *, by_last_part: bool = False
     """
     name = nearest(wrong, known, by_last_part=by_last_part)
     return f" Did you mean {name!r}?" if name else ""
+
+
+def about_class(message: str) -> str:
+    """Return what a message of jsonargparse says about a class that was named, in one line.
+
+    Example:
+        >>> about_class("Type Callable[[int], a.Head]: Expected 'b.C' to be a subclass of <class 'Head'>.")
+        "'b.C' is no Head."
+    """
+    text = " ".join(message.split())
+    if found := re.search(r"'[^']*' is refused.*?\.MLP", text):
+        return f"{found[0]}."
+    if found := re.search(r"Expected ('[^']*') to be a subclass of .*?(\w+)(?:'>)?\.", text):
+        return f"{found[1]} is no {found[2]}."
+    for named in (r"Import path", r"Expected a path but", r"class_path"):
+        if found := re.search(rf"{named} '?([\w.]+\.\w+)'?.*does not correspond to a subclass of (\w+)", text):
+            return f"'{found[1]}' is no {found[2]}."
+    return _without_types(text)
+
+
+def _without_types(text: str) -> str:
+    """Drop what jsonargparse says of the types that a value could have had, and of the whole value."""
+    text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - ", "", text)
+    text = re.sub(r"Expected a path but \S+ either not accessible or invalid (- )?(?=.)", "", text)
+    text = re.sub(r"Type \S*Callable.*? class: ", "", text)
+    text = re.split(r" - Expected a <class 'NoneType'>| ?Given value| ?Got value:", text)[0]
+    return re.sub(r'Parser key "([\w.]+)": ', r"\1: ", text)

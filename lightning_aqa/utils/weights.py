@@ -1,25 +1,20 @@
-"""Find pretrained weights and load them safely: tensors and plain containers, nothing that runs code."""
+"""Find pretrained weights and load them safely: tensors and plain values, nothing that runs code."""
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
-import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Plain numbers as numpy pickles them: public checkpoints hold some beside their weights (the metrics of LAION-CLAP's).
-PLAIN_NUMBERS: list[Any] = [
-    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.bool_)),
-]
+from lightning_aqa.utils.plain_values import RefusedNameError
+from lightning_aqa.utils.torch_files import check_kind, read_torch_file
+from lightning_aqa.utils.torch_files import check_whole as check_checksums
+
 FOLDER = "LIGHTNING_AQA_WEIGHTS"
 NAMES_OF_MANY = {"model.safetensors", "pytorch_model.bin", "config.json", "preprocessor_config.json", "tokenizer.json"}
 """Names that every model of the hub uses for its files: they say nothing without the folder of the model."""
@@ -55,7 +50,7 @@ def find_weights(checkpoint: str, *, file: str, url: str) -> Path:
 
     Looked for, in this order: ``checkpoint`` as a path; the same below the folder that the environment variable
     ``LIGHTNING_AQA_WEIGHTS`` names; ``checkpoint`` as a hub id, in the hub's cache and, only if it is not there and
-    ``HF_HUB_OFFLINE`` is not set, on the hub.
+    ``HF_HUB_OFFLINE`` is not set, on the hub. A hub id may end in ``@`` and a revision: a branch, tag or commit.
 
     Args:
         checkpoint: File, folder or hub id.
@@ -97,9 +92,12 @@ def fetch_command(checkpoint: str, file: str, url: str) -> str:
     Example:
         >>> fetch_command("facebook/audiobox-aesthetics", "config.json", "https://huggingface.co")
         'hf download facebook/audiobox-aesthetics config.json'
+        >>> fetch_command("facebook/audiobox-aesthetics@v1", "config.json", "https://huggingface.co")
+        'hf download facebook/audiobox-aesthetics config.json --revision v1'
     """
     if _is_hub_id(checkpoint):
-        return f"hf download {checkpoint} {file}"
+        repository, revision = split_revision(checkpoint)
+        return f"hf download {repository} {file}{f' --revision {revision}' if revision else ''}"
     return f"curl -LO {url}" if url.endswith(file) else ""
 
 
@@ -110,16 +108,40 @@ def _local_candidates(checkpoint: str, file: str) -> list[Path]:
     return [*paths, *(path / file for path in paths), *(root / file for root in own_name)]
 
 
+def split_revision(checkpoint: str) -> tuple[str, str | None]:
+    """Divide a hub id at ``@`` into the repository and a revision, if there is one.
+
+    Example:
+        >>> split_revision("microsoft/wavlm-base@refs/pr/1"), split_revision("microsoft/wavlm-base")
+        (('microsoft/wavlm-base', 'refs/pr/1'), ('microsoft/wavlm-base', None))
+    """
+    repository, _, revision = checkpoint.partition("@")
+    return repository, revision or None
+
+
+def hub_page(checkpoint: str) -> str:
+    """Return the address of a hub id's page, of its revision where it names one."""
+    repository, revision = split_revision(checkpoint)
+    return f"https://huggingface.co/{repository}{f'/tree/{revision}' if revision else ''}"
+
+
 def _is_hub_id(checkpoint: str) -> bool:
-    is_path = checkpoint.startswith((".", "/", "~")) or Path(checkpoint).suffix in FILES
-    return checkpoint.count("/") == 1 and not is_path
+    repository, _ = split_revision(checkpoint)
+    is_path = repository.startswith((".", "/", "~")) or Path(checkpoint).suffix in FILES
+    return repository.count("/") == 1 and not is_path
 
 
 def _cached(checkpoint: str, file: str) -> object:
     """Return the path in the hub's cache, None, or the hub's mark for a file that the repository does not have."""
     from huggingface_hub import try_to_load_from_cache
 
-    return try_to_load_from_cache(checkpoint, file) if _is_hub_id(checkpoint) else None
+    if not _is_hub_id(checkpoint):
+        return None
+    repository, revision = split_revision(checkpoint)
+    try:
+        return try_to_load_from_cache(repository, file, revision=revision)
+    except ValueError:  # no name that the hub could have
+        return None
 
 
 def _from_hub(checkpoint: str, file: str) -> Path | None:
@@ -129,46 +151,86 @@ def _from_hub(checkpoint: str, file: str) -> Path | None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, HTTPError  # type: ignore[attr-defined]
 
+    repository, revision = split_revision(checkpoint)
     try:
-        get_hf_file_metadata(hf_hub_url(checkpoint, file), timeout=HUB_SECONDS)
+        get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=HUB_SECONDS)
     except EntryNotFoundError:
         pass  # the download says so too, and makes the cache remember it
-    except (HTTPError, OSError):
+    except (HTTPError, OSError, ValueError):
         return None
     try:
-        return Path(hf_hub_download(checkpoint, file))
-    except (HTTPError, OSError, EntryNotFoundError):
+        return Path(hf_hub_download(repository, file, revision=revision))
+    except (HTTPError, OSError, ValueError, EntryNotFoundError):
         return None
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
-    """Read a safetensors file, or a ``.pt`` file that holds tensors, numbers and plain containers alone.
+    """Read a safetensors file, or one of ``torch.save`` in any layout and pickle protocol.
+
+    Nothing that a file names is imported or called: plain values are built, other objects beside the tensors become
+    inert stand-ins. Bytes are compared with the checksums that zip files hold.
 
     Raises:
-        WeightsError: If the file would run code when loaded, or is no such file.
+        WeightsError: If the file is damaged, names what could run code, or is no such file.
     """
-    if Path(path).suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return dict(load_file(path))
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(
-                f"{path}: cannot be read as weights ({error}); is it whole, and not the pointer that git-lfs leaves?"
-            ) from None
     try:
-        with torch.serialization.safe_globals(PLAIN_NUMBERS):
-            is_mapped = zipfile.is_zipfile(path)  # then tensors that nobody copies take no memory
-            found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(
-            f"{path}: refused, since it holds more than tensors and plain containers and could run code: {reason}"
-        ) from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
-        raise WeightsError(f"{path}: cannot be read as weights ({error}).") from None
+        found = _read_safetensors(path) if Path(path).suffix == ".safetensors" else read_torch_file(path)
+    except RefusedNameError as error:
+        raise WeightsError(f"{path}: refused, since it wants {error}, which is no data and could run code.") from None
+    except (ValueError, OSError) as error:
+        raise WeightsError(f"{path}: cannot be read as weights: {error}.") from None
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path}: holds no tensors by name, but one {type(found).__name__}.")
     return found
+
+
+def _read_safetensors(path: str | Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    check_kind(path)
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is cut or damaged ({error})") from None
+
+
+def check_whole(path: str | Path) -> None:
+    """Compare the bytes of a checkpoint with the checksums that it holds.
+
+    Raises:
+        WeightsError: If they differ.
+    """
+    try:
+        check_checksums(path)
+    except ValueError as error:
+        raise WeightsError(f"{path}: cannot be read as a checkpoint: {error}.") from None
+
+
+def check_finite(weights: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse weights that are no numbers.
+
+    Args:
+        weights: Tensors by name, and perhaps other things.
+        path: Where they come from, for the message.
+
+    Raises:
+        WeightsError: If a tensor holds NaN or, unless it is a mask, an infinity; the first few are named.
+    """
+    wrong = [name for name, value in weights.items() if isinstance(value, Tensor) and not _is_finite(name, value)]
+    if wrong:
+        raise WeightsError(
+            f"{path}: {len(wrong)} of its tensors hold NaN or infinity, among them {', '.join(wrong[:5])}; nothing can "
+            "be computed with them. Take a checkpoint from before training diverged, or fetch the file anew."
+        )
+
+
+def _is_finite(name: str, tensor: Tensor) -> bool:
+    """Tell whether all values are finite, in one pass without a copy; in a mask, infinities are meant."""
+    if not tensor.is_floating_point() or tensor.numel() == 0 or tensor.is_meta:
+        return True
+    low, high = torch.aminmax(tensor.detach() if tensor.element_size() > 1 else tensor.detach().float())
+    return not bool(torch.isnan(low)) if "mask" in name else bool(torch.isfinite(low) & torch.isfinite(high))
 
 
 def load_exactly(
@@ -185,6 +247,11 @@ def load_exactly(
     Raises:
         WeightsError: If a name is missing or unexpected, or a shape differs; the first few are named.
     """
+    no_tensors = sorted(name for name, value in weights.items() if not isinstance(value, Tensor))
+    if no_tensors:
+        raise WeightsError(
+            f"{path}: {len(no_tensors)} of its weights are no plain tensors: {', '.join(no_tensors[:5])}."
+        )
     own = module.state_dict()
     missing = sorted(own.keys() - weights.keys() - set(ignored))
     unexpected = sorted(weights.keys() - own.keys() - set(ignored))
@@ -194,6 +261,7 @@ def load_exactly(
         parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped)]
         message = "; ".join(f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in parts if names)
         raise WeightsError(f"{path}: not the weights of {type(module).__name__}: {message}.")
+    check_finite({name: weights[name] for name in shared}, path)
     module.load_state_dict({name: weights[name] for name in shared}, strict=False)
 
 
@@ -201,7 +269,20 @@ def read_config(config: Mapping[str, Any] | str | None) -> dict[str, Any]:
     """Return a config given as a mapping or as the path of a JSON file; nothing is an empty one."""
     if config is None:
         return {}
-    if isinstance(config, str):
-        loaded: dict[str, Any] = json.loads(Path(config).read_text(encoding="utf-8"))
-        return loaded
-    return dict(config)
+    return read_json(config) if isinstance(config, str) else dict(config)
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object that comes with weights.
+
+    Raises:
+        WeightsError: If it is damaged, or something else.
+    """
+    try:
+        check_kind(path)
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise WeightsError(f"{path}: cannot be read as JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path}: expected a JSON object, got {type(found).__name__}.")
+    return found

@@ -1,4 +1,5 @@
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -176,6 +177,94 @@ def test_a_spectrogram_model_without_its_feature_extractor_is_refused(tmp_path):
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(WeightsError, match=r"preprocessor_config\.json"):
         Hub(folder)
+
+
+@pytest.mark.parametrize("layout", ["one file", "shards", "pickled shards"])
+@pytest.mark.parametrize("kind", ["WavLMForXVector", "Wav2Vec2ForCTC", "WhisperForConditionalGeneration"])
+def test_published_layouts_give_the_model_below_their_heads(tmp_path, kind, layout):
+    import transformers
+
+    config = transformers.WhisperConfig(**WHISPER) if kind.startswith("Whisper") else None
+    config = config or getattr(transformers, f"{kind.split('For')[0]}Config")(**SMALL, **CONVS, vocab_size=20)
+    torch.manual_seed(0)
+    model = getattr(transformers, kind)(config).eval()
+    extractor = "WhisperFeatureExtractor" if kind.startswith("Whisper") else "Wav2Vec2FeatureExtractor"
+    getattr(transformers, extractor)().save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, max_shard_size="1GB" if layout == "one file" else "20KB")
+    if layout == "pickled shards":
+        for path in tmp_path.glob("*.safetensors"):
+            torch.save(load_file(path), path.with_suffix(".bin"), pickle_protocol=4)
+            path.unlink()
+        index = tmp_path / "model.safetensors.index.json"
+        text = index.read_text().replace(".safetensors", ".bin")
+        index.unlink()
+        (tmp_path / "pytorch_model.bin.index.json").write_text(text)
+    inner = getattr(model, model.base_model_prefix)
+    own = (inner.get_encoder() if kind.startswith("Whisper") else inner).state_dict()
+    backbone = Hub(str(tmp_path)).backbone
+    found = (backbone.model if kind.startswith("Whisper") else backbone.speech.model).state_dict()
+    assert found.keys() == own.keys() - {"masked_spec_embed"} | (found.keys() & {"masked_spec_embed"})
+    assert all(torch.equal(tensor, own[name]) for name, tensor in found.items())
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder.", "model.encoder."])
+def test_an_encoder_without_its_decoder_is_enough(tmp_path, prefix):
+    from transformers import WhisperConfig, WhisperFeatureExtractor
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    torch.manual_seed(0)
+    model = WhisperEncoder(WhisperConfig(**WHISPER)).eval()
+    model.config.save_pretrained(tmp_path)
+    WhisperFeatureExtractor().save_pretrained(tmp_path)
+    save_file({prefix + name: tensor for name, tensor in model.state_dict().items()}, tmp_path / "model.safetensors")
+    found = Hub(str(tmp_path)).backbone.model.state_dict()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in model.state_dict().items())
+    (tmp_path / "model.safetensors").unlink()
+    wrong = {prefix + name: tensor for name, tensor in model.state_dict().items() if name != "layer_norm.bias"}
+    save_file(wrong, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"1 missing: layer_norm\.bias"):
+        Hub(str(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin", "config.json", "preprocessor_config.json"])
+def test_a_pointer_of_git_lfs_is_told_with_the_command_that_helps(hub_folder, tmp_path, file):
+    shutil.copytree(hub_folder, tmp_path, dirs_exist_ok=True)
+    if file == "pytorch_model.bin":
+        (tmp_path / "model.safetensors").unlink()
+    (tmp_path / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(WeightsError, match=rf"{re.escape(file)}: .*git lfs pull"):
+        Hub(str(tmp_path))
+
+
+def test_a_model_that_brings_code_of_its_own_is_refused_without_a_question(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "mert_model", "auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}}'
+    )
+    (tmp_path / "evil.py").write_text("open('OWNED', 'w').close()\n")
+    with pytest.raises(WeightsError, match=r"a model of type mert_model, which transformers cannot build by itself"):
+        Hub(str(tmp_path))
+    assert not (tmp_path / "OWNED").exists()
+
+
+@pytest.mark.parametrize("listed", ['{"a": "../x.bin"}', '{"a": 1}', "[]", "{}"])
+def test_a_list_of_shards_names_files_beside_it(hub_folder, tmp_path, listed):
+    shutil.copytree(hub_folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(f'{{"weight_map": {listed}}}')
+    with pytest.raises(WeightsError, match=r"index\.json: lists no files of weights"):
+        Hub(str(tmp_path))
+
+
+def test_pretrained_weights_that_are_no_numbers_are_told(hub_folder, tmp_path):
+    shutil.copytree(hub_folder, tmp_path, dirs_exist_ok=True)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["encoder.layer_norm.bias"][3] = torch.nan
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        WeightsError, match=r"1 of its tensors hold NaN or infinity, among them encoder\.layer_norm\.bias"
+    ):
+        Hub(str(tmp_path))
 
 
 @needs_parity

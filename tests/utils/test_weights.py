@@ -54,6 +54,18 @@ def test_a_cached_file_is_found_without_a_connection(hub_cache, attempts):
     assert attempts == []
 
 
+def test_a_revision_of_a_hub_id_is_that_of_the_cache_and_of_the_command(hub_cache, attempts, monkeypatch):
+    path = _put(hub_cache, "someone/model", "model.safetensors")
+    (path.parents[2] / "refs" / "main").unlink()
+    (path.parents[2] / "refs" / "v1").write_text(COMMIT)
+    for revision in ("v1", COMMIT):
+        assert find_weights(f"someone/model@{revision}", file="model.safetensors", url=URL) == path
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsError, match=r"`hf download someone/model model\.safetensors --revision v2`"):
+        find_weights("someone/model@v2", file="model.safetensors", url=URL)
+    assert attempts == []
+
+
 def test_what_the_repository_is_known_not_to_have_is_not_asked_for_again(hub_cache, attempts):
     mark = _put(hub_cache, "someone/model", "config.json").parents[2] / ".no_exist" / COMMIT / "model.safetensors"
     mark.parent.mkdir(parents=True)
@@ -145,6 +157,12 @@ def test_a_file_that_the_hub_does_not_have_is_asked_for_in_one_run_alone(hub):
     assert len(asked) == 2  # is it there, and the download that makes the cache remember
 
 
+def test_the_hub_is_asked_for_a_revision(hub):
+    with pytest.raises(WeightsError, match="no such weights"):
+        find_weights("someone/model@refs/pr/1", file="model.safetensors", url=URL)
+    assert {path for _, path in hub.asked} == {"/someone/model/resolve/refs%2Fpr%2F1/model.safetensors"}
+
+
 def test_a_page_has_no_command():
     assert fetch_command("BEATs.pt", "BEATs.pt", "https://example.org/page") == ""
     assert fetch_command("a.pt", "a.pt", "https://example.org/a.pt") == "curl -LO https://example.org/a.pt"
@@ -153,5 +171,7 @@ def test_a_page_has_no_command():
 def test_safetensors_that_are_none_are_told_in_one_line(tmp_path):
     pointer = tmp_path / "model.safetensors"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 360\n")
-    with pytest.raises(WeightsError, match=r"model.safetensors: cannot be read as weights .*git-lfs"):
+    with pytest.raises(
+        WeightsError, match=r"model.safetensors: cannot be read as weights: it is the pointer .*`git lfs pull`"
+    ):
         read_weights(pointer)

@@ -9,7 +9,7 @@ from typing import Any
 from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Clip, Manifest
-from lightning_aqa.data.parsing import JSON_LINES, entries_of
+from lightning_aqa.data.parsing import JSON, JSON_LINES, entries_of
 from lightning_aqa.data.table import read_table
 from lightning_aqa.data.validation import CorpusError
 
@@ -17,7 +17,7 @@ READ_BY_LIBSNDFILE = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
     | {".w64", ".rf64", ".voc", ".sph", ".nist"}
 )
-TABLES = JSON_LINES | {".csv", ".tsv"}
+TABLES = JSON_LINES | {".csv", ".tsv", JSON}
 
 
 def read_folder(root: str | Path, *, recursive: bool = True) -> Manifest:

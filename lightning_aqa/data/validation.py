@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,10 @@ from typing import NamedTuple
 from rich.progress import track
 
 from lightning_aqa.data.audio import COMPRESSED_BY_FFMPEG, AudioError, audio_blocks, audio_info
+from lightning_aqa.data.lookalikes import lookalike
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
+from lightning_aqa.utils.records import write_records
+from lightning_aqa.utils.text import shortened
 
 NUM_SHOWN = 10
 
@@ -54,8 +56,9 @@ def _is_first_process() -> bool:
 
 def _check_clip(clip: Clip, min_seconds: float, *, decode: bool) -> float | Problem:
     """Return the clip's length in seconds, or what is wrong with it."""
-    if not Path(clip.path).is_file():
-        return Problem("missing file", clip.path, "no such file", clip.id, clip.source)
+    if not os.path.isfile(clip.path):
+        near = lookalike(clip.path)
+        return Problem("missing file", clip.path, f"no such file.{near}".rstrip("."), clip.id, clip.source)
     try:
         rate, file_seconds = audio_info(clip.path)
         seconds = (file_seconds if clip.end is None else min(clip.end, file_seconds)) - clip.start
@@ -96,7 +99,9 @@ def report(problems: Sequence[Problem], where_to_get: dict[str, str]) -> str:
     for kind, count in Counter(problem.kind for problem in problems).items():
         chosen = [problem for problem in problems if problem.kind == kind]
         lines.append(f"{kind}: {count}")
-        lines += [f"    {problem.where}: {problem.what}" for problem in chosen[:NUM_SHOWN]]
+        lines += [
+            f"    {shortened(problem.where, 300)}: {shortened(problem.what, 300)}" for problem in chosen[:NUM_SHOWN]
+        ]
         if count > NUM_SHOWN:
             lines.append(f"    ... and {count - NUM_SHOWN} more")
         for source, number in Counter(problem.source for problem in chosen if problem.source).items():
@@ -113,7 +118,4 @@ def without(manifest: Manifest, problems: Iterable[Problem]) -> Manifest:
 def write_skipped(problems: Sequence[Problem], path: str | Path) -> None:
     """Write one row per problem: kind, where, what, clip_id, source."""
     names = [item.name for item in fields(Problem)]
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([getattr(problem, name) for name in names] for problem in problems)
+    write_records(path, names, ([getattr(problem, name) for name in names] for problem in problems))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.records import csv_cells, csv_line
 
 BEFORE, AFTER = ("id", "path", "start", "end", "seconds"), ("error",)
 DIGITS = 6
@@ -98,7 +97,7 @@ class ScoreWriter:
     def _parse(self, record: str) -> dict[str, Any]:
         if self.is_json:
             return dict(json.loads(record))
-        return dict(zip(self.columns, next(csv.reader(io.StringIO(record, newline=""))), strict=True))
+        return dict(zip(self.columns, csv_cells(record), strict=True))
 
     def _know(self, record: str) -> None:
         fields = self._parse(record)
@@ -114,9 +113,9 @@ class ScoreWriter:
         """Append rows and hand them to the system, so that they outlive this process."""
         if self.is_json:
             lines = (json.dumps(self._fields(row), ensure_ascii=False) + "\n" for row in rows)
-            self._file.write("".join(lines).encode("utf-8", "surrogateescape"))
+            self._file.write("".join(lines).encode("utf-8", "backslashreplace"))  # JSON's own words for surrogates
         else:
-            self._append(list(self._fields(row).values()) for row in rows)  # csv writes None as nothing
+            self._append(list(self._fields(row).values()) for row in rows)
         self._file.flush()
         self.num_errors += sum(bool(row.error) for row in rows)
 
@@ -127,9 +126,7 @@ class ScoreWriter:
         return dict(zip(self.columns, values, strict=True))
 
     def _append(self, rows: Iterable[Sequence[Any]]) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        self._file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        self._file.write("".join(csv_line(row, "\n") for row in rows).encode("utf-8"))
 
     def close(self) -> None:
         """Close the file."""
@@ -144,6 +141,7 @@ def complete_records(file: BinaryIO, *, has_quotes: bool) -> Iterator[tuple[str,
         has_quotes: Whether a quoted field may hold line ends.
 
     Example:
+        >>> import io
         >>> list(complete_records(io.BytesIO(b'a,1\n"b\n",2\nc,'), has_quotes=True))
         [('a,1\n', 4), ('"b\n",2\n', 11)]
     """

@@ -40,3 +40,13 @@ def did_you_mean(wrong: str, known: Iterable[str], *, by_last_part: bool = False
     """
     name = nearest(wrong, known, by_last_part=by_last_part)
     return f" Did you mean {name!r}?" if name else ""
+
+
+def shortened(text: str, length: int = 80) -> str:
+    """Cut a text that goes into a message, however long a file makes it.
+
+    Example:
+        >>> shortened("x" * 1000, 5)
+        'xxxxx…'
+    """
+    return text if len(text) <= length else f"{text[:length]}…"

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from lightning_aqa.cli.signatures import call, check_at_least
 from lightning_aqa.results.files import SWEEP
 from lightning_aqa.results.run_folder import DEFAULT_ROOT
+from lightning_aqa.results.side_files import read_sweep_record
 from lightning_aqa.sweep.config import Sweep, read_sweep
 from lightning_aqa.sweep.trial import Trial, read_trials
 from lightning_aqa.utils.args import split_extra, split_options
@@ -102,7 +103,7 @@ def _record(sweep: Sweep, folder: Path) -> None:
     """
     path = folder / SWEEP
     command = {"command": sweep.command, "words": sweep.extra_args}
-    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before: dict[str, Any] = read_sweep_record(path, list(command)) if path.exists() else {}
     if before and any(before[key] != command[key] for key in command):
         ran, asked = (" ".join([*one["command"], *one["words"]]) for one in (before, command))
         raise ValueError(

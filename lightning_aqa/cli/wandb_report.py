@@ -14,10 +14,10 @@ import yaml
 from lightning_aqa.cli.signatures import call
 from lightning_aqa.results.files import SWEEP
 from lightning_aqa.results.run_folder import DEFAULT_ROOT
+from lightning_aqa.results.side_files import if_whole, read_config, read_sweep_record
 from lightning_aqa.sweep.trial import read_trials
 from lightning_aqa.sweep.wandb_agent import PROJECT
 from lightning_aqa.utils.wandb import has_wandb_key
-from lightning_aqa.utils.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from lightning_aqa.results.summary import SummaryRow
@@ -77,7 +77,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
     if not (folder / SWEEP).exists():
         raise ValueError(f"{folder} is no sweep folder (it has no {SWEEP}); give one that `sweep FILE` made.")
-    sweep = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+    sweep = read_sweep_record(folder / SWEEP, ("name", "file", "metric", "description"))
     trials = read_trials(folder)
     found = summarise(finished_runs(folder))
     if not found:
@@ -112,7 +112,8 @@ def _metrics(found: Sequence[SummaryRow]) -> list[str]:
 
 def _factor_panels(folder: Path, metrics: Sequence[str]) -> list[Panel]:
     """Make the panels of margin and weighting from the settings that differ between the runs."""
-    configs = [read_yaml(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/config.yaml"))]
+    found = [if_whole(path, read_config) for path in sorted(folder.glob("*/config.yaml"))]
+    configs = [config for _, config in filter(None, found)]
     panels: list[Panel] = []
     varying: list[str] = []
     for factor, names in FACTORS.items():

@@ -31,8 +31,7 @@ from lightning_aqa.data.parsing import (
     parse_ratings,
     parse_score,
     read_cells,
-    read_rows,
-    require_columns,
+    rows_with,
     unique_clips,
 )
 from lightning_aqa.data.validation import CorpusError
@@ -119,8 +118,7 @@ def read_system_domains(given: Mapping[str, str] | str | Path | None) -> Mapping
     if given is None or isinstance(given, Mapping):
         return given or {}
     problems: list[Problem] = []
-    rows = read_rows(Path(given), problems)
-    require_columns(Path(given), rows, ["system", "domain"])
+    rows = rows_with(Path(given), ["system", "domain"], problems)
     if problems:
         raise CorpusError(f"{problems[0].where}: {problems[0].what}")
     return {str(row.fields["system"]).strip(): str(row.fields["domain"]).strip() for row in rows}
@@ -185,9 +183,7 @@ class _Reading:
             )  # fmt: skip
 
     def _rows(self, name: str, columns: Sequence[str]) -> list[Row]:
-        rows = read_rows(self.root / name, self.problems)
-        require_columns(self.root / name, rows, columns)
-        return rows
+        return rows_with(self.root / name, columns, self.problems)
 
     def _ratings(self, row: Row) -> Ratings:
         found = {a.name: parse_ratings(row.fields.get(COLUMNS[a.name]), a, row.where, self.problems) for a in AXES}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,8 +129,22 @@ class AQADataModule(L.LightningDataModule, ABC):
     def manifest(self) -> Manifest:
         """The clips, read at the first use."""
         if self._manifest is None:
-            self._manifest = self.read()
+            manifest = self.read()
+            self._check_lists(manifest)
+            self._manifest = manifest
         return self._manifest
+
+    def _check_lists(self, manifest: Manifest) -> None:
+        """Stop where the lists leave a split, or all of them, without ratings, before a later check misses these.
+
+        Raises:
+            CorpusError: With all that is wrong in the lists.
+        """
+        rated = set(manifest.where(Clip.is_rated).splits)
+        usual = {"train", "dev", "test"} if self.on_bad_clip == "error" else set()
+        is_lost = not rated or bool(usual & set(manifest.splits) - rated)
+        if manifest.axes and manifest.problems and is_lost:
+            raise CorpusError(self._told(manifest.problems))
 
     @property
     def axes(self) -> list[Axis]:
@@ -179,14 +194,19 @@ class AQADataModule(L.LightningDataModule, ABC):
         audio = check_audio(new, self._min_seconds, decode=self.check == "full", signals=self.signals)
         problems = [problem for problem in (*clips.problems, *audio.problems) if problem not in self.skipped]
         if problems:
-            count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-            text = f"{type(self).__name__}: {count}.\n{report(problems, self.where_to_get)}"
             usable = without(clips, problems)
             if self.on_bad_clip == "error" or len(usable) == 0:
-                raise CorpusError(f"{text}\nMend them, or leave these clips out with --data.on_bad_clip=skip.")
-            _log.warning("%s\nThe clips that they concern are left out.", text)
+                raise CorpusError(self._told(problems))
+            _log.warning("%s\nThe clips that they concern are left out.", self._counted(problems))
             self._manifest, self.skipped = without(self.manifest, problems), [*self.skipped, *problems]
         self._seconds.update(audio.seconds)
+
+    def _told(self, problems: Sequence[Problem]) -> str:
+        return f"{self._counted(problems)}\nMend them, or leave these clips out with --data.on_bad_clip=skip."
+
+    def _counted(self, problems: Sequence[Problem]) -> str:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        return f"{type(self).__name__}: {count}.\n{report(problems, self.where_to_get)}"
 
     @property
     def shortest_piece(self) -> float:

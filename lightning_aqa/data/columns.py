@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from lightning_aqa.data.parsing import (
     unique_clips,
 )
 from lightning_aqa.data.validation import CorpusError
-from lightning_aqa.utils.text import did_you_mean
+from lightning_aqa.utils.text import did_you_mean, shortened
 
 ROLES: dict[str, tuple[str, ...]] = {
     "file": ("file", "path", "filename", "file_name", "filepath", "file_path", "wav", "wav_path", "audio", "audio_path",
@@ -38,6 +39,9 @@ ROLES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Names that the columns of each role go by, the likeliest first; case does not matter."""
 
+EMPTY = frozenset({"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"})
+"""Cells that say that there is no rating; case does not matter."""
+
 SPLITS = {"training": "train", "val": "dev", "valid": "dev", "validation": "dev", "testing": "test"}
 """Other names of the three splits."""
 
@@ -52,10 +56,23 @@ def make_axes(scales: Mapping[str, Sequence[float]]) -> tuple[Axis, ...]:
         >>> make_axes({"musical_quality": [1, 5]})
         (Axis(name='musical_quality', title='Musical quality', low=1.0, high=5.0),)
     """
+    _check_names("axes", scales)
     for name, scale in scales.items():
         if len(scale) != 2 or not scale[0] < scale[1]:
             raise ValueError(f"axes.{name} must be its lowest and highest score, such as [1, 5]; got {list(scale)}.")
     return tuple(Axis(name, _title(name), float(low), float(high)) for name, (low, high) in scales.items())
+
+
+def _check_names(option: str, names: Iterable[object]) -> None:
+    """Refuse names that YAML has read as something else: ON, no, 1e5 and null without quotes are no texts to it."""
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"{option} names {name!r}, which YAML makes of ON, yes, NO, 1e5, null and the like; put the name in "
+                "quotes, such as 'ON'."
+            )
+        if not name.strip():
+            raise ValueError(f"{option} has an empty name; call it as its column is.")
 
 
 def _title(name: str) -> str:
@@ -65,6 +82,8 @@ def _title(name: str) -> str:
 
 def check_roles(columns: Mapping[str, str], axes: Sequence[Axis]) -> None:
     """Raise ``ValueError`` for a key of ``columns`` that is neither a role nor an axis."""
+    _check_names("columns", columns)
+    _check_names("columns", filter(lambda column: column != "", columns.values()))
     known = [*ROLES, *(axis.name for axis in axes)]
     for role in columns:
         if role not in known:
@@ -91,7 +110,7 @@ def choose_columns(
     for role, column in columns.items():
         if column and column not in names:
             raise CorpusError(f"{path}: no column {column!r} for {role}; {_has(names)}{did_you_mean(column, names)}")
-    chosen = {axis.name: axis.name for axis in axes if axis.name in names} | dict(columns)
+    chosen = _axis_columns(path, names, axes, columns) | dict(columns)
     lowered = {name.lower(): name for name in names if name not in chosen.values()}
     for role, candidates in ROLES.items():
         found = next((lowered[candidate] for candidate in candidates if candidate in lowered), "")
@@ -108,8 +127,23 @@ def choose_columns(
     return chosen
 
 
+def _axis_columns(path: Path, names: Sequence[str], axes: Sequence[Axis], columns: Mapping[str, str]) -> dict[str, str]:
+    """Find the columns that are called as an axis is; in other letter case where there is one such."""
+    chosen = {axis.name: axis.name for axis in axes if axis.name in names}
+    for axis in axes:
+        alike = [name for name in names if name.lower() == axis.name.lower() and name not in chosen.values()]
+        if axis.name in chosen or axis.name in columns or not alike:
+            continue
+        if len(alike) > 1:
+            raise CorpusError(
+                f"{path}: the axis {axis.name!r} may be {' or '.join(alike)}; name its column in columns."
+            )
+        chosen[axis.name] = alike[0]
+    return chosen
+
+
 def _has(names: Sequence[str]) -> str:
-    return f"it has {', '.join(names)}."
+    return f"it has {shortened(', '.join(names), 200)}."
 
 
 class TableEntry(NamedTuple):
@@ -127,7 +161,10 @@ def read_entries(
     """Read each row that names a file; ``chosen`` is the column per role and axis."""
     entries = []
     for row in rows:
-        if _text(row.fields.get(chosen["file"])):
+        file = row.fields.get(chosen["file"])
+        if isinstance(file, list | dict):
+            problems.append(Problem("bad row", row.where, f"{chosen['file']} is many values, expected a row per file"))
+        elif _text(file):
             entries.append(_entry(row, chosen, axes, folder, problems))
         else:
             problems.append(Problem("bad row", row.where, f"no audio file in the column {chosen['file']!r}"))
@@ -138,11 +175,15 @@ def _entry(
     row: Row, chosen: Mapping[str, str], axes: Sequence[Axis], folder: Path, problems: list[Problem]
 ) -> TableEntry:
     texts = {role: _text(row.fields.get(column)) for role, column in chosen.items()}
+    given = str(row.fields[chosen["file"]])
+    if given != texts["file"] and os.path.isfile(folder / given):
+        texts["file"] = given  # a name that begins or ends in a space
     start, end = _seconds(texts, "start"), _seconds(texts, "end")
     times = "" if not start and end is None else f"#{start or 0:g}-{'' if end is None else f'{end:g}'}"
     clip_id = texts.get("id") or PurePath(texts["file"]).as_posix() + times
     if any(not 0 <= time < math.inf for time in (start or 0, end or 0)) or (end is not None and end <= (start or 0)):
-        what = f"start {texts.get('start', '')!r} and end {texts.get('end', '')!r} are not seconds in that order"
+        first, last = (shortened(texts.get(name, ""), 40) for name in ("start", "end"))
+        what = f"start {first!r} and end {last!r} are not seconds in that order"
         problems.append(Problem("bad time", row.where, what, clip_id))
         start = end = None
     split = texts.get("split", "")
@@ -163,7 +204,7 @@ def _text(cell: object) -> str:
 
 
 def _is_empty(cell: object) -> bool:
-    return cell == [] or _text(cell).lower() in {"", "nan", "na", "n/a"}
+    return cell == [] or _text(cell).lower() in EMPTY
 
 
 def _seconds(texts: Mapping[str, str], role: str) -> float | None:
@@ -209,7 +250,8 @@ def _conflicts(first: TableEntry, other: TableEntry) -> Iterator[Problem]:
     for name in ("path", "system", "domain", "prompt", "split"):
         here, there = getattr(other.clip, name), getattr(first.clip, name)
         if here != there:
-            what = f"the {name} of {first.clip.id} is {here!r}, but {there!r} at {first.where}"
+            named = f"the {name} of {shortened(first.clip.id)}"
+            what = f"{named} is {shortened(here)!r}, but {shortened(there)!r} at {first.where}"
             yield Problem("rows disagree", other.where, what, first.clip.id)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.decoding import COMPRESSED_BY_FFMPEG
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
-from lightning_aqa.data.parsing import JSON_LINES, entries_of
+from lightning_aqa.data.parsing import JSON, JSON_LINES, entries_of
 from lightning_aqa.data.table import read_table
 from lightning_aqa.data.validation import CorpusError
 
@@ -20,7 +20,7 @@ READ_BY_LIBSNDFILE = frozenset(
     | {".w64", ".rf64", ".voc", ".sph", ".nist"}
 )
 AUDIO = READ_BY_LIBSNDFILE | COMPRESSED_BY_FFMPEG
-TABLES = JSON_LINES | {".csv", ".tsv"}
+TABLES = JSON_LINES | {".csv", ".tsv", JSON}
 
 
 def read_folder(root: str | Path, *, recursive: bool = True) -> Manifest:

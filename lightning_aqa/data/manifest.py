@@ -130,6 +130,6 @@ class Manifest(Sequence[Clip]):
 
     def write_jsonl(self, path: str | Path) -> None:
         """Write one JSON object per clip, with the fields of ``Clip``."""
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:  # which JSON has for surrogates too
             for clip in self.clips:
                 file.write(json.dumps(asdict(clip), ensure_ascii=False) + "\n")

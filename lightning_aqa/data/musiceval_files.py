@@ -10,7 +10,8 @@ from pathlib import Path
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.manifest import Problem
-from lightning_aqa.data.parsing import Ratings, parse_score, read_cells, read_csv, read_text
+from lightning_aqa.data.parsing import Ratings, parse_score, read_cells, read_csv
+from lightning_aqa.data.separated import read_text, split_lines
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def read_prompts(folders: list[Path], problems: list[Problem]) -> dict[str, str]
         return None
     prompts: dict[str, str] = {}
     for path in paths:
-        for number, line in enumerate(read_text(path).split("\n"), start=1):
+        for number, line in enumerate(split_lines(read_text(path)), start=1):
             key, tab, text = line.partition("\t")
             if line.strip() and not tab:
                 problems.append(Problem("bad row", f"{path}:{number}", f"expected id<TAB>text, found {line[:40]!r}"))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.manifest import Clip, Problem
+from lightning_aqa.data.separated import is_number, read_lines, read_text, split_lines
 from lightning_aqa.data.validation import CorpusError
-from lightning_aqa.utils.text import did_you_mean
+from lightning_aqa.utils.documents import parse_json
+from lightning_aqa.utils.text import did_you_mean, shortened
 
-JSON_LINES = frozenset({".jsonl", ".ndjson"})
+JSON_LINES, JSON = frozenset({".jsonl", ".ndjson"}), ".json"
+_ITEM = re.compile(r"[\s,]*(\S)")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 Ratings = dict[str, dict[str, float]]
 """Score per axis name per listener, of one clip."""
 
@@ -28,75 +32,108 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path, problems: list[Problem]) -> list[Row]:
-    """Read a CSV or TSV file with a header, or JSON lines, as its name ends."""
-    return read_jsonl(path, problems) if path.suffix.lower() in JSON_LINES else read_csv(path, problems)
+    """Read separated values with a header, JSON lines or a JSON array, as its name ends."""
+    return read_jsonl(path, problems) if path.suffix.lower() in {*JSON_LINES, JSON} else read_csv(path, problems)
 
 
 def read_csv(path: Path, problems: list[Problem], names: Sequence[str] = ()) -> list[Row]:
-    """Read separated values: comma, tab or semicolon, whichever the first line holds most of.
+    """Read values that are separated by commas, tabs, semicolons or bars, whichever the first line holds most of.
 
     Args:
         path: The file.
         problems: Takes a note of each row with too few or too many columns; such a row is left out.
         names: Names of the columns of a file without a header.
     """
-    lines = read_cells(path)
-    header = list(names) or [name.strip() for name in next(lines, ("", []))[1]]
-    if len(set(header)) < len(header):
-        raise CorpusError(f"{path}: two columns have the same name: {', '.join(header)}.")
+    lines, separator = read_lines(path, is_list=bool(names))
+    header = list(names) or _header(path, lines.pop(0)[1] if lines else [])
     rows = []
-    for where, cells in lines:
+    for number, cells in lines:
+        where = f"{path}:{number}"
         if len(cells) == len(header):
             rows.append(Row(where, dict(zip(header, cells, strict=True))))
-        else:
-            what = f"expected {len(header)} columns ({','.join(header)}), found {len(cells)}"
-            problems.append(Problem("bad row", where, what))
+        elif names or len(cells) > 1 or not cells[0].startswith("#"):
+            what = f"expected {len(header)} columns ({shortened(','.join(header))}), found {len(cells)}"
+            problems.append(Problem("bad row", where, what + _reason(cells, len(header), separator)))
     return rows
 
 
+def _header(path: Path, cells: Sequence[str]) -> list[str]:
+    """Return the names of the columns; one without a name is called by its position."""
+    header = [name.strip() or f"column {number}" for number, name in enumerate(cells, start=1)]
+    if header and header[0].startswith(("{", "[")):
+        raise CorpusError(f"{path}: begins like JSON; name JSON lines .jsonl and a JSON array .json.")
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise CorpusError(f"{path}: two columns have the same name: {shortened(', '.join(twice))}.")
+    return header
+
+
+def _reason(cells: Sequence[str], width: int, separator: str) -> str:
+    """Guess why a row has another number of columns."""
+    if separator == "," and len(cells) > width and sum(map(is_number, cells)) > 1:
+        return "; write decimals with a point, and texts with commas in quotes"
+    if width == 1:
+        return "; the names of the columns are expected in the first line"
+    return "; comments stand above the header" if cells[0].startswith("#") else ""
+
+
 def read_cells(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield ``file:line`` and the cells of each line that is not empty."""
-    text = read_text(path)
-    first = text.split("\n", 1)[0]
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",\t;", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    try:
-        for cells in reader:
-            if cells:
-                yield f"{path}:{reader.line_num}", cells
-    except csv.Error as error:
-        raise CorpusError(f"{path}:{reader.line_num}: cannot be read as separated values ({error}).") from None
+    """Yield ``file:line`` and the cells of each line of a list without a header; empty lines are passed over."""
+    for number, cells in read_lines(path, is_list=True)[0]:
+        yield f"{path}:{number}", cells
 
 
 def read_jsonl(path: Path, problems: list[Problem]) -> list[Row]:
-    """Read one JSON object per line; a line that is not one is noted and left out."""
+    """Read one JSON object per line, or an array of objects; a line that is none is noted and left out."""
+    text = read_text(path)
+    if text.lstrip().startswith("["):
+        return read_json_array(path, text, problems)
     rows = []
-    # Not splitlines: a JSON string may hold a bare U+2028.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(split_lines(text), start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.append(Problem("bad row", where, f"not JSON: {error.msg} at column {error.colno}"))
-            continue
-        if isinstance(fields, dict):
-            rows.append(Row(where, fields))
-        else:
-            problems.append(Problem("bad row", where, f"expected a JSON object, found {line.strip()[:40]}"))
+            rows.append(Row(where, _object(parse_json(line), line)))
+        except ValueError as error:
+            problems.append(Problem("bad row", where, str(error)))
+    if not rows and _is_json(text):
+        raise CorpusError(f"{path}: one JSON object; expected an array of objects, or an object per line.")
     return rows
 
 
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file, with or without a byte order mark."""
-    if not path.is_file():
-        siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise CorpusError(f"{path}: no such file.{did_you_mean(path.name, siblings)}")
+def _is_json(text: str) -> bool:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}: not UTF-8 text (byte {error.start}); convert it, e.g. with iconv.") from None
+        return isinstance(parse_json(text), dict)
+    except ValueError:
+        return False
+
+
+def _object(value: Any, text: str) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, found {shortened(text.strip(), 40)}")
+    return value
+
+
+def read_json_array(path: Path, text: str, problems: list[Problem]) -> list[Row]:
+    """Read a JSON array of objects; what else is in it is noted and left out."""
+    try:
+        parse_json(text)
+    except ValueError as error:
+        raise CorpusError(f"{path}: {error}.") from None
+    rows, decoder, number, position = [], json.JSONDecoder(), 1, text.index("[") + 1
+    number += text.count("\n", 0, position)
+    while (found := _ITEM.match(text, position)) and found[1] != "]":
+        number += found[0].count("\n")
+        value, end = decoder.raw_decode(text, found.start(1))
+        where = f"{path}:{number}"
+        try:
+            rows.append(Row(where, _object(value, text[found.start(1) : end])))
+        except ValueError as error:
+            problems.append(Problem("bad row", where, str(error)))
+        number += text.count("\n", found.start(1), end)
+        position = end
+    return rows
 
 
 def parse_score(value: object, axis: Axis, where: str, problems: list[Problem], clip_id: str = "") -> float:
@@ -112,18 +149,26 @@ def parse_score(value: object, axis: Axis, where: str, problems: list[Problem], 
         ('score out of scale', 'MI is 6, the scale is 1 to 5')
     """
     text = str(value).strip()
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
+    score = float(text) if is_number(text) and "_" not in text else math.nan
     if math.isnan(score):
-        what = f"{axis.name} is {text!r}, expected a number from {axis.low:g} to {axis.high:g}"
+        what = (
+            f"{axis.name} is {shortened(text)!r}, expected a number from {axis.low:g} to {axis.high:g}{_advice(text)}"
+        )
         problems.append(Problem("bad score", where, what, clip_id))
     elif not axis.low <= score <= axis.high:
         what = f"{axis.name} is {score:g}, the scale is {axis.low:g} to {axis.high:g}"
         problems.append(Problem("score out of scale", where, what, clip_id))
         return math.nan
     return score
+
+
+def _advice(text: str) -> str:
+    """Say how a score that people write is to be written."""
+    if _DECIMAL_COMMA.fullmatch(text):
+        return ", its decimals after a point"
+    if text.endswith("%"):
+        return ", without a percent sign"
+    return "; leave it empty where there is no rating" if text in {"", "-", "--", ".", "?", "missing"} else ""
 
 
 def parse_ratings(values: object, axis: Axis, where: str, problems: list[Problem]) -> list[float]:
@@ -152,14 +197,25 @@ def mean_scores(ratings: Ratings, axes: Sequence[Axis]) -> dict[str, float]:
     return {name: math.fsum(column) / len(column) for name, column in columns.items() if column}
 
 
-def require_columns(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Raise ``CorpusError`` if a file has no rows, or its first row lacks a column."""
+def rows_with(path: Path, columns: Sequence[str], problems: list[Problem]) -> list[Row]:
+    """Read rows that have some columns; of JSON lines, one without them is noted and left out.
+
+    Raises:
+        CorpusError: If there are no rows, or the first one lacks a column.
+    """
+    rows = read_rows(path, problems)
     if not rows:
-        raise CorpusError(f"{path}: no rows; expected the columns {','.join(columns)}.")
+        first = next((f"{p.where}: {p.what}" for p in problems if p.where.startswith(f"{path}:")), "")
+        cause = first or f"{path}: no rows"
+        raise CorpusError(f"{cause}; expected the columns {','.join(columns)}.")
     names = list(rows[0].fields)
     for column in columns:
         if column not in names:
-            raise CorpusError(f"{path}: no column {column!r}; it has {', '.join(names)}.{did_you_mean(column, names)}")
+            has = shortened(", ".join(names), 200)
+            raise CorpusError(f"{path}: no column {column!r}; it has {has}.{did_you_mean(column, names)}")
+    for row in rows:
+        problems += (Problem("bad row", row.where, f"no {name}") for name in columns if name not in row.fields)
+    return [row for row in rows if all(name in row.fields for name in columns)]
 
 
 def unique_clips(clips: Iterable[tuple[str, Clip]], problems: list[Problem]) -> list[Clip]:
@@ -168,7 +224,7 @@ def unique_clips(clips: Iterable[tuple[str, Clip]], problems: list[Problem]) -> 
     kept = []
     for where, clip in clips:
         if clip.id in first:
-            what = f"{clip.id} is already at {first[clip.id]}; this row is not used"
+            what = f"{shortened(clip.id)} is already at {first[clip.id]}; this row is not used"
             problems.append(Problem("duplicate id", where, what, source=clip.source))
         else:
             first[clip.id] = where

@@ -1,9 +1,10 @@
-"""A table of the user's own: any CSV, TSV or JSON lines, one row per clip or one row per rating."""
+"""A table of the user's own: any CSV, TSV, JSON lines or JSON array, with a row per clip or per rating."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from lightning_aqa.data.columns import (
 )
 from lightning_aqa.data.manifest import Manifest, Problem
 from lightning_aqa.data.parsing import read_rows
+from lightning_aqa.data.separated import is_number
 from lightning_aqa.data.splits import (
     DEFAULT_FRACTIONS,
     SplitBy,
@@ -31,7 +33,7 @@ from lightning_aqa.data.splits import (
     split_by_fractions,
 )
 from lightning_aqa.data.validation import CorpusError
-from lightning_aqa.utils.text import did_you_mean
+from lightning_aqa.utils.text import did_you_mean, shortened
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ def read_table(
     check_roles(columns or {}, scales)
     rows = read_rows(path, problems)
     if not rows:
-        raise CorpusError(f"{path}: no rows in it.")
+        raise CorpusError(f"{problems[0].where}: {problems[0].what}." if problems else f"{path}: no rows in it.")
     names = list(dict.fromkeys(name for row in rows for name in row.fields))
     chosen = choose_columns(path, names, scales, columns or {})
     folder = path.parent if audio_root is None else Path(audio_root)
@@ -88,7 +90,20 @@ def read_table(
         _check_axis_names(path, entries, scales)
     is_long = layout == "long" or (layout == "auto" and _looks_long(entries, chosen))
     clips = long_clips(entries, scales, problems) if is_long else wide_clips(entries, scales, problems)
-    return Manifest(clips, scales, problems)
+    return Manifest(clips, scales, [*_wrong_scales(path, entries, scales), *problems])
+
+
+def _wrong_scales(path: Path, entries: Sequence[TableEntry], axes: Sequence[Axis]) -> Iterator[Problem]:
+    """Tell of an axis whose scale most of its scores do not lie in."""
+    for axis in axes:
+        cells = [str(cell) for entry in entries if (cell := entry.cells.get(axis.name)) is not None]
+        found = [score for cell in cells if is_number(cell) and math.isfinite(score := float(cell))]
+        outside = sum(not axis.low <= score <= axis.high for score in found)
+        if 2 * outside > len(found):
+            spread = f"its scores run from {min(found):g} to {max(found):g}"
+            likely = ", such as [0, 100]" if min(found) >= 0 and max(found) <= 100 else ""
+            what = f"{axis.name}: {spread}, its scale is {axis.low:g} to {axis.high:g}; give axes their scale{likely}"
+            yield Problem("wrong scale", str(path), what)
 
 
 def _check_axis_names(path: Path, entries: Sequence[TableEntry], axes: Sequence[Axis]) -> None:
@@ -96,7 +111,9 @@ def _check_axis_names(path: Path, entries: Sequence[TableEntry], axes: Sequence[
     for axis in axes:
         if axis.name not in found:
             near = did_you_mean(axis.name, found)
-            raise CorpusError(f"{path}: no row rates the axis {axis.name!r}; they rate {', '.join(found)}.{near}")
+            raise CorpusError(
+                f"{path}: no row rates the axis {axis.name!r}; they rate {shortened(', '.join(found), 200)}.{near}"
+            )
 
 
 def _looks_long(entries: Sequence[TableEntry], chosen: Mapping[str, str]) -> bool:
@@ -105,7 +122,7 @@ def _looks_long(entries: Sequence[TableEntry], chosen: Mapping[str, str]) -> boo
 
 
 class Table(AQADataModule):
-    """Serve a table of your own ratings: any CSV, TSV or JSON lines, one row per clip or one row per rating.
+    """Serve a table of your own ratings: any CSV, TSV, JSON lines or JSON array, with a row per clip or per rating.
 
     The splits are those of the table's column, unless ``folds``, ``fold`` or ``fractions`` is set; a table without such
     a column is split by ``fractions``. The same seed gives the same splits whatever the order of the rows.
@@ -157,6 +174,8 @@ class Table(AQADataModule):
         manifest = read_table(
             self.path, self.scales, audio_root=self.audio_root, columns=self.columns, layout=self.layout
         )
+        if manifest.problems and not any(clip.is_rated() for clip in manifest):
+            return manifest  # what is wrong is said before what follows from it
         manifest = self._with_splits(manifest)
         for sentence in leakage(manifest):
             _log.warning("%s: %s", self.path, sentence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections import Counter
@@ -16,8 +15,11 @@ from rich.progress import track
 
 from lightning_aqa.data.audio import measure
 from lightning_aqa.data.decoding import AudioError, audio_info
+from lightning_aqa.data.lookalikes import lookalike
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.signal import Signal
+from lightning_aqa.utils.records import write_records
+from lightning_aqa.utils.text import shortened
 
 NUM_SHOWN = 10
 
@@ -75,8 +77,9 @@ def _check_clip(clip: Clip, min_seconds: float, *, decode: bool) -> _Checked | P
         return Problem(kind, clip.path, what, clip.id, clip.source)
 
     if not os.path.exists(clip.path) or os.path.isdir(clip.path):
-        target = f"a link to nothing ({os.readlink(clip.path)})" if os.path.islink(clip.path) else "no such file"
-        return problem("missing file", target)
+        if os.path.islink(clip.path):
+            return problem("missing file", f"a link to nothing ({os.readlink(clip.path)})")
+        return problem("missing file", f"no such file.{lookalike(clip.path)}".rstrip("."))
     try:
         found = _decoded(clip) if decode else _by_header(clip)
     except AudioError as error:
@@ -111,7 +114,9 @@ def report(problems: Sequence[Problem], where_to_get: dict[str, str]) -> str:
     for kind, count in Counter(problem.kind for problem in problems).items():
         chosen = [problem for problem in problems if problem.kind == kind]
         lines.append(f"{kind}: {count}")
-        lines += [f"    {problem.where}: {problem.what}" for problem in chosen[:NUM_SHOWN]]
+        lines += [
+            f"    {shortened(problem.where, 300)}: {shortened(problem.what, 300)}" for problem in chosen[:NUM_SHOWN]
+        ]
         if count > NUM_SHOWN:
             lines.append(f"    ... and {count - NUM_SHOWN} more")
         for source, number in Counter(problem.source for problem in chosen if problem.source).items():
@@ -128,7 +133,4 @@ def without(manifest: Manifest, problems: Iterable[Problem]) -> Manifest:
 def write_skipped(problems: Sequence[Problem], path: str | Path) -> None:
     """Write one row per problem: kind, where, what, clip_id, source."""
     names = [item.name for item in fields(Problem)]
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([getattr(problem, name) for name in names] for problem in problems)
+    write_records(path, names, ([getattr(problem, name) for name in names] for problem in problems))

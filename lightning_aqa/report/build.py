@@ -86,7 +86,7 @@ def _write_page(path: Path, title: str, evidence: SharedClips, sections: Sequenc
         facts=_facts(evidence),
         sections=[part for part in sections if part.inside],
     )
-    with replacing(path) as file:
+    with replacing(path, errors="backslashreplace") as file:
         file.write(text)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.audio import AudioError
 from lightning_aqa.report.audio import Media, read_media
-from lightning_aqa.report.maps import read_frames
+from lightning_aqa.report.maps import frames_of
 from lightning_aqa.report.templating import render
 from lightning_aqa.results.clips import ClipSource, worst_clips, worst_pairs
 from lightning_aqa.results.variants import SharedClips
@@ -118,7 +118,7 @@ def browser_data(
         for v in detailed
     }
     media, notes = embed(choose_clips(evidence, detailed, pairs, limits.num_clips), sources, limits)
-    frames = read_frames(evidence.variants[detailed[0]].runs[0].folder, evidence.split)
+    frames = frames_of(evidence.variants[detailed[0]].runs[0], evidence.split)
     systems, domains = (list(dict.fromkeys(names)) for names in (evidence.systems, evidence.domains))
     data = {
         "axes": [{"name": axis.name, "title": axis.title, "scale": [axis.low, axis.high]} for axis in axes],

@@ -126,12 +126,17 @@ def axes_of(evidence: SharedClips, ratings: NDArray[np.float64] | None) -> list[
         parts = [evidence.targets[:, a], *([] if ratings is None else [ratings[:, a].ravel()])]
         values = np.concatenate(parts)
         values = values[np.isfinite(values)]
-        message = config.get(f"data.axes.{name}")
-        spanned = [values.min(), values.max()] if len(values) else [0.0]
-        scale = message if isinstance(message, list) and len(message) == 2 else spanned
-        low, high = math.floor(scale[0]), math.ceil(scale[-1])
-        axes.append(known.get(name, Axis(name, name, low, max(high, low + 1))))
+        spanned = [float(values.min()), float(values.max())] if len(values) else [0.0, 0.0]
+        low, high = _scale(config.get(f"data.axes.{name}")) or spanned
+        axes.append(known.get(name, Axis(name, name, math.floor(low), max(math.ceil(high), math.floor(low) + 1))))
     return axes
+
+
+def _scale(given: object) -> list[float] | None:
+    """Return the lowest and the highest score that a config gives an axis; None where it gives no scale."""
+    if not isinstance(given, list) or len(given) != 2 or not all(isinstance(end, int | float) for end in given):
+        return None
+    return given if -math.inf < given[0] < given[1] < math.inf else None
 
 
 def _missing(runs: Sequence[Run], sources: Sequence[ClipSource], ratings: NDArray[np.float64] | None) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from lightning_aqa.report.figures import Figure, FigurePanel, domain_keys, figur
 from lightning_aqa.report.plots import colour
 from lightning_aqa.report.svg import NUM_SHADES, Panel, shade, span
 from lightning_aqa.report.templating import render
-from lightning_aqa.results.files import OBSERVATIONS
+from lightning_aqa.results.runs import Run
 from lightning_aqa.results.tables import shown
 from lightning_aqa.results.variants import SharedClips
 
@@ -64,30 +63,27 @@ def principal_components(embeddings: Array) -> tuple[Array, tuple[float, float]]
     return centred_NE @ first_2E.T, (shares[0], shares[1])
 
 
-def read_map(folder: Path, split: str) -> EmbeddingMap | None:
-    """Read the embeddings that a run left of the clips of a split; None where it left none."""
-    path = folder / OBSERVATIONS
-    if not path.exists():
+def map_of(run: Run, split: str) -> EmbeddingMap | None:
+    """Map the embeddings that a run left of the clips of a split; None where it left none."""
+    if run.observed is None:
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        chosen = arrays["splits"] == split
-        ids, embeddings = arrays["ids"][chosen].tolist(), arrays["embeddings"][chosen].astype(np.float64)
+    chosen = [i for i, name in enumerate(run.observed.splits) if name == split]
+    ids, embeddings = [run.observed.ids[i] for i in chosen], run.observed.embeddings[chosen].astype(np.float64)
     if len(ids) < 3 or not np.isfinite(embeddings).all():
         return None
     return EmbeddingMap(ids, *principal_components(embeddings), embeddings)
 
 
-def read_frames(folder: Path, split: str) -> dict[str, Array]:
-    """Read the frame scores that a run left of the clips of a split, shape ``(F, A)`` per clip."""
-    path = folder / OBSERVATIONS
-    if not path.exists():
+def frames_of(run: Run, split: str) -> dict[str, Array]:
+    """Return the frame scores that a run left of the clips of a split, shape ``(F, A)`` per clip."""
+    if run.observed is None or run.observed.frames.shape[2] != len(run.axes):
         return {}
-    with np.load(path, allow_pickle=False) as arrays:
-        found = {}
-        for name, id_, scores_FA in zip(arrays["frame_splits"], arrays["frame_ids"], arrays["frames"], strict=True):
-            if name == split:
-                found[str(id_)] = scores_FA[np.isfinite(scores_FA).all(1)].astype(np.float64)
-    return found
+    of = run.observed
+    return {
+        id_: scores_FA[np.isfinite(scores_FA).all(1)].astype(np.float64)
+        for name, id_, scores_FA in zip(of.frame_splits, of.frame_ids, of.frames, strict=True)
+        if name == split
+    }
 
 
 def agreement(embeddings: Array, targets: Array) -> float:
@@ -138,7 +134,7 @@ def draw_map(of: EmbeddingMap, targets: Array, domains: Sequence[str] | None, la
 def embedding_maps(evidence: SharedClips, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
     """Return the embeddings of each detailed variant's first run, coloured by rating and by domain."""
     index = {id_: i for i, id_ in enumerate(evidence.ids)}
-    maps = [(v, read_map(evidence.variants[v].runs[0].folder, evidence.split)) for v in detailed]
+    maps = [(v, map_of(evidence.variants[v].runs[0], evidence.split)) for v in detailed]
     found = [(v, of) for v, of in maps if of is not None and all(id_ in index for id_ in of.ids)]
     if not found:
         return ""

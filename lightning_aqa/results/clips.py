@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from lightning_aqa.metrics.ceilings import ratings_table
 from lightning_aqa.results.files import CLIPS, RATINGS, SYSTEMS
+from lightning_aqa.results.observations import CLIP_COLUMNS, SYSTEM_COLUMNS
 from lightning_aqa.results.ratings import read_ratings
 from lightning_aqa.results.runs import Run
+from lightning_aqa.results.side_files import if_whole
+from lightning_aqa.utils.records import Record, read_records
 
 Array = NDArray[np.float64]
 SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff", ".aif"})
@@ -40,8 +43,7 @@ def read_sources(runs: Iterable[Run], audio_root: Path | None = None) -> dict[st
     sources: dict[str, ClipSource] = {}
     for run in runs:
         for path in (run.folder / CLIPS, *sorted(run.folder.glob(f"fold*/{CLIPS}"))):
-            if path.exists():
-                sources = {**dict(_read_clips(path)), **sources}
+            sources = {**(if_whole(path, read_clips) or {}), **sources}
     if audio_root is None:
         return sources
     files = [path for path in sorted(audio_root.rglob("*")) if path.suffix.lower() in SUFFIXES]
@@ -54,12 +56,26 @@ def read_sources(runs: Iterable[Run], audio_root: Path | None = None) -> dict[st
     return sources
 
 
-def _read_clips(path: Path) -> Iterator[tuple[str, ClipSource]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            audio = path.parent / row["path"]
-            end = float(row["end"]) if row["end"] else None
-            yield row["id"], ClipSource(audio if audio.is_file() else None, float(row["start"]), end, row["prompt"])
+def read_clips(path: Path) -> dict[str, ClipSource]:
+    """Read ``clips.csv``: the source of each clip by its id.
+
+    Raises:
+        ValueError: If it is no whole table of clips; the message names it.
+    """
+    records = read_records(path, CLIP_COLUMNS)
+    return {record.text("id"): _source(record, path.parent) for record in records}
+
+
+def _source(record: Record, folder: Path) -> ClipSource:
+    start, end = record.number("start", 0.0), record.number("end", math.inf)
+    if not 0 <= start < end:
+        raise ValueError(f"{record.where}: start {start:g} and end {end:g} are not seconds in that order.")
+    audio = folder / record.text("path")
+    try:
+        is_there = audio.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        is_there = False
+    return ClipSource(audio if is_there else None, start, None if end == math.inf else end, record.text("prompt"))
 
 
 def read_system_scores(runs: Iterable[Run], systems: Sequence[str], axes: Sequence[str]) -> Array | None:
@@ -75,11 +91,15 @@ def read_system_scores(runs: Iterable[Run], systems: Sequence[str], axes: Sequen
     """
     for run in runs:
         for path in (run.folder / SYSTEMS, *sorted(run.folder.glob(f"fold*/{SYSTEMS}"))):
-            if path.exists():
-                with open(path, newline="", encoding="utf-8") as file:
-                    scores = {(row["system"], row["axis"]): float(row["score"]) for row in csv.DictReader(file)}
+            scores = if_whole(path, _read_systems) or {}
+            if scores:
                 return np.array([[scores.get((name, axis), np.nan) for axis in axes] for name in systems])
     return None
+
+
+def _read_systems(path: Path) -> dict[tuple[str, str], float]:
+    records = read_records(path, SYSTEM_COLUMNS)
+    return {(record.text("system"), record.text("axis")): record.finite("score") for record in records}
 
 
 def worst_clips(targets: Array, scores: Array, count: int) -> list[int]:
@@ -162,7 +182,7 @@ def read_listeners(runs: Iterable[Run], split: str, ids: Sequence[str], axes: Se
         Shape ``(N, A, L)``, NaN where fewer listeners rated; None where no run left any of these clips.
     """
     for run in runs:
-        rows = read_ratings(run.folder / RATINGS).get(split, [])
+        rows = (if_whole(run.folder / RATINGS, read_ratings) or {}).get(split, [])
         if rows:
             table = ratings_table(ids, axes, rows)
             if np.isfinite(table).any():

@@ -14,6 +14,8 @@ from typing import Any
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.results.files import RUN
+from lightning_aqa.results.side_files import if_whole
+from lightning_aqa.utils.documents import read_json
 from lightning_aqa.utils.files import replacing
 
 FORMAT = 1
@@ -58,12 +60,15 @@ def write_facts(
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Read ``run.json``; empty for a run of an earlier version, or where the file is damaged."""
-    try:
-        facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
+    """Read ``run.json``; empty for a run of an earlier version, or where the file is damaged, which is said."""
+    return if_whole(folder / RUN, _read) or {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    facts = read_json(path)
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path}: not the facts of a run.")
+    return facts
 
 
 def axes_of_run(facts: Mapping[str, Any]) -> list[Axis]:
@@ -75,7 +80,7 @@ def axes_of_run(facts: Mapping[str, Any]) -> list[Axis]:
     """
     try:
         rows = [(a["name"], a["title"], float(a["low"]), float(a["high"])) for a in facts["axes"]]
-    except (LookupError, TypeError, ValueError):
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         return []
     are_whole = all(isinstance(text, str) for row in rows for text in row[:2])
     if not are_whole or not all(-math.inf < low < high < math.inf for *_, low, high in rows):

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning_aqa.results.files import HISTORY, RESULTS
-from lightning_aqa.utils.files import replacing
+from lightning_aqa.results.side_files import if_whole, read_results
+from lightning_aqa.utils.records import read_records, write_records
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
     """Write one row per epoch; a value that an epoch did not log is empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with replacing(path) as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_records(path, names, ([row.get(name) for name in names] for row in rows))
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Read ``history.csv``; a value that was not logged in an epoch is absent from its row."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    """Read ``history.csv``; a value that was not logged in an epoch is absent from its row.
+
+    Raises:
+        ValueError: If it is no whole table of numbers; the message names it.
+    """
+    records = read_records(path)
+    return [{name: record.number(name) for name, text in record.cells.items() if text} for record in records]
 
 
 def final_value(folder: Path, metric: str) -> float:
@@ -38,12 +36,9 @@ def final_value(folder: Path, metric: str) -> float:
     Returns:
         The value; NaN where there is none.
     """
-    history, path = folder / HISTORY, folder / RESULTS
-    logged = [row[metric] for row in read_history(history) if metric in row] if history.exists() else []
+    logged = [row[metric] for row in (if_whole(folder / HISTORY, read_history) or []) if metric in row]
     if logged:
         return logged[-1]
-    parts = metric.removeprefix("test/").split("/")
-    results: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for part in (parts[0], parts[1], parts[3], parts[2]) if len(parts) == 4 else ():
-        results = results.get(part) if isinstance(results, Mapping) else None
-    return float(results) if isinstance(results, float | int) else math.nan
+    split, level, name, axis = parts if len(parts := metric.removeprefix("test/").split("/")) == 4 else [""] * 4
+    value = (if_whole(folder / RESULTS, read_results) or {}).get(split, {}).get(level, {}).get(axis, {}).get(name)
+    return math.nan if value is None else value

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.data.manifest import Clip
-from lightning_aqa.utils.files import complete, replacing
+from lightning_aqa.utils.files import complete, file_size
+from lightning_aqa.utils.records import write_records
+from lightning_aqa.utils.text import shortened
 
 SYSTEM_COLUMNS = ("system", "axis", "score")
 
@@ -23,6 +26,9 @@ MAX_EMBEDDINGS = 1000
 MAX_FRAMES = 200
 
 MAX_CLIPS_WITH_FRAMES = 60
+
+MOST_BYTES = 128 * 2**20
+"""Size of all arrays above which a file is not read: the largest embeddings of so many clips take a tenth of it."""
 
 Half = NDArray[np.float16]
 
@@ -37,23 +43,40 @@ class ObservedWindow(NamedTuple):
     frames: Half | None
 
 
+class Observed(NamedTuple):
+    """Content of ``observations.npz``.
+
+    Args:
+        splits: Split of each clip with an embedding, length N.
+        ids: Its id.
+        embeddings: Its embedding, shape ``(N, E)``.
+        frame_splits: Split of each clip with frame scores, length M.
+        frame_ids: Its id.
+        frames: Its frame scores, shape ``(M, F, A)``, NaN after the last frame.
+    """
+
+    splits: list[str]
+    ids: list[str]
+    embeddings: Half
+    frame_splits: list[str]
+    frame_ids: list[str]
+    frames: Half
+
+
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
     """Write where the audio of each clip is, as a path from the folder of the table, and what it was made from."""
-    with replacing(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(CLIP_COLUMNS)
-        for clip in clips:
-            audio = Path(os.path.relpath(clip.path, path.parent)).as_posix()
-            end = "" if clip.end is None else clip.end
-            writer.writerow([clip.id, audio, clip.start, end, clip.system, clip.domain, clip.prompt])
+    write_records(path, CLIP_COLUMNS, (_clip_cells(clip, path.parent) for clip in clips))
+
+
+def _clip_cells(clip: Clip, folder: Path) -> list[object]:
+    audio = Path(os.path.relpath(clip.path, folder)).as_posix()
+    return [clip.id, audio, clip.start, clip.end, clip.system, clip.domain, clip.prompt]
 
 
 def write_systems(path: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
     """Write the scores that a corpus publishes for its systems."""
-    with replacing(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(SYSTEM_COLUMNS)
-        writer.writerows([system, axis, score] for system, axes in scores.items() for axis, score in axes.items())
+    rows = ((system, axis, score) for system, axes in scores.items() for axis, score in axes.items())
+    write_records(path, SYSTEM_COLUMNS, rows)
 
 
 def write_observations(
@@ -84,6 +107,43 @@ def write_observations(
     }
     with complete(path) as part, open(part, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def read_observations(path: Path) -> Observed:
+    """Read what ``write_observations`` wrote.
+
+    Raises:
+        ValueError: If these are not its arrays, or larger than it writes them; the message names the file.
+    """
+    file_size(path)
+    try:
+        with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                raise ValueError(f"more than {MOST_BYTES:,} bytes of arrays")
+            arrays = {name: _array(archive, name) for name in Observed._fields}
+        return _checked(arrays)
+    except Exception as error:  # zipfile, zlib and NumPy let out whatever damaged bytes lead them to
+        what = shortened(" ".join(str(error).split())) or type(error).__name__
+        raise ValueError(f"{path}: no arrays of clips can be read ({what}).") from None
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(f"{name}.npy") as member:
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+    return array
+
+
+def _checked(arrays: dict[str, NDArray[Any]]) -> Observed:
+    """Return the arrays, if their shapes and types are those that are written."""
+    for suffix, values, most in (("", "embeddings", MAX_EMBEDDINGS), ("frame_", "frames", MAX_CLIPS_WITH_FRAMES)):
+        names = [arrays[f"{suffix}splits"], arrays[f"{suffix}ids"]]
+        scores = arrays[values]
+        are_texts = all(array.ndim == 1 and array.dtype.kind == "U" for array in names)
+        are_numbers = scores.ndim == 2 + bool(suffix) and scores.dtype.kind == "f"
+        if not are_texts or not are_numbers or {len(array) for array in names} != {len(scores)} or len(scores) > most:
+            raise ValueError(f"{values} and their names have other shapes or types than they are written in")
+    plain: dict[str, Any] = {name: array.tolist() if array.ndim == 1 else array for name, array in arrays.items()}
+    return Observed(**plain)
 
 
 def _mean_embedding(windows: list[ObservedWindow]) -> Half:

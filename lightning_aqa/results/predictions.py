@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +21,12 @@ from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.notes import NOTE
 from lightning_aqa.utils.distributed import gather_objects
 from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.records import Record, read_records, write_records
+from lightning_aqa.utils.text import shortened
 
 COLUMNS = ("split", "id", "system", "domain", "prompt", "axis", "target", "score", "deviation")
+LATER_COLUMNS = frozenset({"prompt", "deviation"})
+"""Those that run folders of earlier versions lack."""
 
 
 class ScoredWindow(NamedTuple):
@@ -107,19 +110,19 @@ def write_predictions(path: str | Path, splits: Iterable[tuple[str, Predictions]
     Tables with notes have a column of them at the end.
     """
     tables = list(splits)
-    has_notes = any(table.notes is not None for _, table in tables)
-    with replacing(path) as file:
-        writer = csv.writer(file)
-        writer.writerow([*COLUMNS, NOTE] if has_notes else COLUMNS)
-        for split, table in tables:
-            for i, id_ in enumerate(table.ids):
-                for a, axis in enumerate(axes):
-                    prompt = table.prompts[i] if table.prompts is not None else ""
-                    deviation = math.nan if table.deviations is None else float(table.deviations[i, a])
-                    target, score = float(table.targets[i, a]), float(table.scores[i, a])
-                    names = [split, id_, table.systems[i], table.domains[i], prompt, axis]
-                    note = [] if table.notes is None else [table.notes[i]]
-                    writer.writerow([*names, _or_empty(target), score, _or_empty(deviation), *note])
+    columns = (*COLUMNS, NOTE) if any(table.notes is not None for _, table in tables) else COLUMNS
+    write_records(path, columns, (row for split, table in tables for row in _tidy_rows(split, table, axes)))
+
+
+def _tidy_rows(split: str, table: Predictions, axes: Sequence[str]) -> Iterator[list[object]]:
+    for i, id_ in enumerate(table.ids):
+        for a, axis in enumerate(axes):
+            prompt = table.prompts[i] if table.prompts is not None else ""
+            deviation = math.nan if table.deviations is None else float(table.deviations[i, a])
+            target, score = float(table.targets[i, a]), float(table.scores[i, a])
+            names = [split, id_, table.systems[i], table.domains[i], prompt, axis]
+            note = [] if table.notes is None else [table.notes[i]]
+            yield [*names, _or_empty(target), score, _or_empty(deviation), *note]
 
 
 def _or_empty(value: float) -> float | str:
@@ -136,30 +139,43 @@ def read_predictions(path: str | Path) -> tuple[list[tuple[str, Predictions]], l
     """Read what ``write_predictions`` wrote: the tables by split, and the names of the axes.
 
     Files from before there were prompts and deviations are read too.
+
+    Raises:
+        ValueError: If it is no whole table of predictions; the message names it.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    axes = list(dict.fromkeys(row["axis"] for row in rows))
-    by_split: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        by_split[row["split"]][row["id"]].append(row)
-    return [(split, _table(clips)) for split, clips in by_split.items()], axes
+    records = read_records(path, [name for name in COLUMNS if name not in LATER_COLUMNS])
+    if not records:
+        raise ValueError(f"{path}: no rows; expected one per clip and axis.")
+    axes = list(dict.fromkeys(record.text("axis") for record in records))
+    by_split: dict[str, dict[str, dict[str, Record]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        rows = by_split[record.text("split")][record.text("id")]
+        if rows.setdefault(record.text("axis"), record) is not record:
+            raise ValueError(
+                f"{record.where}: {_described(record)} was there before, expected one row per clip and axis."
+            )
+    return [(split, _table(clips, axes)) for split, clips in by_split.items()], axes
 
 
-def _table(clips: dict[str, list[dict[str, str]]]) -> Predictions:
-    firsts = [rows[0] for rows in clips.values()]
+def _described(record: Record) -> str:
+    return f"{shortened(record.text('axis'))} of {shortened(record.text('id'))}"
+
+
+def _table(clips: Mapping[str, Mapping[str, Record]], axes: Sequence[str]) -> Predictions:
+    firsts = [next(iter(rows.values())) for rows in clips.values()]
+    for first, rows in zip(firsts, clips.values(), strict=True):
+        if len(rows) < len(axes):
+            lacking = ", ".join(shortened(axis) for axis in axes if axis not in rows)
+            name = shortened(first.text("id"))
+            raise ValueError(f"{first.where}: {name} has no row for {shortened(lacking)}; is it half a copy?")
+    deviations = np.array([[rows[axis].finite("deviation", math.nan) for axis in axes] for rows in clips.values()])
     return Predictions(
         ids=list(clips),
-        systems=[row["system"] for row in firsts],
-        domains=[row["domain"] for row in firsts],
-        targets=np.array([[float(row["target"] or "nan") for row in rows] for rows in clips.values()]),
-        scores=np.array([[float(row["score"]) for row in rows] for rows in clips.values()]),
-        prompts=[row["prompt"] for row in firsts] if "prompt" in firsts[0] else None,
-        deviations=_deviations(clips.values()),
-        notes=[row[NOTE] for row in firsts] if NOTE in firsts[0] else None,
+        systems=[first.text("system") for first in firsts],
+        domains=[first.text("domain") for first in firsts],
+        targets=np.array([[rows[axis].finite("target", math.nan) for axis in axes] for rows in clips.values()]),
+        scores=np.array([[rows[axis].number("score") for axis in axes] for rows in clips.values()]),
+        prompts=[first.text("prompt") for first in firsts] if "prompt" in firsts[0].cells else None,
+        deviations=None if np.isnan(deviations).all() else deviations,
+        notes=[first.text(NOTE) for first in firsts] if NOTE in firsts[0].cells else None,
     )
-
-
-def _deviations(clips: Iterable[list[dict[str, str]]]) -> NDArray[np.float64] | None:
-    table = np.array([[float(row.get("deviation") or "nan") for row in rows] for rows in clips])
-    return None if np.isnan(table).all() else table

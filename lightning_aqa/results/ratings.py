@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lightning_aqa.data.manifest import Manifest
-from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.records import read_records, write_records
 
 RATING_COLUMNS = ("split", "id", "axis", "listener", "rating")
 
@@ -41,18 +40,19 @@ def write_ratings(path: str | Path, splits: Iterable[tuple[str, Sequence[RatingR
     splits = [(split, rows) for split, rows in splits if rows]
     if not splits:
         return
-    with replacing(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(RATING_COLUMNS)
-        writer.writerows([split, *row] for split, rows in splits for row in rows)
+    write_records(path, RATING_COLUMNS, ([split, *row] for split, rows in splits for row in rows))
 
 
 def read_ratings(path: str | Path) -> dict[str, list[RatingRow]]:
-    """Read what ``write_ratings`` wrote, by split; nothing where there is no such file, as in older run folders."""
+    """Read what ``write_ratings`` wrote, by split; nothing where there is no such file, as in older run folders.
+
+    Raises:
+        ValueError: If it is no whole table of ratings; the message names it.
+    """
     if not Path(path).exists():
         return {}
     by_split: dict[str, list[RatingRow]] = defaultdict(list)
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            by_split[row["split"]].append((row["id"], row["axis"], row["listener"], float(row["rating"])))
+    for record in read_records(path, RATING_COLUMNS):
+        rating = record.finite("rating")
+        by_split[record.text("split")].append((record.text("id"), record.text("axis"), record.text("listener"), rating))
     return dict(by_split)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,12 +12,14 @@ from typing import Any
 
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.facts import read_facts
-from lightning_aqa.results.files import CONFIG, HISTORY, PREDICTIONS, RESULTS, TRIAL
+from lightning_aqa.results.files import CONFIG, HISTORY, OBSERVATIONS, PREDICTIONS, RESULTS, TRIAL
 from lightning_aqa.results.history import read_history
 from lightning_aqa.results.naming import is_seed, without_seed_suffix, without_seeds
+from lightning_aqa.results.observations import Observed, read_observations
 from lightning_aqa.results.predictions import read_predictions
+from lightning_aqa.results.side_files import Numbers, if_whole, read_config, read_results, read_trial
+from lightning_aqa.utils.documents import parse_yaml
 from lightning_aqa.utils.renamed import with_new_names
-from lightning_aqa.utils.yaml_text import read_yaml
 
 TRIED = re.compile(r"^(model|objectives|data|trainer)(\.|$)|^(monitor|patience|folder)$")
 """Settings that say what was tried. All else says where and how a run was made, flags that are added later too."""
@@ -56,7 +57,7 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The whole config under dotted names, without ``class_path`` and ``init_args``."""
-        return with_new_names(dict(flat(read_yaml(self.config_text) or {}))) if self.config_text else {}
+        return with_new_names(dict(flat(parse_yaml(self.config_text) or {}))) if self.config_text else {}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -88,18 +89,20 @@ class Run:
         plain = without_seed_suffix(self.name)
         return self.config or self.parameters or {"folder": plain, "seed": self.name.removeprefix(plain)}
 
-    @property
+    @cached_property
     def history(self) -> list[dict[str, float]]:
         """Values that were logged after each epoch; of cross-validation nothing, since each fold has its own."""
-        path = self.folder / HISTORY
-        return read_history(path) if path.exists() else []
+        return if_whole(self.folder / HISTORY, read_history) or []
 
     @cached_property
-    def results(self) -> dict[str, Any]:
+    def observed(self) -> Observed | None:
+        """Embeddings and frame scores of some clips; None where there are none."""
+        return if_whole(self.folder / OBSERVATIONS, read_observations)
+
+    @cached_property
+    def results(self) -> Numbers:
         """The recorded numbers by split, level, axis and metric; empty where there are none."""
-        path = self.folder / RESULTS
-        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return results
+        return if_whole(self.folder / RESULTS, read_results) or {}
 
     @property
     def command(self) -> str:
@@ -177,14 +180,9 @@ def _is_begun(folder: Path) -> bool:
 
 
 def _state(folder: Path) -> str:
-    """State of a trial; a run outside of a sweep that has predictions is finished."""
-    return str(_read_trial(folder).get("state", "finished"))
-
-
-def _read_trial(folder: Path) -> dict[str, Any]:
-    path = folder / TRIAL
-    trial: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return trial
+    """State of a trial, empty where its record is damaged; a run outside of a sweep that has predictions has ended."""
+    trial = if_whole(folder / TRIAL, read_trial) if (folder / TRIAL).exists() else {}
+    return "" if trial is None else str(trial.get("state", "finished"))
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
@@ -198,18 +196,9 @@ def read_run(folder: Path) -> Run:
     Raises:
         ValueError: If its predictions cannot be read.
     """
-    try:
-        splits, axes = read_predictions(folder / PREDICTIONS)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{folder / PREDICTIONS}: not a table of predictions ({error}); is it half a copy?") from None
-    config = folder / CONFIG
-    return Run(
-        folder,
-        dict(splits),
-        axes,
-        config.read_text(encoding="utf-8") if config.exists() else "",
-        _read_trial(folder),
-    )
+    splits, axes = read_predictions(folder / PREDICTIONS)
+    config_text, _ = if_whole(folder / CONFIG, read_config) or ("", {})
+    return Run(folder, dict(splits), axes, config_text, (if_whole(folder / TRIAL, read_trial) or {}))
 
 
 def choose_split(runs: Iterable[Run], wanted: str | None) -> str:
@@ -218,7 +207,13 @@ def choose_split(runs: Iterable[Run], wanted: str | None) -> str:
     Raises:
         ValueError: If no run, or not every run, has such a split.
     """
+    runs = list(runs)
     has = [[name for name, table in run.splits.items() if (table.targets == table.targets).any()] for run in runs]
+    for run, names in zip(runs, has, strict=True):
+        if not names:
+            raise ValueError(
+                f"{run.folder / PREDICTIONS}: no clip in it is rated, so its scores say nothing of the model."
+            )
     common = [name for name in has[0] if all(name in names for names in has)]
     if wanted is not None and wanted not in common:
         raise ValueError(f"--split={wanted}: not rated in every run; splits that are: {', '.join(common) or 'none'}.")

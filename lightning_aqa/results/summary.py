@@ -86,14 +86,14 @@ def _rows(name: str, runs: Sequence[Run]) -> Iterator[SummaryRow]:
 
 def _recorded(run: Run) -> list[tuple[tuple[str, str, str, str], float]]:
     return [
-        ((split, level, axis, metric), float(entry[metric]))
+        ((split, level, axis, metric), entry[metric])
         for split, levels in run.results.items()
         for level, table in levels.items()
         if level in LEVELS
         for axis, entry in table.items()
         if axis != MEAN or len(table) > 2
         for metric in METRICS
-        if entry.get(metric) is not None
+        if metric in entry
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,7 @@ from lightning_aqa.results.naming import short_names
 from lightning_aqa.results.runs import Run
 from lightning_aqa.results.summary import SummaryRow, shown_split, summarise
 from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.records import write_records
 
 MOST_AXES_ABREAST = 2
 BEST = "†"
@@ -121,14 +121,16 @@ def write_csv(path: Path, found: Iterable[SummaryRow]) -> None:
     names = list(dict.fromkeys(name for cell in found for name in cell.parameters))
     short = short_names(names)
     columns = ["variant", *(short[name] if short[name] != "variant" else "file" for name in names)]
-    with replacing(path) as file:
-        writer = csv.writer(file)
-        writer.writerow([*columns, "split", "level", "axis", "metric", "n", "mean", "sd", *EVIDENCE])
-        for cell in found:
-            parameters = [_plain(cell.parameters.get(name)) for name in names]
-            numbers = [len(cell.values), cell.mean, "" if math.isnan(cell.deviation) else cell.deviation]
-            position = [cell.split, cell.level, cell.axis, cell.metric]
-            writer.writerow([cell.variant, *parameters, *position, *numbers, *_evidence(cell.compared)])
+    header = [*columns, "split", "level", "axis", "metric", "n", "mean", "sd", *EVIDENCE]
+    write_records(path, header, (_tidy_row(cell, names) for cell in found))
+
+
+def _tidy_row(cell: SummaryRow, names: Sequence[str]) -> list[object]:
+    parameters = [_plain(cell.parameters.get(name)) for name in names]
+    numbers = [len(cell.values), cell.mean, "" if math.isnan(cell.deviation) else cell.deviation]
+    return [
+        cell.variant, *parameters, cell.split, cell.level, cell.axis, cell.metric, *numbers, *_evidence(cell.compared)
+    ]  # fmt: skip
 
 
 def _evidence(known: ComparisonCell | None) -> list[object]:
@@ -146,7 +148,7 @@ def _plain(value: object) -> object:
 
 def write_markdown(path: Path, name: str, tables: Iterable[ScreenTable], message: str) -> None:
     """Write the tables for people to paste into a page."""
-    with replacing(path) as file:
+    with replacing(path, errors="backslashreplace") as file:
         file.write(f"# {name}\n\n{message}\n")
         for title, header, rows in tables:
             file.write(f"\n## {title}\n\n")

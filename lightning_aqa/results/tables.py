@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from lightning_aqa.results.comparison import Column, ComparisonCell, ComparisonT
 from lightning_aqa.results.files import CONFIG
 from lightning_aqa.results.variants import SharedClips, Variant
 from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.records import write_records
 
 MINUS, DASH = "\u2212", "\u2013"
 
@@ -95,20 +95,19 @@ def config_link(variant: Variant, folder: Path) -> str:
 
 def write_csv(path: Path, evidence: SharedClips, blocks: Iterable[ComparisonTable]) -> None:
     """Write one row per number, with everything that is known of it."""
-    with replacing(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for block in blocks:
-            for variant, row in zip(evidence.variants, block.rows, strict=True):
-                link = config_link(variant, path.parent)
-                for column, cell in row.items():
-                    positions = [block.level, block.domain, variant.name, *column]
-                    writer.writerow(
-                        [*positions, *_numbers(cell), block.n.get(column[0], ""), link, variant.runs[0].command]
-                    )
-            for name, _, numbers in block.beside:
-                for column, value in numbers.items():
-                    writer.writerow([block.level, block.domain, name, *column, _plain(value)])
+    write_records(path, COLUMNS, _tidy_rows(path.parent, evidence, blocks))
+
+
+def _tidy_rows(folder: Path, evidence: SharedClips, blocks: Iterable[ComparisonTable]) -> Iterator[Sequence[object]]:
+    for block in blocks:
+        for variant, row in zip(evidence.variants, block.rows, strict=True):
+            link = config_link(variant, folder)
+            for column, cell in row.items():
+                positions = [block.level, block.domain, variant.name, *column]
+                yield [*positions, *_numbers(cell), block.n.get(column[0], ""), link, variant.runs[0].command]
+        for name, _, numbers in block.beside:
+            for column, value in numbers.items():
+                yield [block.level, block.domain, name, *column, _plain(value)]
 
 
 def _numbers(cell: ComparisonCell) -> list[object]:
@@ -125,7 +124,7 @@ def _plain(value: float) -> object:
 
 def write_markdown(path: Path, evidence: SharedClips, blocks: Iterable[ComparisonTable]) -> None:
     """Write one table per level and domain; a variant links to its config."""
-    with replacing(path) as file:
+    with replacing(path, errors="backslashreplace") as file:
         for block in blocks:
             names = [f"{axis} {metric}" for axis, metric in block.columns]
             lines = [f"**{capital(title_of(block))}**, split {evidence.split} ({_sizes(block)})", ""]
@@ -170,7 +169,7 @@ def _sizes(block: ComparisonTable) -> str:
 
 def write_latex(path: Path, evidence: SharedClips, blocks: Iterable[ComparisonTable]) -> None:
     """Write one ``tabular`` per level and domain, for the package booktabs."""
-    with replacing(path) as file:
+    with replacing(path, errors="backslashreplace") as file:
         file.write("% Needs \\usepackage{booktabs}. " + MARKS.replace("%", "percent").replace("±", "+-") + "\n")
         for block in blocks:
             file.write("\n".join(_latex_lines(evidence, block)) + "\n\n")

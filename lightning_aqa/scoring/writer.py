@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,6 +15,7 @@ from lightning_aqa.results.notes import NOTE
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.records import csv_cells, csv_line
 
 BEFORE, AFTER = ("id", "path", "start", "end", "seconds"), (NOTE, "error")
 DIGITS = 6
@@ -114,11 +114,11 @@ class ScoreWriter:
         self._file.truncate(size)
         self._size = size
         if size == 0 and not self.is_json:
-            self._append(_csv([self.columns]))
+            self._append(csv_line(self.columns, "\n"))
 
     def _take_columns(self, record: str) -> None:
         """Go on with the columns of a table from before there were notes."""
-        found = list(json.loads(record)) if self.is_json else next(csv.reader(io.StringIO(record, newline="")))
+        found = list(json.loads(record)) if self.is_json else csv_cells(record)
         if found == [name for name in self.columns if name != NOTE]:
             self.columns = found
         if found != self.columns:
@@ -138,7 +138,7 @@ class ScoreWriter:
     def _parse(self, record: str) -> dict[str, Any]:
         if self.is_json:
             return dict(json.loads(record))
-        return dict(zip(self.columns, next(csv.reader(io.StringIO(record, newline=""))), strict=True))
+        return dict(zip(self.columns, csv_cells(record), strict=True))
 
     def _know(self, record: str) -> None:
         fields = self._parse(record)
@@ -158,11 +158,11 @@ class ScoreWriter:
             OSError: If they cannot be written; those before are whole.
         """
         if self.is_json:
-            text = "".join(json.dumps(self._fields(row), ensure_ascii=False) + "\n" for row in rows)
+            lines = [json.dumps(self._fields(row), ensure_ascii=False) + "\n" for row in rows]
         else:
-            text = _csv(list(self._fields(row).values()) for row in rows)  # csv writes None as nothing
+            lines = [csv_line(list(self._fields(row).values()), "\n") for row in rows]  # None is written as nothing
         with self._told():
-            self._append(text)
+            self._append("".join(lines))
         self.num_errors += sum(bool(row.error) for row in rows)
         self.num_rows += len(rows)
 
@@ -175,7 +175,7 @@ class ScoreWriter:
 
     def _append(self, text: str) -> None:
         """Write all of a text, or nothing of it."""
-        data = memoryview(text.encode("utf-8", "surrogateescape"))
+        data = memoryview(text.encode("utf-8", "backslashreplace"))
         done = 0
         try:
             while done < len(data):
@@ -190,13 +190,7 @@ class ScoreWriter:
         self._file.close()
 
 
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
-def open_alone(path: Path) -> io.FileIO:
+def open_alone(path: Path) -> FileIO:
     """Open a file to append to, which no other process does meanwhile; the system frees it however this one ends.
 
     Raises:
@@ -216,7 +210,7 @@ def open_alone(path: Path) -> io.FileIO:
         file.close()
 
 
-def _lock(file: io.FileIO) -> None:
+def _lock(file: FileIO) -> None:
     try:
         import fcntl
     except ImportError:  # of systems other than Unix
@@ -237,6 +231,7 @@ def complete_records(file: BinaryIO, *, has_quotes: bool) -> Iterator[tuple[str,
         has_quotes: Whether a quoted field may hold line ends.
 
     Example:
+        >>> import io
         >>> list(complete_records(io.BytesIO(b'a,1\n"b\n",2\nc,'), has_quotes=True))
         [('a,1\n', 4), ('"b\n",2\n', 11)]
     """

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from lightning_aqa.sweep.parameters import Parameter, read_parameter
 from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
-from lightning_aqa.utils.yaml_text import read_yaml
+from lightning_aqa.utils.documents import read_yaml
 
 KEYS = ("name", "description", "program", "project", "entity", "method", "metric", "parameters", "command", "run_cap")
 METHODS = ("grid", "random", "bayes")
@@ -108,12 +106,9 @@ def _name(text: Mapping[str, Any], file: str | Path, base: str | None, name: str
 
 
 def _load(file: str | Path) -> dict[str, Any]:
-    try:
-        text = read_yaml(Path(file).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{file}: no such sweep file; experiments/ablations has some.") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    if not Path(file).exists():
+        raise ValueError(f"{file}: no such sweep file; experiments/ablations has some.")
+    text = read_yaml(file)
     if not isinstance(text, dict) or "method" not in text:
         raise ValueError(f"{file}: not a sweep file; it needs method, parameters and command, as W&B has them.")
     unknown = [key for key in text if key not in (*KEYS, "early_terminate")]

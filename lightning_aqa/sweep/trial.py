@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lightning_aqa.results.files import TRIAL, TRIAL_LOG
 from lightning_aqa.results.naming import is_seed, short_names, tell_apart, without_seeds
+from lightning_aqa.results.side_files import if_whole, read_trial
 from lightning_aqa.utils.files import replacing
 
 Parameters = dict[str, Any]
@@ -64,10 +65,10 @@ class Trial(NamedTuple):
             file.write(json.dumps({k: v for k, v in self._asdict().items() if k != "folder"}, indent=1) + "\n")
 
     def read(self) -> Trial:
-        """Return the trial as its folder records it; itself where nothing is recorded."""
+        """Return the trial as its folder records it; itself where nothing is, or it is damaged."""
         try:
-            recorded = json.loads((self.folder / TRIAL).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            recorded = read_trial(self.folder / TRIAL)
+        except ValueError:
             return self
         # Place and name are those of the sweep that is run now.
         known = {"folder", "id", "sweep", "number", "parameters", "variant"}
@@ -81,9 +82,15 @@ def read_trials(folder: str | Path) -> list[Trial]:
     """
     found = []
     for path in Path(folder).glob(f"*/{TRIAL}"):
-        recorded = json.loads(path.read_text(encoding="utf-8"))
-        found.append(Trial(path.parent, **{k: v for k, v in recorded.items() if k in Trial._fields}))
+        trial = if_whole(path, _read)
+        if trial is not None:
+            found.append(trial)
     return told_apart(sorted(found, key=lambda trial: (trial.number, trial.id)))
+
+
+def _read(path: Path) -> Trial:
+    recorded = read_trial(path, needed=("id", "sweep", "number", "parameters", "variant"))
+    return Trial(path.parent, **{k: v for k, v in recorded.items() if k in Trial._fields and k != "folder"})
 
 
 def told_apart(trials: Sequence[Trial]) -> list[Trial]:

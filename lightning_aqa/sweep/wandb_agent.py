@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_aqa.results.files import RESULTS, SWEEP, TRIAL
 from lightning_aqa.results.run_folder import SWEEP_FOLDER
+from lightning_aqa.results.side_files import read_sweep_record
 from lightning_aqa.sweep.config import Sweep
 from lightning_aqa.sweep.trial import Trial, read_trials, variant_name
+from lightning_aqa.utils.documents import read_yaml
 from lightning_aqa.utils.wandb import has_wandb_key
 
 PROJECT = "lightning_aqa"
@@ -62,7 +62,7 @@ def _address(sweep: Sweep, folder: Path) -> str:
     """Return entity/project/id of the sweep on the server; one that was created for this folder is reused."""
     import wandb
 
-    record = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+    record = read_sweep_record(folder / SWEEP)
     if "wandb" not in record:
         project = sweep.text.get("project") or PROJECT
         name = wandb.sweep(to_wandb(sweep), entity=sweep.text.get("entity"), project=project)
@@ -82,7 +82,7 @@ def adopt(sweep: Sweep, folder: Path) -> None:
     known = {trial.id for trial in read_trials(folder)}
     rows = {}
     for path in sorted(folder.glob("wandb/sweep-*/config-*.yaml")):
-        text = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = read_yaml(path) or {}
         rows[path.stem.removeprefix("config-")] = {
             parameter.name: text[parameter.name]["value"] for parameter in sweep.parameters if parameter.name in text
         }

@@ -1,8 +1,9 @@
-"""Write files so that a reader finds the old one or the new one, never half of one."""
+"""Write files so that a reader finds the old one or the new one, never half of one; read those that may be damaged."""
 
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,3 +56,41 @@ def replacing(path: str | Path, errors: str = "strict") -> Iterator[TextIO]:
     """
     with complete(path) as part, open(part, "w", newline="", encoding="utf-8", errors=errors) as file:
         yield file
+
+
+def file_size(path: str | Path) -> int:
+    """Return the size of a file in bytes, before it is opened: a pipe has no end to read to.
+
+    Raises:
+        ValueError: If there is none, or it is no file; the message names it.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}).") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(
+            f"{path}: {'a folder' if stat.S_ISDIR(found.st_mode) else 'a pipe or device'}, expected a file."
+        )
+    return found.st_size
+
+
+def read_text(path: str | Path, most_bytes: int | None = None) -> str:
+    """Read a text file (UTF-8, line ends as they are) of which nothing is known.
+
+    Args:
+        path: The file.
+        most_bytes: Size above which it is not looked into; None reads any.
+
+    Raises:
+        ValueError: If it is no file, no text or too large; the message names it.
+    """
+    size = file_size(path)
+    if most_bytes is not None and size > most_bytes:
+        raise ValueError(f"{path}: {size:,} bytes, expected at most {most_bytes:,}.")
+    try:
+        return Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}).") from None

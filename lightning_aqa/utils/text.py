@@ -68,3 +68,13 @@ def _without_types(text: str) -> str:
     text = re.sub(r"Type \S*Callable.*? class: ", "", text)
     text = re.split(r" - Expected a <class 'NoneType'>| ?Given value| ?Got value:", text)[0]
     return re.sub(r'Parser key "([\w.]+)": ', r"\1: ", text)
+
+
+def shortened(text: str, length: int = 80) -> str:
+    """Cut a text that goes into a message, however long a file makes it.
+
+    Example:
+        >>> shortened("x" * 1000, 5)
+        'xxxxx…'
+    """
+    return text if len(text) <= length else f"{text[:length]}…"

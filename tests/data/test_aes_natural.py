@@ -236,3 +236,17 @@ def test_the_released_lists_parse_with_every_mean_equal():
     assert all(len(clip.ratings) == 10 and set(clip.scores) == {a.name for a in AXES} for clip in manifest)
     assert Counter(Counter(clip.system for clip in manifest.split("test")).values()) == {85: 36}
     assert Counter(clip.domain for clip in manifest.split("train")) == {"speech": 900, "music": 900, "sound": 900}
+
+
+def test_json_lines_that_lack_a_column_are_noted(tmp_path):
+    whole = {"data_path": "/your_path/PAM/human_eval/audio/m/1.wav", **dict.fromkeys(COLUMNS.values(), 5.0)}
+    lines = [whole, {name: value for name, value in whole.items() if name != "data_path"}]
+    (tmp_path / "AES_PAM.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    manifest = read_aes_natural(tmp_path)
+    assert len(manifest) == 1
+    assert [(p.kind, p.where, p.what) for p in manifest.problems] == [
+        ("bad row", f"{tmp_path / 'AES_PAM.jsonl'}:2", "no data_path")
+    ]
+    (tmp_path / "AES_PAM.jsonl").write_text("[" * 100_000)
+    with pytest.raises(CorpusError, match=r"AES_PAM\.jsonl: not JSON that can be read"):
+        read_aes_natural(tmp_path)

@@ -28,7 +28,11 @@ def test_a_row_of_another_width_is_a_problem_and_not_a_shift(tmp_path):
     assert [row.fields["file"] for row in read_csv(path, problems, ["file", "MI", "TA"])] == ["a.wav"]
     assert [(p.kind, p.where, p.what) for p in problems] == [
         ("bad row", f"{path}:2", "expected 3 columns (file,MI,TA), found 2"),
-        ("bad row", f"{path}:3", "expected 3 columns (file,MI,TA), found 4"),
+        (
+            "bad row",
+            f"{path}:3",
+            "expected 3 columns (file,MI,TA), found 4; write decimals with a point, and texts with commas in quotes",
+        ),
     ]
 
 

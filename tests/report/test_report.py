@@ -8,10 +8,10 @@ import pytest
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.report.context import axes_of
-from lightning_aqa.report.maps import agreement, principal_components, read_frames, read_map
+from lightning_aqa.report.maps import agreement, frames_of, map_of, principal_components
 from lightning_aqa.report.tables import published_rows
 from lightning_aqa.results.predictions import read_predictions, write_predictions
-from lightning_aqa.results.runs import find_runs
+from lightning_aqa.results.runs import find_runs, read_run
 from lightning_aqa.results.variants import collect
 from tests.small_sweep import table, write_run
 
@@ -207,10 +207,10 @@ def test_embeddings_that_follow_the_ratings_agree_with_them():
 
 
 def test_what_a_run_left_of_embeddings_and_frames_is_read(sweep):
-    found = read_map(sweep / "t0", "test")
+    found = map_of(read_run(sweep / "t0"), "test")
     assert (len(found.ids), found.embeddings.shape) == (40, (40, 6))
-    assert read_map(sweep / "t1", "test") is None
-    assert read_map(sweep / "t0", "dev") is None
-    frames = read_frames(sweep / "t0", "test")
+    assert map_of(read_run(sweep / "t1"), "test") is None
+    assert map_of(read_run(sweep / "t0"), "dev") is None
+    frames = frames_of(read_run(sweep / "t0"), "test")
     assert {scores.shape for scores in frames.values()} == {(20, 2)}
-    assert read_frames(sweep / "t1", "test") == {}
+    assert frames_of(read_run(sweep / "t1"), "test") == {}

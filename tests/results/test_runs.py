@@ -128,7 +128,10 @@ def test_the_split_is_test_unless_asked(tmp_path):
     [
         (lambda path: None, "no such folder"),
         (lambda path: path.mkdir(), "no predictions.csv in it, nor in a folder of it"),
-        (lambda path: (path.mkdir(), (path / "predictions.csv").write_text("id,score\na,1\n")), "not a table of pred"),
+        (
+            lambda path: (path.mkdir(), (path / "predictions.csv").write_text("id,score\na,1\n")),
+            "no column 'split'; it has id, score.",
+        ),
     ],
 )
 def test_what_is_no_run_is_told_in_one_line(tmp_path, fails, make, words):

@@ -13,47 +13,38 @@ from typing import Any, cast
 
 import lightning as L
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.plugins import CheckpointIO
-from omegaconf.errors import OmegaConfBaseException
 
+from lightning_aqa.cli.endings import USER_ERRORS, Session, fail, is_full, reason_of, stopped, with_state
 from lightning_aqa.cli.loggers import as_list, default_to_run_folder, place_loggers
-from lightning_aqa.cli.messages import is_debug, raised
+from lightning_aqa.cli.messages import is_debug
 from lightning_aqa.cli.overrides import with_own_defaults, with_variant
 from lightning_aqa.cli.parser import Parser
 from lightning_aqa.cli.private_api import OpenCLI
 from lightning_aqa.cli.signatures import PROGRAM
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.validation import CorpusError
 from lightning_aqa.module import AQAModule
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.results.run_folder import choose_run_folder, config_stem
+from lightning_aqa.results.run_folder import choose_run_folder, claim_in, config_stem, no_claim
 from lightning_aqa.training.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
 from lightning_aqa.training.cross_validation import crossvalidate, is_unfinished_crossvalidation, wants_folds
 from lightning_aqa.training.exact_resume import ExactResume
 from lightning_aqa.training.feature_cache import FeatureCache
-from lightning_aqa.training.finite_check import FiniteCheck, NonFiniteError
+from lightning_aqa.training.finite_check import FiniteCheck
 from lightning_aqa.training.history import History
+from lightning_aqa.training.interruption import Interruption
 from lightning_aqa.training.loading import load_module, load_weights, read_checkpoint, warn_of_differences
 from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
 from lightning_aqa.utils.components import import_parts
-from lightning_aqa.utils.distributed import (
-    barrier_and_destroy,
-    destroy_group,
-    is_local_rank_zero,
-    num_processes,
-    process_number,
-    wait_for_launcher_exit,
-)
+from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process
+from lightning_aqa.utils.signals import Stopped
 from lightning_aqa.utils.wandb import sync_hint
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
-COLLECTIVE_ERRORS = (CorpusError, NonFiniteError, MisconfigurationException)
-USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
 
 
 class AQACLI(OpenCLI):
@@ -61,9 +52,11 @@ class AQACLI(OpenCLI):
 
     Args:
         args: Arguments, the subcommand first.
+        session: The command that it is; None where nothing is run.
     """
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], session: Session | None = None) -> None:
+        self.session = session or Session(args)
         import_parts()
         default_to_run_folder()
         self.argv = with_own_defaults(with_variant(args))
@@ -109,9 +102,15 @@ class AQACLI(OpenCLI):
         self.config_text = self.settings_text()
         has_folds = self.subcommand == "fit" and wants_folds(settings)
         is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
-        self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.argv), is_unfinished)
+        take = claim_in(self.session.held) if is_first_process() else no_claim
+        self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.argv), is_unfinished, take)
+        self.session.has_folds, self.session.folder, self.session.checkpoint = (
+            has_folds,
+            self.folder,
+            settings.ckpt_path,
+        )
         if has_folds:
-            raise SystemExit(crossvalidate(settings, self.folder, self.config_text, self.argv))
+            raise SystemExit(crossvalidate(settings, self.folder, self.config_text, self.session.signals, self.argv))
         settings.trainer.default_root_dir = str(self.folder)
         self.is_offline = place_loggers(settings, self.folder)
 
@@ -142,7 +141,8 @@ class AQACLI(OpenCLI):
         callbacks, plugins = as_list(configured["callbacks"]), as_list(configured["plugins"])
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeFiles())
-        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text, self.argv), Observations(self.folder)]
+        callbacks += [Interruption(self.session.signals), FeatureCache(), Observations(self.folder)]
+        callbacks += [RunFolder(self.folder, self.config_text, self.argv)]  # its results come last: then all is there
         objectives = self._objectives()
         if self.subcommand == "fit":
             callbacks = [ExactResume(), FiniteCheck(), *callbacks]
@@ -162,7 +162,7 @@ class AQACLI(OpenCLI):
     def _checkpoints(self, objectives: Sequence[Objective]) -> list[Callback]:
         """Keep the best epoch by the monitor, if there is one, and always the last."""
         monitor, patience, folder = self.settings.monitor, self.settings.patience, self.folder / "checkpoints"
-        last = LastCheckpoint(folder, self.settings.checkpoint_every_n_steps)
+        last = LastCheckpoint(folder, self.settings.checkpoint_every_n_steps, self.session.signals)
         if monitor is None:
             return [last]
         mode = direction_of(monitor, self.datamodule, objectives)
@@ -216,18 +216,6 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _fail(error: Exception) -> int:
-    """Tell an error in one line; of what all processes of a machine find, the first one tells it."""
-    if is_local_rank_zero():
-        sys.stderr.write(f"error: {raised(error)}\n")
-    elif num_processes() == 1 or isinstance(error, COLLECTIVE_ERRORS):
-        wait_for_launcher_exit()
-    else:
-        sys.stderr.write(f"error on process {process_number()}: {raised(error)}\n")
-    destroy_group()
-    return 2
-
-
 def main(args: Sequence[str]) -> int:
     """Run fit, validate, test or predict.
 
@@ -235,26 +223,27 @@ def main(args: Sequence[str]) -> int:
         args: Arguments, the subcommand first.
 
     Returns:
-        Exit code: 0, or 2 for a mistake in the command, the config or the data.
+        Exit code: 0; 2 for a mistake in the command, the config or the data; 1 for a full disk; 143 after SIGTERM and
+        130 after SIGINT.
     """
     quiet()
-    try:
-        cli = AQACLI(args)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    except USER_ERRORS as error:
-        if is_debug():
-            raise
-        return _fail(error)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        if is_debug() or "loading state_dict" not in lines[0]:
-            raise
-        message = "The checkpoint's weights are not those of this model"
-        return _fail(ValueError(f"{message}: {lines[-1]} Keep the settings it was trained with."))
-    for logger in wandb_loggers(cli.trainer.loggers):
-        logger.experiment.finish()
-    if cli.is_offline and cli.trainer.is_global_zero:
-        print(sync_hint(cli.folder))
-    barrier_and_destroy()
-    return 0
+    with Session(args) as session:
+        try:
+            cli = AQACLI(args, session)
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        except Stopped as stop:
+            return stopped(stop, session)
+        except Exception as error:
+            found = reason_of(error, session.checkpoint)
+            if is_debug() or not (found or isinstance(error, USER_ERRORS)):
+                raise
+            if isinstance(error, OSError) and is_full(error):
+                return fail(with_state(error, session), 1)
+            return fail(found or error)
+        for logger in wandb_loggers(cli.trainer.loggers):
+            logger.experiment.finish()
+        if cli.is_offline and cli.trainer.is_global_zero:
+            print(sync_hint(cli.folder))
+        barrier_and_destroy()
+        return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_aqa.sweep.trial_command import TrialCommand
+from lightning_aqa.utils.signals import end_with_parent
 
 GRACE_SECONDS = 5.0
 """How long a trial has to end after it was asked to."""
@@ -124,9 +124,3 @@ def _end_wandb(code: int) -> None:
 
     if wandb.run is not None:
         wandb.finish(exit_code=code)
-
-
-def end_with_parent(number: int = signal.SIGKILL) -> None:
-    """Let the system send this process a signal if its parent is killed, where it can (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG

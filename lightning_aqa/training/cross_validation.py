@@ -7,9 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from jsonargparse import Namespace
@@ -27,6 +27,7 @@ from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
 from lightning_aqa.results.run_folder import SWEEP_FOLDER
 from lightning_aqa.training.loading import read_checkpoint
 from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.signals import StopSignals, end_with_parent, exit_code
 
 POOLED = "test"
 
@@ -43,16 +44,26 @@ def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
     return not (folder / RESULTS).exists() and saved.exists() and saved.read_text(encoding="utf-8") == config
 
 
-def crossvalidate(settings: Namespace, folder: Path, config: str, command: Sequence[str] = ()) -> int:
+def crossvalidate(
+    settings: Namespace, folder: Path, config: str, signals: StopSignals, command: Sequence[str] = ()
+) -> int:
     """Train one run per fold in ``folder/fold<k>``, then pool their test predictions.
 
     A fold whose results.json is there already is not run again, and one that stopped in the middle goes on from its
     last epoch, so the same command goes on with a cross-validation that was broken off.
 
+    Args:
+        settings: The config of ``fit``.
+        folder: The run folder.
+        config: Text of ``config.yaml``.
+        signals: Signals that end it, which the fold that is trained gets too.
+        command: Arguments of the command line, for the record.
+
     Returns:
         Exit code: 0, or that of the first fold that failed.
 
     Raises:
+        Stopped: If a signal has ended it, once the state of the fold is written.
         ValueError: If it is to resume from a checkpoint, or was started as one of several processes.
     """
     if settings.get("ckpt_path"):
@@ -65,7 +76,7 @@ def crossvalidate(settings: Namespace, folder: Path, config: str, command: Seque
     for fold in range(num_folds):
         if not (folder / f"fold{fold}" / RESULTS).exists():
             print(f"fold {fold + 1} of {num_folds}: training, log in {folder / f'fold{fold}.log'}", flush=True)
-            code = _run_fold(folder, fold)
+            code = _run_fold(folder, fold, signals)
             if code:
                 return code
         print(f"fold {fold + 1} of {num_folds}: {_summary(folder / f'fold{fold}')}", flush=True)
@@ -75,7 +86,7 @@ def crossvalidate(settings: Namespace, folder: Path, config: str, command: Seque
     return 0
 
 
-def _run_fold(folder: Path, fold: int) -> int:
+def _run_fold(folder: Path, fold: int, signals: StopSignals) -> int:
     command = [sys.executable, "-m", "lightning_aqa", "fit", "--config", str(folder / CONFIG)]
     command += [f"--data.fold={fold}", f"--trainer.default_root_dir={folder}", f"--name=fold{fold}"]
     last = path_of_last(folder / f"fold{fold}")
@@ -86,10 +97,24 @@ def _run_fold(folder: Path, fold: int) -> int:
     environment = _environment(folder, fold)
     log = folder / f"fold{fold}.log"
     with open(log, "a", encoding="utf-8") as file:
-        code = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+        code = _wait_for(command, environment, file, signals)
+    if signals.number is not None:
+        signals.stop()
     if code:
         sys.stderr.write("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-10:]))
     return code
+
+
+def _wait_for(command: Sequence[str], environment: Mapping[str, str], log: TextIO, signals: StopSignals) -> int:
+    """Run a fold to its end; a signal is passed on to it, and ends it with its state written."""
+    signals.waits = True
+    process = subprocess.Popen(
+        command, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent
+    )
+    signals.passes_on = process.send_signal
+    code = process.wait()
+    signals.waits, signals.passes_on = False, None
+    return code if code >= 0 else exit_code(-code)
 
 
 def _environment(folder: Path, fold: int) -> dict[str, str]:

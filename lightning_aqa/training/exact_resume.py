@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.module import AQAModule, named_losses
+from lightning_aqa.training.lightning_private import load_ends_of_epochs_as_such
 
 
 class ExactResume(L.Callback):
@@ -26,6 +27,10 @@ class ExactResume(L.Callback):
     def __init__(self) -> None:
         self._sums = EpochSums()
         self._resumed: dict[str, Any] = {}
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look after what comes next, which is to load the position in the training."""
+        load_ends_of_epochs_as_such(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the sums of the losses of this epoch, and what was logged last."""
@@ -45,7 +50,7 @@ class ExactResume(L.Callback):
             assert isinstance(pl_module, AQAModule)
             self._sums.load_state_dict(self._resumed["sums"], pl_module.device)
             pl_module.carried = self._sums.carried()
-            logged = {name: torch.tensor(value) for name, value in self._resumed["logged"].items()}
+            logged = {name: torch.tensor(value, dtype=torch.float64) for name, value in self._resumed["logged"].items()}
             trainer.callback_metrics.update(logged)
             self._resumed = {}
 

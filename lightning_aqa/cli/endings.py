@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 import sys
 import traceback
@@ -25,12 +24,11 @@ from lightning_aqa.utils.distributed import (
     process_number,
     wait_for_launcher_exit,
 )
+from lightning_aqa.utils.files import FULL
 from lightning_aqa.utils.signals import Stopped, StopSignals
 
 COLLECTIVE_ERRORS = (CorpusError, NonFiniteError, MisconfigurationException)
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A disk, or what one may use of it."""
 RESTORING = "checkpoint_connector.py"
 """File of Lightning that brings a trainer to where a checkpoint stands."""
 

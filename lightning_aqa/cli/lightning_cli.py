@@ -41,6 +41,7 @@ from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process
+from lightning_aqa.utils.files import DISK_FULL
 from lightning_aqa.utils.signals import Stopped
 from lightning_aqa.utils.wandb import sync_hint
 
@@ -223,7 +224,7 @@ def main(args: Sequence[str]) -> int:
         args: Arguments, the subcommand first.
 
     Returns:
-        Exit code: 0; 2 for a mistake in the command, the config or the data; 1 for a full disk; 143 after SIGTERM and
+        Exit code: 0; 2 for a mistake in the command, the config or the data; 74 for a full disk; 143 after SIGTERM and
         130 after SIGINT.
     """
     quiet()
@@ -239,7 +240,7 @@ def main(args: Sequence[str]) -> int:
             if is_debug() or not (found or isinstance(error, USER_ERRORS)):
                 raise
             if isinstance(error, OSError) and is_full(error):
-                return fail(with_state(error, session), 1)
+                return fail(with_state(error, session), DISK_FULL)
             return fail(found or error)
         for logger in wandb_loggers(cli.trainer.loggers):
             logger.experiment.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from lightning_aqa.results.files import CONFIG, LOCK, TRIAL, TRIAL_LOG
+from lightning_aqa.results.files import CONFIG, LOCK, PREDICTIONS, RESULTS, TRIAL, TRIAL_LOG
 from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
 from lightning_aqa.utils.lock import LockedError, locked
 
@@ -109,6 +110,15 @@ def _is_alive(folder: Path, take: Take) -> bool:
         return False
     with ExitStack() as look:
         return not claim_in(look)(folder)
+
+
+def has_results(folder: Path) -> bool:
+    """Tell whether a run has ended with its results whole; they are written after all else."""
+    try:
+        json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (folder / PREDICTIONS).is_file()
 
 
 def config_stem(args: Sequence[str]) -> str:

@@ -35,13 +35,22 @@ class WholeFiles(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint; to remote storage as Lightning does."""
+        """Write a checkpoint; to remote storage as Lightning does.
+
+        Raises:
+            OSError: If there is no room for it, with its path; the checkpoint before it is whole.
+        """
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with complete(path) as part:
-            torch.save(checkpoint, part)
+        with complete(path) as part, open(part, "wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch closes its archive after a write that failed, and tells that alone
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -24,7 +24,7 @@ from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, R
 from lightning_aqa.results.plots import draw_run
 from lightning_aqa.results.predictions import read_predictions, write_predictions, write_results
 from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
-from lightning_aqa.results.run_folder import SWEEP_FOLDER
+from lightning_aqa.results.run_folder import SWEEP_FOLDER, has_results
 from lightning_aqa.training.loading import read_checkpoint
 from lightning_aqa.utils.files import replacing
 from lightning_aqa.utils.signals import StopSignals, end_with_parent, exit_code
@@ -41,7 +41,7 @@ def wants_folds(settings: Namespace) -> bool:
 def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
     """Tell whether a folder holds a cross-validation with this very config that was broken off."""
     saved = folder / CONFIG
-    return not (folder / RESULTS).exists() and saved.exists() and saved.read_text(encoding="utf-8") == config
+    return not has_results(folder) and saved.exists() and saved.read_text(encoding="utf-8") == config
 
 
 def crossvalidate(
@@ -71,10 +71,11 @@ def crossvalidate(
     if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
         raise ValueError("Cross-validation starts its folds itself: run it as one process, with --trainer.devices=N.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(config, encoding="utf-8")
+    with replacing(folder / CONFIG) as file:
+        file.write(config)
     num_folds = settings.data.init_args.folds
     for fold in range(num_folds):
-        if not (folder / f"fold{fold}" / RESULTS).exists():
+        if not has_results(folder / f"fold{fold}"):
             print(f"fold {fold + 1} of {num_folds}: training, log in {folder / f'fold{fold}.log'}", flush=True)
             code = _run_fold(folder, fold, signals)
             if code:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import lightning as L
 import yaml
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.plugins import CheckpointIO
 
@@ -30,7 +30,7 @@ from lightning_aqa.objectives.base import Objective
 from lightning_aqa.results.run_folder import choose_run_folder, claim_in, config_stem, no_claim
 from lightning_aqa.training.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
 from lightning_aqa.training.cross_validation import crossvalidate, is_unfinished_crossvalidation, wants_folds
-from lightning_aqa.training.exact_resume import ExactResume
+from lightning_aqa.training.exact_resume import ExactResume, check_resumable
 from lightning_aqa.training.feature_cache import FeatureCache
 from lightning_aqa.training.finite_check import FiniteCheck
 from lightning_aqa.training.history import History
@@ -98,8 +98,17 @@ class AQACLI(OpenCLI):
         return [list(axis) for axis in data.axes] or (placeholder if self.settings.ckpt_path else [])
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run folder, keep the config as it was given, then set what follows from the folder."""
+        """Choose the run folder, keep the config as it was given, then set what follows from the folder.
+
+        Raises:
+            ValueError: If nothing of what makes a run would be left.
+        """
         settings = self.settings
+        if settings.trainer.barebones:
+            raise ValueError(
+                "--trainer.barebones=true switches off the metrics and checkpoints that a run is made of; leave it "
+                "out, and use --trainer.enable_checkpointing=false or --trainer.fast_dev_run=true for a quick look."
+            )
         self.config_text = self.settings_text()
         has_folds = self.subcommand == "fit" and wants_folds(settings)
         is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
@@ -119,7 +128,9 @@ class AQACLI(OpenCLI):
         """Build the parts; an evaluation with a checkpoint takes the model that the checkpoint describes."""
         checkpoint = self.settings.ckpt_path
         if checkpoint:
-            read_checkpoint(checkpoint)  # refuses code, which Lightning would run when it resumes
+            content = read_checkpoint(checkpoint)  # refuses code, which Lightning would run when it resumes
+            if self.subcommand == "fit":
+                check_resumable(content, checkpoint)
         if checkpoint and any(arg.startswith(("--config", "-c", "--model")) for arg in self.argv):
             given = yaml.safe_load(self.config_text)["model"]
             warn_of_differences(checkpoint, given, is_fit=self.subcommand == "fit")
@@ -148,6 +159,8 @@ class AQACLI(OpenCLI):
         if self.subcommand == "fit":
             callbacks = [ExactResume(), FiniteCheck(), *callbacks]
             callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
+            if self.settings.trainer.enable_checkpointing is False:
+                callbacks = [callback for callback in callbacks if not isinstance(callback, BestCheckpoint)]
         callbacks += objectives
         kwargs |= {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False}
         return super().instantiate_trainer(**kwargs)
@@ -171,12 +184,16 @@ class AQACLI(OpenCLI):
         return [BestCheckpoint(folder, "best", monitor, mode), last, *stopping]
 
     def after_fit(self) -> None:
-        """Evaluate the best checkpoint on every rated split."""
+        """Evaluate the best checkpoint on every rated split; without checkpoints, the weights at the end."""
         trainer = cast(Any, self.trainer)
         if trainer.fast_dev_run:
             return
-        own = next(one for one in trainer.checkpoint_callbacks if isinstance(one, BestCheckpoint))  # best, else last
-        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=own.best_model_path or None, verbose=False)
+        own = [one for one in trainer.checkpoint_callbacks if isinstance(one, BestCheckpoint)]  # best, else last
+        path = own[0].best_model_path if own else ""
+        if path and any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+            load_weights(self.model, path)  # Lightning would load those that were trained, not their average
+            path = ""
+        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path or None, verbose=False)
 
 
 _HELP = {

@@ -86,7 +86,10 @@ def named_missing(trials: Sequence[Trial]) -> str:
     for trial in trials:
         first.setdefault(trial.id, trial)
     missing = [trial for trial in first.values() if trial.state != "finished"]
-    names = [f"{trial.variant}{seeds_of(trial).replace('  ', ' ')} ({trial.state or 'not run'})" for trial in missing[:MOST_NAMES]]
+    names = [
+        f"{trial.variant}{seeds_of(trial).replace('  ', ' ')} ({trial.state or 'not run'})"
+        for trial in missing[:MOST_NAMES]
+    ]
     more = [f"{len(missing) - MOST_NAMES} more"] if len(missing) > MOST_NAMES else []
     return f"Not in the table: {'; '.join([*names, *more])}." if missing else ""
 

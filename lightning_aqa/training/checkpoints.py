@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lightning_aqa.results.files import BEST
 from lightning_aqa.training.lightning_private import (
     can_save,
     count_steps_from,
@@ -154,8 +155,14 @@ class LastCheckpoint(BestCheckpoint):
                 self._save_within_epoch(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop, if it was asked for since; from here on nothing is half done."""
+        """Stop, if it was asked for since; from here on nothing is half done. Keep averaged weights as the best."""
         self.signals.waits = False
+        if has_averaged(trainer):
+            path = str(Path(str(self.dirpath)) / BEST)
+            trainer.save_checkpoint(path)
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, BestCheckpoint):
+                    callback.best_model_path = path
         if self._is_stopped(trainer):
             self.signals.stop()
 
@@ -174,6 +181,15 @@ class LastCheckpoint(BestCheckpoint):
             save(self, trainer)
         if self._must_stop:
             self.signals.stop()
+
+
+def has_averaged(trainer: L.Trainer) -> bool:
+    """Tell whether the module has the weights that Lightning's stochastic averaging has left at the end."""
+    averages = [c for c in cast(Any, trainer).callbacks if isinstance(c, StochasticWeightAveraging)]
+    return any(
+        average.n_averaged is not None and (trainer.max_epochs == -1 or trainer.current_epoch > average.swa_end)
+        for average in averages
+    )
 
 
 def _is_stopped_early(trainer: L.Trainer) -> bool:

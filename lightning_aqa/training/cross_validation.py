@@ -98,7 +98,7 @@ def _run_fold(folder: Path, fold: int, signals: StopSignals) -> int:
     environment = _environment(folder, fold)
     log = folder / f"fold{fold}.log"
     with open(log, "a", encoding="utf-8") as file:
-        code = _wait_for(command, environment, file, signals)
+        code = train_fold(command, environment, file, signals)
     if signals.number is not None:
         signals.stop()
     if code:
@@ -106,12 +106,10 @@ def _run_fold(folder: Path, fold: int, signals: StopSignals) -> int:
     return code
 
 
-def _wait_for(command: Sequence[str], environment: Mapping[str, str], log: TextIO, signals: StopSignals) -> int:
+def train_fold(command: Sequence[str], env: Mapping[str, str], stdout: TextIO, signals: StopSignals) -> int:
     """Run a fold to its end; a signal is passed on to it, and ends it with its state written."""
     signals.waits = True
-    process = subprocess.Popen(
-        command, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent
-    )
+    process = subprocess.Popen(command, env=env, stdout=stdout, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
     signals.passes_on = process.send_signal
     code = process.wait()
     signals.waits, signals.passes_on = False, None

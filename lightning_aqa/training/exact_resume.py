@@ -38,8 +38,11 @@ class ExactResume(L.Callback):
         checkpoint["aqa"] = {"sums": self._sums.state_dict(), "logged": logged}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what the checkpoint has of it until the training starts."""
+        """Keep what the checkpoint has of it until the training starts; what is damaged is found here."""
         self._resumed = checkpoint.get("aqa", {})
+        if self._resumed:
+            EpochSums().load_state_dict(self._resumed["sums"], pl_module.device)
+            self._resumed["logged"] = {name: float(value) for name, value in self._resumed["logged"].items()}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take up the sums, and metrics that are not computed every epoch; take plateau schedulers over."""
@@ -82,6 +85,38 @@ class ExactResume(L.Callback):
                 raise ValueError(f"{config.monitor}, which the scheduler's monitor names, is not a logged metric.")
             if config.reduce_on_plateau:
                 cast(Any, config.scheduler).step(trainer.callback_metrics[str(config.monitor)])
+
+
+def check_resumable(checkpoint: Mapping[str, Any], path: str) -> None:
+    """Look whether a checkpoint has all that a training goes on with, before anything is done with it.
+
+    Args:
+        checkpoint: Its content.
+        path: Where it is, for the message.
+
+    Raises:
+        ValueError: If part of it is missing.
+    """
+    fit_loop = _dict(checkpoint, "loops").get("fit_loop")
+    progress = fit_loop if isinstance(fit_loop, Mapping) else {}
+    has = {
+        "the optimiser's state": bool(checkpoint.get("optimizer_states")),
+        "the schedulers' state": isinstance(checkpoint.get("lr_schedulers"), list),
+        "the position in the training": {"epoch_progress", "epoch_loop.batch_progress"} <= progress.keys(),
+        "the callbacks' state": bool(_dict(checkpoint, "callbacks")),
+        "epoch and step": all(isinstance(checkpoint.get(name), int) for name in ("epoch", "global_step")),
+    }
+    missing = [name for name, is_there in has.items() if not is_there]
+    if missing:
+        raise ValueError(
+            f"--ckpt_path={path}: it lacks {', '.join(missing)}, so that no training can go on from it; "
+            f"--init_from={path} starts a new one from its weights."
+        )
+
+
+def _dict(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = checkpoint.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def seed_batch(epoch: int, batch: int, rank: int) -> None:

@@ -214,6 +214,11 @@ class Patience(EarlyStopping):
         """Take up the count; how long to wait is the config's."""
         super().load_state_dict({**state_dict, "patience": self.patience})
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the monitor, unless a limit has cut the epoch short; a run that goes on looks at its end."""
+        if not has_more_batches(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop at once where the run had been stopped."""
         has_stopped = self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.module import AQAModule, named_losses
-from lightning_aqa.training.lightning_private import load_ends_of_epochs_as_such
+from lightning_aqa.training.lightning_private import has_more_batches, load_ends_of_epochs_as_such
 
 
 class ExactResume(L.Callback):
@@ -75,11 +75,13 @@ class ExactResume(L.Callback):
         self._sums.add(named_losses("train", step.terms, step.total), len(step.ids))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Step plateau schedulers.
+        """Step plateau schedulers, unless a limit has cut the epoch short.
 
         Raises:
             ValueError: If the metric that one watches is not logged.
         """
+        if has_more_batches(trainer):
+            return
         for config in trainer.lr_scheduler_configs:
             if config.reduce_on_plateau and config.monitor not in trainer.callback_metrics:
                 raise ValueError(f"{config.monitor}, which the scheduler's monitor names, is not a logged metric.")

@@ -144,7 +144,10 @@ def test_only_a_run_of_this_very_config_is_gone_on_with(tmp_path):
     (tmp_path / "config.yaml").write_text("a: 1")
     assert is_unfinished_crossvalidation("a: 1", tmp_path)
     assert not is_unfinished_crossvalidation("a: 2", tmp_path)
-    (tmp_path / "results.json").touch()
+    (tmp_path / "predictions.csv").touch()
+    (tmp_path / "results.json").write_text("{")
+    assert is_unfinished_crossvalidation("a: 1", tmp_path)
+    (tmp_path / "results.json").write_text("{}")
     assert not is_unfinished_crossvalidation("a: 1", tmp_path)
 
 

@@ -83,7 +83,7 @@ def works(root: Path, model: Path) -> dict[str, Work]:
         return [*words, "--model.encoder=MelSpectrogram", "--model.freeze=all", "--data.check=header"]
 
     def score(folder: Path) -> list[str]:
-        return ["score", str(model), str(audio), f"--output={folder / 'scores.csv'}", "--batch_size=1"]
+        return ["score", str(model), str(audio), f"--output={folder / 'scores.csv'}", "--num_workers=0"]
 
     def sweep(folder: Path) -> list[str]:
         words = [word for word in fit_words(root, folder) if not word.startswith(("--name", "--trainer.default_root"))]
@@ -153,7 +153,10 @@ def mounted(folder: Path, kilobytes: int, *, again: bool = False) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def measure(name: str, work: Work, ending: str, draw: random.Random, root: Path, whole: tuple[Products, float, int]):
+Whole = tuple[Products, float, int]
+
+
+def measure(name: str, work: Work, ending: str, draw: random.Random, root: Path, whole: Whole) -> tuple[int, list[str]]:
     """End a work once, go on, and compare; return how it ended first and what differs."""
     products, seconds, kilobytes = whole
     folder, log = root / name, root / f"{name}.log"
@@ -185,7 +188,7 @@ def measure(name: str, work: Work, ending: str, draw: random.Random, root: Path,
     return code, wrong
 
 
-def undisturbed(name: str, work: Work, root: Path) -> tuple[Products, float, int]:
+def undisturbed(name: str, work: Work, root: Path) -> Whole:
     """Run a work through, and return what it made, in how many seconds, of how many kilobytes."""
     folder = root / "whole" / name
     folder.mkdir(parents=True)

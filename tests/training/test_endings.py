@@ -12,7 +12,7 @@ import torch
 from tests.training.test_exact_resume import _assert_same
 
 WORKER = Path(__file__).parent / "endings_worker.py"
-STEPS = 3
+STEPS = 6
 """Steps of an epoch."""
 
 
@@ -29,10 +29,10 @@ LIMITS = {"trainer__max_epochs": 2}
 INTERVAL = {"trainer__val_check_interval": 2, "trainer__max_epochs": 2}
 JOBS = {
     "whole": [_step(**LIMITS)],
-    "max_steps": [_step(**LIMITS, trainer__max_steps=1), _step(**LIMITS, trainer__max_steps=4), _step(**LIMITS)],
+    "max_steps": [_step(**LIMITS, trainer__max_steps=1), _step(**LIMITS)],
     "max_epochs=-1": [_step(trainer__max_epochs=-1, trainer__max_steps=n) for n in (STEPS, 2 * STEPS)],
     "SIGTERM": [_step(_signal("SIGTERM", "on_train_batch_start", 2), **LIMITS), _step(**LIMITS)],
-    "SIGINT in validation": [_step(_signal("SIGINT", "validation_step", 4), **LIMITS), _step(**LIMITS)],
+    "SIGINT in validation": [_step(_signal("SIGINT", "validation_step", 1), **LIMITS), _step(**LIMITS)],
     "SIGTERM in the closing test": [_step(_signal("SIGTERM", "on_test_epoch_start", 1), **LIMITS), _step(**LIMITS)],
     "whole, interval": [_step(**INTERVAL)],
     "max_steps at a validation": [_step(**INTERVAL, trainer__max_steps=2), _step(**INTERVAL)],

@@ -8,7 +8,8 @@ from typing import Any
 
 import lightning as L
 
-from lightning_aqa.cli.lightning_cli import AQACLI, USER_ERRORS, quiet
+from lightning_aqa.cli.endings import USER_ERRORS
+from lightning_aqa.cli.lightning_cli import AQACLI, quiet
 from lightning_aqa.cli.messages import is_debug, raised
 from lightning_aqa.data.validation import CorpusError
 from lightning_aqa.training.feature_cache import Built, build, open_store, windows_of

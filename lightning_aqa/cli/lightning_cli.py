@@ -6,37 +6,36 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.plugins import CheckpointIO
-from omegaconf.errors import OmegaConfBaseException
 
+from lightning_aqa.cli.endings import USER_ERRORS, Session, fail, stopped, told
 from lightning_aqa.cli.foreign_callbacks import fitted_callbacks
 from lightning_aqa.cli.loggers import as_list, default_to_run_folder, place_loggers
-from lightning_aqa.cli.messages import is_debug, raised, unexpected
+from lightning_aqa.cli.messages import is_debug
 from lightning_aqa.cli.overrides import with_own_defaults, with_variant
 from lightning_aqa.cli.parser import Parser
 from lightning_aqa.cli.private_api import OpenCLI
 from lightning_aqa.cli.signatures import PROGRAM
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.validation import CorpusError
 from lightning_aqa.module import AQAModule
 from lightning_aqa.objectives.base import Objective
-from lightning_aqa.results.run_folder import choose_run_folder, config_stem
+from lightning_aqa.results.run_folder import choose_run_folder, claim_in, config_stem, no_claim
 from lightning_aqa.training.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
 from lightning_aqa.training.cross_validation import crossvalidate, is_unfinished_crossvalidation, wants_folds
 from lightning_aqa.training.exact_resume import ExactResume
 from lightning_aqa.training.feature_cache import FeatureCache
-from lightning_aqa.training.finite_check import FiniteCheck, NonFiniteError
+from lightning_aqa.training.finite_check import FiniteCheck
 from lightning_aqa.training.history import History
+from lightning_aqa.training.interruption import Interruption
 from lightning_aqa.training.levels import TrainingLevels
 from lightning_aqa.training.loading import (
     check_resumable,
@@ -49,19 +48,11 @@ from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
 from lightning_aqa.utils.components import import_parts
-from lightning_aqa.utils.distributed import (
-    barrier_and_destroy,
-    destroy_group,
-    is_local_rank_zero,
-    num_processes,
-    process_number,
-    wait_for_launcher_exit,
-)
-from lightning_aqa.utils.wandb import OFFLINE_HINT, is_wandb_error, sync_hint
+from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process, is_local_rank_zero
+from lightning_aqa.utils.signals import Stopped
+from lightning_aqa.utils.wandb import sync_hint
 
 DEFAULT_OBJECTIVES = {"mse": {"class_path": "lightning_aqa.objectives.regression.Regression"}}
-COLLECTIVE_ERRORS = (CorpusError, NonFiniteError, MisconfigurationException)
-USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
 
 
 class AQACLI(OpenCLI):
@@ -69,11 +60,11 @@ class AQACLI(OpenCLI):
 
     Args:
         args: Arguments, the subcommand first.
-        on_folder: Told the run folder, as soon as it is chosen.
+        session: The command that it is; None where nothing is run.
     """
 
-    def __init__(self, args: Sequence[str], on_folder: Callable[[Path], object] = lambda folder: None) -> None:
-        self.on_folder = on_folder
+    def __init__(self, args: Sequence[str], session: Session | None = None) -> None:
+        self.session = session or Session(args)
         import_parts()
         default_to_run_folder()
         self.argv = with_own_defaults(with_variant(args))
@@ -114,15 +105,29 @@ class AQACLI(OpenCLI):
         return [list(axis) for axis in data.axes] or (placeholder if self.settings.ckpt_path else [])
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run folder, keep the config as it was given, then set what follows from the folder."""
+        """Choose the run folder, keep the config as it was given, then set what follows from the folder.
+
+        Raises:
+            ValueError: If nothing of what makes a run would be left.
+        """
         settings = self.settings
+        if settings.trainer.barebones:
+            raise ValueError(
+                "--trainer.barebones=true switches off the metrics and checkpoints that a run is made of; leave it "
+                "out, and use --trainer.enable_checkpointing=false or --trainer.fast_dev_run=true for a quick look."
+            )
         self.config_text = self.settings_text()
         has_folds = self.subcommand == "fit" and wants_folds(settings)
         is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
-        self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.argv), is_unfinished)
-        self.on_folder(self.folder)
+        take = claim_in(self.session.held) if is_first_process() else no_claim
+        self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.argv), is_unfinished, take)
+        self.session.has_folds, self.session.folder, self.session.checkpoint = (
+            has_folds,
+            self.folder,
+            settings.ckpt_path,
+        )
         if has_folds:
-            raise SystemExit(crossvalidate(settings, self.folder, self.config_text, self.argv))
+            raise SystemExit(crossvalidate(settings, self.folder, self.config_text, self.session.signals, self.argv))
         settings.trainer.default_root_dir = str(self.folder)
         self.is_offline = place_loggers(settings, self.folder)
 
@@ -162,11 +167,14 @@ class AQACLI(OpenCLI):
         callbacks, wanted = fitted_callbacks(callbacks, self.argv)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeFiles())
-        callbacks += [FeatureCache(), RunFolder(self.folder, self.config_text, self.argv), Observations(self.folder)]
+        callbacks += [Interruption(self.session.signals), FeatureCache(), Observations(self.folder)]
+        callbacks += [RunFolder(self.folder, self.config_text, self.argv)]  # its results come last: then all is there
         objectives = self._objectives()
         if self.subcommand == "fit":
             callbacks = [ExactResume(), FiniteCheck(), TrainingLevels(), *callbacks]
             callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
+            if self.settings.trainer.enable_checkpointing is False:
+                callbacks = [callback for callback in callbacks if not isinstance(callback, BestCheckpoint)]
         callbacks += objectives
         kwargs |= {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False, **wanted}
         return super().instantiate_trainer(**kwargs)
@@ -182,7 +190,7 @@ class AQACLI(OpenCLI):
     def _checkpoints(self, objectives: Sequence[Objective]) -> list[Callback]:
         """Keep the best epoch by the monitor, if there is one, and always the last."""
         monitor, patience, folder = self.settings.monitor, self.settings.patience, self.folder / "checkpoints"
-        last = LastCheckpoint(folder, self.settings.checkpoint_every_n_steps)
+        last = LastCheckpoint(folder, self.settings.checkpoint_every_n_steps, self.session.signals)
         if monitor is None:
             return [last]
         mode = direction_of(monitor, self.datamodule, objectives)
@@ -190,12 +198,16 @@ class AQACLI(OpenCLI):
         return [BestCheckpoint(folder, "best", monitor, mode), last, *stopping]
 
     def after_fit(self) -> None:
-        """Evaluate the best checkpoint on every rated split."""
+        """Evaluate the best checkpoint on every rated split; without checkpoints, the weights at the end."""
         trainer = cast(Any, self.trainer)
         if trainer.fast_dev_run:
             return
-        own = next(one for one in trainer.checkpoint_callbacks if isinstance(one, BestCheckpoint))  # best, else last
-        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=own.best_model_path or None, verbose=False)
+        own = [one for one in trainer.checkpoint_callbacks if isinstance(one, BestCheckpoint)]  # best, else last
+        path = own[0].best_model_path if own else ""
+        if path and any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+            load_weights(self.model, path)  # Lightning would load those that were trained, not their average
+            path = ""
+        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path or None, verbose=False)
 
 
 _HELP = {
@@ -239,33 +251,6 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _line_and_code(error: Exception, folder: Path | None) -> tuple[str, int]:
-    """Return how an error is told and the exit code: 2 for what the user can mend, 1 for what nobody foresaw."""
-    if isinstance(error, OmegaConfBaseException):
-        error = ValueError(" ".join(str(error).split()))
-    if isinstance(error, USER_ERRORS):
-        return raised(error), 2
-    if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
-        last = str(error).splitlines()[-1].strip()
-        return f"The checkpoint's weights are not those of this model: {last} Keep the settings it was trained with.", 2
-    if is_wandb_error(error):
-        return f"W&B: {str(error).splitlines()[0].rstrip('.')}. {OFFLINE_HINT}", 2
-    return unexpected(error, folder), 1
-
-
-def _fail(error: Exception, folder: Path | None = None) -> int:
-    """Tell an error in one line; of what all processes of a machine find, the first one tells it."""
-    line, code = _line_and_code(error, folder)
-    if is_local_rank_zero():
-        sys.stderr.write(f"error: {line}\n")
-    elif num_processes() == 1 or isinstance(error, COLLECTIVE_ERRORS):
-        wait_for_launcher_exit()
-    else:
-        sys.stderr.write(f"error on process {process_number()}: {line}\n")
-    destroy_group()
-    return code
-
-
 def main(args: Sequence[str]) -> int:
     """Run fit, validate, test or predict.
 
@@ -273,21 +258,24 @@ def main(args: Sequence[str]) -> int:
         args: Arguments, the subcommand first.
 
     Returns:
-        Exit code: 0, 2 for a mistake in the command, the config or the data, or 1 for an error that nobody foresaw.
+        Exit code: 0; 2 for a mistake in the command, the config or the data; 1 for an error that nobody foresaw; 74 for
+        a full disk; 143 after SIGTERM and 130 after SIGINT.
     """
     quiet()
-    folders: list[Path] = []
-    try:
-        cli = AQACLI(args, folders.append)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    except Exception as error:
-        if is_debug():
-            raise
-        return _fail(error, *folders)
-    for logger in wandb_loggers(cli.trainer.loggers):
-        logger.experiment.finish()
-    if cli.is_offline and cli.trainer.is_global_zero:
-        print(sync_hint(cli.folder))
-    barrier_and_destroy()
-    return 0
+    with Session(args) as session:
+        try:
+            cli = AQACLI(args, session)
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        except Stopped as stop:
+            return stopped(stop, session)
+        except Exception as error:
+            if is_debug():
+                raise
+            return fail(error, *told(error, session))
+        for logger in wandb_loggers(cli.trainer.loggers):
+            logger.experiment.finish()
+        if cli.is_offline and cli.trainer.is_global_zero:
+            print(sync_hint(cli.folder))
+        barrier_and_destroy()
+        return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from lightning_aqa.cli.experiments import with_shipped_configs
 from lightning_aqa.cli.messages import is_debug, unexpected
 from lightning_aqa.cli.signatures import PROGRAM, switches_of
 from lightning_aqa.cli.subcommands import SUBCOMMANDS, TRAINING
+from lightning_aqa.utils.files import DISK_FULL, FULL
+from lightning_aqa.utils.signals import exit_code
 from lightning_aqa.utils.text import did_you_mean
 
 
@@ -22,10 +25,18 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Arguments, the subcommand first; None takes those of the process.
 
     Returns:
-        Exit code: 0, or 2 for a mistake in the command, the config or the data; 1 for an error that nobody foresaw;
-        1 and 130 as the subcommand says.
+        Exit code: 0, or 2 for a mistake in the command, the config or the data; 74 for a full disk; 130 after Ctrl-C,
+        143 after SIGTERM; 1 for an error that nobody foresaw, and as the subcommand says.
     """
     args = list(args) if args is not None else sys.argv[1:]
+    try:
+        return _main(args)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped by SIGINT; what was written before is whole, and the same command goes on.\n")
+        return exit_code(signal.SIGINT)
+
+
+def _main(args: Sequence[str]) -> int:
     name = args[0] if args else ""
     if name in ("-h", "--help"):
         print(_parser().format_help(), end="")
@@ -53,6 +64,10 @@ def _run(name: str, args: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         if is_debug():
             raise
+        if isinstance(error, OSError) and error.errno in FULL:
+            where = error.filename or "the disk"
+            sys.stderr.write(f"error: {error.strerror}: {where}. Make room; what was written before is whole.\n")
+            return DISK_FULL
         sys.stderr.write(f"error: {error}\n")
         return 2
     except Exception as error:

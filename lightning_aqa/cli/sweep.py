@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
 from lightning_aqa.cli.signatures import call, check_at_least
 from lightning_aqa.results.files import SWEEP
@@ -19,10 +19,9 @@ from lightning_aqa.sweep.config import Sweep, read_sweep
 from lightning_aqa.sweep.trial import Trial, read_trials
 from lightning_aqa.utils.args import split_extra, split_options
 from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.signals import Stopped, StopSignals
 
 LAST_LINES = 5
-STOPPED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 PART = "--part"
 """Switch of the engines that share a sweep: such a one shows no table."""
 
@@ -55,7 +54,8 @@ def sweep(
     """Run an ablation: the trials of a W&B sweep file, with or without W&B.
 
     Arguments after -- are passed on to every trial. Finished trials are not run again, so the same command resumes a
-    sweep that was stopped. docs/sweeps.md says more. Exit code: 0, 1 if trials failed or were killed, 130 after Ctrl-C.
+    sweep that was stopped. docs/sweeps.md says more. Exit code: 0, 1 if trials failed or were killed, 130 after Ctrl-C,
+    143 after SIGTERM.
 
     Args:
         file: W&B sweep file, such as experiments/ablations/qamro.yaml.
@@ -81,11 +81,13 @@ def sweep(
     if not show:
         _record(made, folder)
         try:
-            _run(made, folder, _Run(engine, workers, count, seed, retry), argv)
-        except KeyboardInterrupt:
-            sys.stderr.write(f"\nstopped; the same command goes on. {_states(read_trials(folder))}\n")
-            return STOPPED
-    return 0 if PART in own else _show(made, folder, report)
+            with StopSignals():
+                _run(made, folder, _Run(engine, workers, count, seed, retry), argv)
+        except (KeyboardInterrupt, Stopped) as error:
+            stop = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+            sys.stderr.write(f"\nstopped by {stop.name}; the same command goes on. {_states(read_trials(folder))}.\n")
+            return stop.code
+    return 0 if PART in own else _show(made, folder, report, _planned(made, folder, count, seed))
 
 
 def main(args: Sequence[str]) -> int:
@@ -124,7 +126,6 @@ def _run(sweep: Sweep, folder: Path, options: _Run, args: Sequence[str]) -> None
     devices = _devices()
     workers = options.workers or min(len(devices) or _cores(), 8)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(_cores() // workers, 1)))
-    signal.signal(signal.SIGTERM, _interrupt)
     if options.engine == "wandb":
         from lightning_aqa.sweep.wandb_agent import run_by_wandb
 
@@ -158,10 +159,6 @@ def _warm_up() -> None:
     importlib.import_module("lightning_aqa.utils.components").import_parts()
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -174,20 +171,30 @@ def _devices() -> list[str]:
     return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def _show(sweep: Sweep, folder: Path, has_report: bool) -> int:
-    """Print the table, what failed and why; make the report where it is asked for."""
+def _planned(sweep: Sweep, folder: Path, count: int | None, seed: int) -> list[Trial]:
+    """List the trials that are known from the start, run or not; of draws without an end there are none."""
+    from lightning_aqa.sweep.plan import make_plan
+
+    is_known = sweep.method == "grid" or (sweep.method == "random" and (count or sweep.run_cap) is not None)
+    return make_plan(sweep, folder, count=count, seed=seed).trials() if is_known else []
+
+
+def _show(sweep: Sweep, folder: Path, has_report: bool, planned: Sequence[Trial]) -> int:
+    """Print the table, what it lacks, what failed and why; make the report where it is asked for."""
     from lightning_aqa.results.runs import finished_runs
     from lightning_aqa.results.summary_tables import print_tables
+    from lightning_aqa.sweep.progress import named_missing
 
     trials = read_trials(folder)
-    failed = [t for t in trials if t.state == "failed" or (t.state == "killed" and (t.exit_code or 0) < 0)]
+    failed = [t for t in trials if t.state == "failed" or (t.state == "killed" and t.exit_code is not None)]
     for trial in failed:
-        ended = "failed" if trial.state == "failed" else "was killed"
+        ended = "failed" if trial.state == "failed" else "was killed" if trial.exit_code else "left no results"
         message = f"{trial.id} {ended} ({trial.variant}), log in {trial.log}; it ended with:\n{last_lines(trial)}"
         sys.stderr.write(message)
-    print_tables(sweep.name, finished_runs(folder), folder)
-    unfinished = [trial for trial in trials if trial.state != "finished"]
-    if unfinished:
+    finished = {trial.folder.name for trial in trials if trial.state == "finished"}
+    runs = [run for run in finished_runs(folder) if run.name in finished]
+    print_tables(sweep.name, runs, folder, named_missing([*trials, *planned]))
+    if any(trial.state != "finished" for trial in trials):
         again = (
             " --retry runs the failed ones again."
             if any(trial.state == "failed" for trial in failed)

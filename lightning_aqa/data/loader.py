@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -39,10 +40,17 @@ def loader_options(num_workers: int, trainer: Any = None, *, stays: bool = False
     """
     return {
         "num_workers": num_workers,
+        "worker_init_fn": _leave_group if num_workers > 0 else None,
         "collate_fn": collate,
         "pin_memory": isinstance(trainer, L.Trainer) and trainer.strategy.root_device.type == "cuda",
         "persistent_workers": stays and num_workers > 0,
     }
+
+
+def _leave_group(worker: int) -> None:
+    """Keep Ctrl-C, and what else is sent to the group of the process that trains, from its workers; it ends them."""
+    with suppress(OSError, AttributeError):  # there are no groups on Windows
+        os.setpgid(0, 0)
 
 
 def check_batch_settings(

@@ -2,25 +2,75 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from jsonargparse import Namespace
 
-from lightning_aqa.results.files import CONFIG, TRIAL, TRIAL_LOG
+from lightning_aqa.results.files import CONFIG, LOCK, PREDICTIONS, RESULTS, TRIAL, TRIAL_LOG
 from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
+from lightning_aqa.utils.lock import LockedError, locked
 
 DEFAULT_ROOT = "runs"
 
 SWEEP_FOLDER = "LIGHTNING_AQA_SWEEP"
 """Environment variable with the sweep folder, for trials that W&B's agent starts; they go by their W&B id."""
 
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""A disk without locks; there, who makes a folder has it."""
+
+
+Take = Callable[[Path], bool]
+"""Makes a folder this process's own; False where another one that is alive has it."""
+
+
+def no_claim(folder: Path) -> bool:
+    """Leave a folder to the first of the processes that run together."""
+    return True
+
+
+def claim_in(held: ExitStack) -> Take:
+    """Return what makes folders and locks them until ``held`` is closed; one that is empty then is removed."""
+
+    def take(folder: Path) -> bool:
+        is_new = not folder.exists()
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with ExitStack() as lock:
+                    lock.callback(_remove_if_empty, folder)
+                    lock.enter_context(locked(folder / LOCK))
+                    held.push(lock.pop_all())
+                return True
+            except FileNotFoundError:  # another process has just removed it, being empty
+                continue
+            except LockedError:
+                return False
+            except OSError as error:
+                if error.errno in NO_LOCKS:
+                    return is_new or _holds_a_run(folder)
+                raise
+
+    return take
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
 
 def choose_run_folder(
-    settings: Namespace, subcommand: str, config_stem: str, is_unfinished: Callable[[Path], bool]
+    settings: Namespace,
+    subcommand: str,
+    config_stem: str,
+    is_unfinished: Callable[[Path], bool],
+    take: Take = no_claim,
 ) -> Path:
-    """Return ``<trainer.default_root_dir>/<name>``, numbered where an earlier run has that name.
+    """Return ``<trainer.default_root_dir>/<name>``, numbered where another run has that name.
 
     A run that resumes from a checkpoint of a run folder goes on in that folder, and so does one that finds its own
     unfinished work there.
@@ -30,17 +80,45 @@ def choose_run_folder(
         subcommand: Name of the subcommand.
         config_stem: Name of the first config file; empty without one.
         is_unfinished: Tells whether a folder holds work that this command would go on with.
+        take: Makes the folder this process's own.
+
+    Raises:
+        ValueError: If a run is alive in the folder to go on in, or in that of the name that is asked for.
     """
     checkpoint = settings.get("ckpt_path")
     if subcommand == "fit" and checkpoint:
         folder = Path(checkpoint).resolve().parent.parent
         if (folder / CONFIG).exists():
+            if not take(folder):
+                raise ValueError(f"--ckpt_path={checkpoint}: {_IS_ALIVE.format(folder)}, or end that one first.")
             return folder
     if os.environ.get(SWEEP_FOLDER) and os.environ.get("WANDB_RUN_ID"):
-        return free_folder(Path(os.environ[SWEEP_FOLDER]) / os.environ["WANDB_RUN_ID"], is_unfinished)
+        return free_folder(Path(os.environ[SWEEP_FOLDER]) / os.environ["WANDB_RUN_ID"], is_unfinished, take)
     root = Path(settings.trainer.default_root_dir or DEFAULT_ROOT)
+    if settings.name and _is_alive(root / settings.name, take):
+        raise ValueError(f"--name={settings.name}: {_IS_ALIVE.format(root / settings.name)}, or give another --name.")
     name = settings.name or _name(settings, subcommand, config_stem)
-    return free_folder(root / name, is_unfinished)
+    return free_folder(root / name, is_unfinished, take)
+
+
+_IS_ALIVE = "a run is going on in {} right now; wait until it has ended"
+
+
+def _is_alive(folder: Path, take: Take) -> bool:
+    """Tell whether a process holds a folder."""
+    if take is no_claim or not folder.exists():
+        return False
+    with ExitStack() as look:
+        return not claim_in(look)(folder)
+
+
+def has_results(folder: Path) -> bool:
+    """Tell whether a run has ended with its results whole; they are written after all else."""
+    try:
+        json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (folder / PREDICTIONS).is_file()
 
 
 def config_stem(args: Sequence[str]) -> str:
@@ -67,15 +145,27 @@ def _name(settings: Namespace, subcommand: str, config_stem: str) -> str:
     return f"{source}-{subcommand}"
 
 
-def free_folder(folder: Path, is_unfinished: Callable[[Path], bool]) -> Path:
-    """Return the first of folder, folder-2, folder-3, ... that holds no run, or one to go on with."""
+def free_folder(folder: Path, is_unfinished: Callable[[Path], bool], take: Take = no_claim) -> Path:
+    """Return the first of folder, folder-2, folder-3, ... that holds no run, or one to go on with, and take it.
+
+    Of processes that look at the same time, each takes another one.
+
+    Args:
+        folder: The first choice.
+        is_unfinished: Tells whether a folder holds work to go on with.
+        take: Makes a folder this process's own.
+    """
+
+    def is_free(candidate: Path) -> bool:
+        return not _holds_a_run(candidate) or is_unfinished(candidate)
+
     candidate, number = folder, 1
-    while _holds_a_run(candidate) and not is_unfinished(candidate):
+    while not (is_free(candidate) and take(candidate) and is_free(candidate)):
         number += 1
         candidate = folder.with_name(f"{folder.name}-{number}")
     return candidate
 
 
 def _holds_a_run(folder: Path) -> bool:
-    own = (TRIAL, TRIAL_LOG)
+    own = (TRIAL, TRIAL_LOG, LOCK)
     return folder.exists() and any(path.name not in own for path in folder.iterdir())

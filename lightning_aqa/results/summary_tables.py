@@ -81,8 +81,15 @@ def _shown(cell: SummaryRow, count: int) -> str:
     return f"{value} {marks}" if marks else value
 
 
-def print_tables(name: str, runs: Sequence[Run], folder: Path) -> None:
-    """Print the tables of a sweep, and write ``summary.csv`` and ``summary.md`` to its folder."""
+def print_tables(name: str, runs: Sequence[Run], folder: Path, missing: str = "") -> None:
+    """Print the tables of a sweep, and write ``summary.csv`` and ``summary.md`` to its folder.
+
+    Args:
+        name: Name of the sweep.
+        runs: Its runs that have finished.
+        folder: Its folder.
+        missing: Sentence on the trials that are not among them; empty where all are.
+    """
     found = summarise(runs)
     console = Console()
     console = console if console.is_terminal else Console(width=200)
@@ -93,9 +100,11 @@ def print_tables(name: str, runs: Sequence[Run], folder: Path) -> None:
     for grid in tables:
         console.print(_table(f"{name}: {grid.title}", grid))
     write_csv(folder / SUMMARY_CSV, found)
-    write_markdown(folder / SUMMARY_MD, name, tables, note(found))
+    write_markdown(folder / SUMMARY_MD, name, tables, f"{note(found)} {missing}".strip())
     message = f"{note(found)} In {folder}: {SUMMARY_CSV}, {SUMMARY_MD}"
     console.print(message, markup=False, soft_wrap=True, highlight=False)
+    if missing:
+        console.print(missing, markup=False, soft_wrap=True, highlight=False)
 
 
 def _table(title: str, grid: ScreenTable) -> Table:

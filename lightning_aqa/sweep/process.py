@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lightning_aqa.sweep.trial_command import TrialCommand
+from lightning_aqa.utils.signals import end_with_parent
 
-GRACE_SECONDS = 5.0
-"""How long a trial has to end after it was asked to."""
+GRACE_SECONDS = 10.0
+"""How long trials have to end after they were asked to, together."""
 
 
 class Child:
@@ -31,16 +31,22 @@ class Child:
     def __init__(self, pid: int, poll: Callable[[], int | None]) -> None:
         self.pid, self.poll = pid, poll
 
-    def stop(self) -> None:
-        """Ask the process and its own children to end; end them where they do not."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
-            until = time.monotonic() + GRACE_SECONDS
-            while self.poll() is None and time.monotonic() < until:
-                time.sleep(0.05)
+    def signal(self, number: int) -> None:
+        """Send a signal to the process and its own children."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)  # what the process left behind
+            os.killpg(self.pid, number)
+
+
+def stop(children: Sequence[Child]) -> None:
+    """Ask processes to end, which ours do once their state is written; end those that do not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for child in children:
+            child.signal(number)
+        until = time.monotonic() + GRACE_SECONDS
+        while any(child.poll() is None for child in children) and time.monotonic() < until:
+            time.sleep(0.05)
+    for child in children:
+        child.signal(signal.SIGKILL)  # what the process left behind
 
 
 class Program(NamedTuple):
@@ -124,9 +130,3 @@ def _end_wandb(code: int) -> None:
 
     if wandb.run is not None:
         wandb.finish(exit_code=code)
-
-
-def end_with_parent(number: int = signal.SIGKILL) -> None:
-    """Let the system send this process a signal if its parent is killed, where it can (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG

@@ -12,6 +12,8 @@ from lightning_aqa.results.naming import is_seed, short_names
 from lightning_aqa.sweep.trial import Trial
 
 REFRESH_SECONDS = 0.5
+MOST_NAMES = 12
+"""Trials to name in a message."""
 CLEAR = "\r\x1b[K"
 """Goes back to the start of a line of a terminal and empties it."""
 
@@ -72,6 +74,24 @@ def seeds_of(trial: Trial) -> str:
     names = [name for name in trial.parameters if is_seed(name)]
     short = short_names(names)
     return "".join(f"  {short[name]}={trial.parameters[name]}" for name in names)
+
+
+def named_missing(trials: Sequence[Trial]) -> str:
+    """Say which trials a table of what has finished lacks; empty where it has all.
+
+    Args:
+        trials: The trials as their folders record them, and those that are planned, which may be the same.
+    """
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        first.setdefault(trial.id, trial)
+    missing = [trial for trial in first.values() if trial.state != "finished"]
+    names = [
+        f"{trial.variant}{seeds_of(trial).replace('  ', ' ')} ({trial.state or 'not run'})"
+        for trial in missing[:MOST_NAMES]
+    ]
+    more = [f"{len(missing) - MOST_NAMES} more"] if len(missing) > MOST_NAMES else []
+    return f"Not in the table: {'; '.join([*names, *more])}." if missing else ""
 
 
 def duration(seconds: float) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from lightning_aqa.sweep.process import end_with_parent
 from lightning_aqa.utils.ray import cluster
+from lightning_aqa.utils.signals import end_with_parent
 
 
 def run_on_ray(args: Sequence[str], folder: Path, *, workers: int) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import zipfile
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from shutil import rmtree
@@ -15,7 +16,7 @@ from lightning_aqa.results.files import CONFIG, path_of_last
 from lightning_aqa.sweep.config import Sweep
 from lightning_aqa.sweep.lease import Lease, take_lease
 from lightning_aqa.sweep.plan import Plan
-from lightning_aqa.sweep.process import Child, Program, start
+from lightning_aqa.sweep.process import Child, Program, start, stop
 from lightning_aqa.sweep.progress import Progress
 from lightning_aqa.sweep.trial import Trial
 from lightning_aqa.sweep.trial_command import trial_command, trial_environment
@@ -79,10 +80,10 @@ class LocalEngine:
         self.is_prepared = False
 
     def run(self, progress: Progress) -> None:
-        """Run until every trial has ended, here or elsewhere; on Ctrl-C stop the children and say so in their records.
+        """Run until every trial has ended, here or elsewhere; a signal ends the children, and their records say so.
 
         Raises:
-            KeyboardInterrupt: On Ctrl-C, once all is in order.
+            Stopped: At a signal, once all is in order.
         """
         try:
             while self._fill() or self.running or self._waits():
@@ -90,10 +91,11 @@ class LocalEngine:
                 self._reap(progress)
                 if progress.is_due():
                     progress.show(self._records(), [running.trial for running in self.running])
-        finally:
-            for running in self.running:  # none, unless interrupted
-                running.child.stop()
-                self._record_end(running, "killed")
+        finally:  # none runs, unless interrupted
+            stop([running.child for running in self.running])
+            for running in self.running:
+                with suppress(OSError):  # of a full disk, which is told already
+                    self._record_end(running, running.trial._replace(state="killed"))
 
     def _records(self) -> list[Trial]:
         """List the trials as their folders record them; one that has finished is read once."""
@@ -170,18 +172,16 @@ class LocalEngine:
             running.lease.renew()
             code = running.child.poll()
             if code is None and running.lease.is_lost:
-                running.child.stop()
+                stop([running.child])
                 self.running.remove(running)  # the record is the other process's
             elif code is not None:
                 self.running.remove(running)
-                state = "finished" if code == 0 else "failed" if code > 0 else "killed"
-                ended = self._record_end(running, state, code)
+                ended = self._record_end(running, running.trial.ended(code))
                 self.plan.tell(ended)
                 progress.ended(ended, self._records())
 
-    def _record_end(self, running: Running, state: str, code: int | None = None) -> Trial:
-        seconds = round(time.monotonic() - running.begun, 2)
-        ended = running.trial._replace(state=state, end=_now(), seconds=seconds, exit_code=code)
+    def _record_end(self, running: Running, trial: Trial) -> Trial:
+        ended = trial._replace(end=_now(), seconds=round(time.monotonic() - running.begun, 2))
         ended.write()
         running.lease.release()
         return ended

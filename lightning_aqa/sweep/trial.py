@@ -10,8 +10,13 @@ from typing import Any, NamedTuple
 
 from lightning_aqa.results.files import TRIAL, TRIAL_LOG
 from lightning_aqa.results.naming import is_seed, short_names, tell_apart, without_seeds
+from lightning_aqa.results.run_folder import has_results
 from lightning_aqa.results.side_files import if_whole, read_trial
-from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.files import DISK_FULL, replacing
+from lightning_aqa.utils.signals import SIGNALS, exit_code
+
+OWN = ["python", "-m", "lightning_aqa"]
+"""Our own program, as it stands in records."""
 
 Parameters = dict[str, Any]
 
@@ -72,7 +77,29 @@ class Trial(NamedTuple):
             return self
         # Place and name are those of the sweep that is run now.
         known = {"folder", "id", "sweep", "number", "parameters", "variant"}
-        return self._replace(**{k: v for k, v in recorded.items() if k in self._fields and k not in known})
+        return self._replace(**{k: v for k, v in recorded.items() if k in self._fields and k not in known})._as_is()
+
+    def ended(self, code: int) -> Trial:
+        """Return the trial as it ended with an exit code: killed where a signal or a full disk has stopped it."""
+        stopped = {*map(exit_code, SIGNALS), DISK_FULL}
+        state = "finished" if code == 0 else "killed" if code < 0 or code in stopped else "failed"
+        return self._replace(state=state, exit_code=code)._as_is()
+
+    def _as_is(self) -> Trial:
+        """Call it killed where it is said to be finished and its results are not there, so that it is run again."""
+        is_without = self.state == "finished" and leaves_results(self.command) and not has_results(self.folder)
+        return self._replace(state="killed") if is_without else self
+
+
+def leaves_results(command: Sequence[str]) -> bool:
+    """Tell whether the recorded command of a trial is one of ours that ends with results; others are not known.
+
+    Example:
+        >>> leaves_results(["python", "-m", "lightning_aqa", "fit"]), leaves_results(["sh", "run.sh"])
+        (True, False)
+    """
+    is_own = list(command[:3]) == OWN
+    return is_own and bool({"fit", "validate", "test"} & set(command[3:]))
 
 
 def read_trials(folder: str | Path) -> list[Trial]:
@@ -90,7 +117,7 @@ def read_trials(folder: str | Path) -> list[Trial]:
 
 def _read(path: Path) -> Trial:
     recorded = read_trial(path, needed=("id", "sweep", "number", "parameters", "variant"))
-    return Trial(path.parent, **{k: v for k, v in recorded.items() if k in Trial._fields and k != "folder"})
+    return Trial(path.parent, **{k: v for k, v in recorded.items() if k in Trial._fields and k != "folder"})._as_is()
 
 
 def told_apart(trials: Sequence[Trial]) -> list[Trial]:

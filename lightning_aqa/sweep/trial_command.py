@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from lightning_aqa.results.files import TRIAL
 from lightning_aqa.results.naming import is_seed
 from lightning_aqa.sweep.config import Sweep
-from lightning_aqa.sweep.trial import Trial
+from lightning_aqa.sweep.trial import OWN, Trial
 
-PROGRAM, SCRIPT = ["-m", "lightning_aqa"], "lightning-aqa"
+PROGRAM, SCRIPT = OWN[1:], "lightning-aqa"
 ENVIRONMENT_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 
 
@@ -88,7 +88,7 @@ class TrialCommand(NamedTuple):
     @property
     def portable(self) -> list[str]:
         """The command as one would type it anywhere, for the record: without this machine's path of Python."""
-        return ["python", *PROGRAM, *self.args] if self.is_own else self.args
+        return [*OWN, *self.args] if self.is_own else self.args
 
     @property
     def executable(self) -> list[str]:

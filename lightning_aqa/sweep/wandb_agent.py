@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lightning_aqa.results.files import RESULTS, SWEEP, TRIAL
-from lightning_aqa.results.run_folder import SWEEP_FOLDER
+from lightning_aqa.results.files import SWEEP, TRIAL
+from lightning_aqa.results.run_folder import SWEEP_FOLDER, has_results
 from lightning_aqa.results.side_files import read_sweep_record
 from lightning_aqa.sweep.config import Sweep
 from lightning_aqa.sweep.trial import Trial, read_trials, variant_name
@@ -88,6 +88,6 @@ def adopt(sweep: Sweep, folder: Path) -> None:
         }
     for number, (name, row) in enumerate(rows.items()):
         run, variant = folder / name, variant_name(row, sweep.varying)
-        state = "finished" if (run / RESULTS).exists() else "failed"
+        state = "finished" if has_results(run) else "failed"
         if run.is_dir() and (name not in known or not (run / TRIAL).exists()):
             Trial(run, name, sweep.name, number, row, variant, state).write()

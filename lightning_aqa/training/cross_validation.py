@@ -7,9 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from jsonargparse import Namespace
@@ -24,9 +24,10 @@ from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, R
 from lightning_aqa.results.plots import draw_run
 from lightning_aqa.results.predictions import read_predictions, write_predictions, write_results
 from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
-from lightning_aqa.results.run_folder import SWEEP_FOLDER
+from lightning_aqa.results.run_folder import SWEEP_FOLDER, has_results
 from lightning_aqa.training.loading import read_checkpoint
 from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.signals import StopSignals, end_with_parent, exit_code
 
 POOLED = "test"
 
@@ -40,19 +41,29 @@ def wants_folds(settings: Namespace) -> bool:
 def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
     """Tell whether a folder holds a cross-validation with this very config that was broken off."""
     saved = folder / CONFIG
-    return not (folder / RESULTS).exists() and saved.exists() and saved.read_text(encoding="utf-8") == config
+    return not has_results(folder) and saved.exists() and saved.read_text(encoding="utf-8") == config
 
 
-def crossvalidate(settings: Namespace, folder: Path, config: str, command: Sequence[str] = ()) -> int:
+def crossvalidate(
+    settings: Namespace, folder: Path, config: str, signals: StopSignals, command: Sequence[str] = ()
+) -> int:
     """Train one run per fold in ``folder/fold<k>``, then pool their test predictions.
 
     A fold whose results.json is there already is not run again, and one that stopped in the middle goes on from its
     last epoch, so the same command goes on with a cross-validation that was broken off.
 
+    Args:
+        settings: The config of ``fit``.
+        folder: The run folder.
+        config: Text of ``config.yaml``.
+        signals: Signals that end it, which the fold that is trained gets too.
+        command: Arguments of the command line, for the record.
+
     Returns:
         Exit code: 0, or that of the first fold that failed.
 
     Raises:
+        Stopped: If a signal has ended it, once the state of the fold is written.
         ValueError: If it is to resume from a checkpoint, or was started as one of several processes.
     """
     if settings.get("ckpt_path"):
@@ -60,12 +71,13 @@ def crossvalidate(settings: Namespace, folder: Path, config: str, command: Seque
     if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
         raise ValueError("Cross-validation starts its folds itself: run it as one process, with --trainer.devices=N.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(config, encoding="utf-8")
+    with replacing(folder / CONFIG) as file:
+        file.write(config)
     num_folds = settings.data.init_args.folds
     for fold in range(num_folds):
-        if not (folder / f"fold{fold}" / RESULTS).exists():
+        if not has_results(folder / f"fold{fold}"):
             print(f"fold {fold + 1} of {num_folds}: training, log in {folder / f'fold{fold}.log'}", flush=True)
-            code = _run_fold(folder, fold)
+            code = _run_fold(folder, fold, signals)
             if code:
                 return code
         print(f"fold {fold + 1} of {num_folds}: {_summary(folder / f'fold{fold}')}", flush=True)
@@ -75,7 +87,7 @@ def crossvalidate(settings: Namespace, folder: Path, config: str, command: Seque
     return 0
 
 
-def _run_fold(folder: Path, fold: int) -> int:
+def _run_fold(folder: Path, fold: int, signals: StopSignals) -> int:
     command = [sys.executable, "-m", "lightning_aqa", "fit", "--config", str(folder / CONFIG)]
     command += [f"--data.fold={fold}", f"--trainer.default_root_dir={folder}", f"--name=fold{fold}"]
     last = path_of_last(folder / f"fold{fold}")
@@ -86,10 +98,22 @@ def _run_fold(folder: Path, fold: int) -> int:
     environment = _environment(folder, fold)
     log = folder / f"fold{fold}.log"
     with open(log, "a", encoding="utf-8") as file:
-        code = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+        code = train_fold(command, environment, file, signals)
+    if signals.number is not None:
+        signals.stop()
     if code:
         sys.stderr.write("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-10:]))
     return code
+
+
+def train_fold(command: Sequence[str], env: Mapping[str, str], stdout: TextIO, signals: StopSignals) -> int:
+    """Run a fold to its end; a signal is passed on to it, and ends it with its state written."""
+    signals.waits = True
+    process = subprocess.Popen(command, env=env, stdout=stdout, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
+    signals.passes_on = process.send_signal
+    code = process.wait()
+    signals.waits, signals.passes_on = False, None
+    return code if code >= 0 else exit_code(-code)
 
 
 def _environment(folder: Path, fold: int) -> dict[str, str]:

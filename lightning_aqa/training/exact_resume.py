@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.module import AQAModule, named_losses
+from lightning_aqa.training.lightning_private import has_more_batches, load_ends_of_epochs_as_such
 from lightning_aqa.utils.text import did_you_mean
 
 VALIDATION = "val/"
@@ -32,6 +33,10 @@ class ExactResume(L.Callback):
         self._resumed: dict[str, Any] = {}
         self.has_validated = False
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look after what comes next, which is to load the position in the training."""
+        load_ends_of_epochs_as_such(trainer)
+
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the sums of the losses of this epoch, and what was logged last."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -42,8 +47,11 @@ class ExactResume(L.Callback):
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what the checkpoint has of it until the training starts."""
+        """Keep what the checkpoint has of it until the training starts; what is damaged is found here."""
         self._resumed = checkpoint.get("aqa", {})
+        if self._resumed:
+            EpochSums().load_state_dict(self._resumed["sums"], pl_module.device)
+            self._resumed["logged"] = {name: float(value) for name, value in self._resumed["logged"].items()}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take up the sums, and metrics that are not computed every epoch; take plateau schedulers over."""
@@ -54,7 +62,7 @@ class ExactResume(L.Callback):
             assert isinstance(pl_module, AQAModule)
             self._sums.load_state_dict(self._resumed["sums"], pl_module.device)
             pl_module.carried = self._sums.carried()
-            logged = {name: torch.tensor(value) for name, value in self._resumed["logged"].items()}
+            logged = {name: torch.tensor(value, dtype=torch.float64) for name, value in self._resumed["logged"].items()}
             trainer.callback_metrics.update(logged)
             self.has_validated = self._resumed.get("has_validated", False)
             self._resumed = {}
@@ -82,11 +90,13 @@ class ExactResume(L.Callback):
         self._sums.add(named_losses("train", step.terms, step.total), len(step.ids))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Step plateau schedulers whose metric this epoch has logged.
+        """Step plateau schedulers whose metric this epoch has logged, unless a limit has cut it short.
 
         Raises:
             ValueError: If the metric that one watches is not logged.
         """
+        if has_more_batches(trainer):
+            return
         fresh = metrics_of_epoch(trainer)
         for config in trainer.lr_scheduler_configs:
             if not config.reduce_on_plateau:

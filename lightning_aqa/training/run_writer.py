@@ -24,6 +24,7 @@ from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.training.console import print_run
+from lightning_aqa.utils.files import replacing
 
 
 class RunFolder(Callback):
@@ -44,7 +45,8 @@ class RunFolder(Callback):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / CONFIG).exists():
-            (self.folder / CONFIG).write_text(self.config, encoding="utf-8")
+            with replacing(self.folder / CONFIG) as file:
+                file.write(self.config)
         data = cast(AQADataModule, cast(Any, trainer).datamodule)
         if not (self.folder / RUN).exists():
             assert isinstance(pl_module, AQAModule)

@@ -91,6 +91,14 @@ def gather_training(output: Output, batch: Batch) -> tuple[Output, Batch]:
     return everywhere, Batch(silence, num_samples, scores, ids, systems, domains, prompts)
 
 
+RANKS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID")
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the first of the processes that were started together, from the environment alone."""
+    return all(int(os.environ.get(name) or "0") == 0 for name in RANKS)
+
+
 def is_local_rank_zero() -> bool:
     """Tell whether this is the first process of its machine, which tells what all of them find."""
     return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import uuid
@@ -9,6 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk without room, or of what one may use of it."""
+DISK_FULL = 74
+"""Exit code of a run that a full disk has stopped, as sysexits has it for failed input or output."""
 
 
 @contextmanager
@@ -18,6 +24,9 @@ def complete(path: str | Path, *, is_synced: bool = True) -> Iterator[Path]:
     Args:
         path: Where the file will be; one that is there stays until then, and for good where writing fails.
         is_synced: Wait until the disk has it; not worth the time for many files that can be made again.
+
+    Raises:
+        OSError: If it cannot be written, as on a full disk; with its path.
     """
     part = Path(path).with_name(f"{Path(path).name}.{uuid.uuid4().hex}.part")
     try:
@@ -26,6 +35,10 @@ def complete(path: str | Path, *, is_synced: bool = True) -> Iterator[Path]:
             with open(part, "rb") as file:
                 os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(part)):
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         part.unlink(missing_ok=True)
 

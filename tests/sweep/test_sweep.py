@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import statistics
 import subprocess
 from pathlib import Path
@@ -188,19 +189,20 @@ def test_a_failed_trial_is_told_and_run_again_only_when_asked(sandbox, write_swe
     assert (code, wrong.state, wrong.attempts, fine.attempts) == (0, "finished", 2, 1)
 
 
-def test_ctrl_c_stops_the_children_and_says_so(sandbox, write_sweep, sweep, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_children_and_the_sweep_says_so(sandbox, write_sweep, sweep, monkeypatch, number):
     write_sweep({"x": {"values": [0, 1]}}, script="sleep 600 & echo $$ $! > pid-$1; wait")
 
     def interrupt(progress):
         if len([path for path in sandbox.glob("pid-*") if path.read_text()]) == 2:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
         return False
 
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "is_due", interrupt)
         code, said, trials = sweep()
-    assert code == 130
-    assert "stopped; the same command goes on. 2 killed" in said
+    assert code == 128 + number
+    assert f"stopped by {number.name}; the same command goes on. 2 killed" in said
     assert [trial.state for trial in trials] == ["killed", "killed"]
     assert list((sandbox / "runs/s/claims").iterdir()) == []
     assert not [pid for path in sandbox.glob("pid-*") for pid in path.read_text().split() if _runs(pid)]

@@ -50,11 +50,12 @@ def at_save(number):
     def arm():
         saved, usual = [], torch.save
 
-        def save(content, path):
-            usual(content, path)
-            saved.append(path)
+        def save(content, file):
+            usual(content, file)
+            saved.append(file)
             if len(saved) == number:
-                os.truncate(path, os.path.getsize(path) // 2)
+                file.flush()
+                os.truncate(file.fileno(), file.tell() // 2)
                 die()
 
         torch.save = save

@@ -3,9 +3,7 @@
 import csv
 import json
 import shutil
-import subprocess
 from contextlib import redirect_stdout
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from lightning_aqa.cli.main import main
 from lightning_aqa.metrics.correlation import mse
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.predictions import read_predictions, write_predictions
+from lightning_aqa.training import cross_validation
 from lightning_aqa.training.cross_validation import is_unfinished_crossvalidation, pool_folds
 from lightning_aqa.training.loading import read_checkpoint
 
@@ -38,25 +37,23 @@ def _in(folder, words):
     return [f"--trainer.default_root_dir={folder}" if "default_root_dir" in word else word for word in words]
 
 
-def _here(command, stdout=None, **options):
+def _here(command, env, stdout, signals):
     """Run a fold in this process and draw nothing, which saves the start of another and its pictures."""
-    if command[0] == "git":
-        raise FileNotFoundError("no git here")
     with redirect_stdout(stdout), pytest.MonkeyPatch.context() as patch:
         patch.setattr("lightning_aqa.results.plots.draw_run", lambda folder, axes: [])
-        return SimpleNamespace(returncode=main(command[3:]))
+        return main(command[3:])
 
 
 @pytest.fixture(scope="module")
 def finished(words, tmp_path_factory):
     """The folder of a cross-validation that ran through, its first fold in a process of its own."""
-    folder, start = tmp_path_factory.mktemp("finished"), subprocess.run
+    folder, start = tmp_path_factory.mktemp("finished"), cross_validation.train_fold
 
-    def run(command, **options):
-        return (start if "--data.fold=0" in command else _here)(command, **options)
+    def run(command, *options):
+        return (start if "--data.fold=0" in command else _here)(command, *options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "run", run)
+        patch.setattr(cross_validation, "train_fold", run)
         assert main(_in(folder, words)) == 0
     return folder / "cv"
 
@@ -110,11 +107,11 @@ def test_broken_off_and_started_again_it_goes_on(words, finished, capfd, monkeyp
     (folder / "fold2" / "predictions.csv").write_text("half of a ta")
     commands = []
 
-    def run(command, **options):
-        commands.extend([command] if command[0] != "git" else [])
-        return _here(command, **options)
+    def run(command, *options):
+        commands.append(command)
+        return _here(command, *options)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(cross_validation, "train_fold", run)
     assert main(_in(folder.parent, words)) == 0
     said = capfd.readouterr().out
     assert "fold 1 of 3: training" not in said
@@ -130,11 +127,11 @@ def test_broken_off_and_started_again_it_goes_on(words, finished, capfd, monkeyp
 
 
 def test_a_fold_that_fails_stops_with_the_end_of_its_log(words, tmp_path, capfd, monkeypatch):
-    def fail(command, stdout, **options):
+    def fail(command, env, stdout, signals):
         stdout.write("".join(f"line {i}\n" for i in range(30)) + "error: no such thing\n")
-        return SimpleNamespace(returncode=3)
+        return 3
 
-    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.setattr(cross_validation, "train_fold", fail)
     assert main(_in(tmp_path, words)) == 3
     said = capfd.readouterr().err
     assert said.endswith("line 29\nerror: no such thing\n")
@@ -147,7 +144,10 @@ def test_only_a_run_of_this_very_config_is_gone_on_with(tmp_path):
     (tmp_path / "config.yaml").write_text("a: 1")
     assert is_unfinished_crossvalidation("a: 1", tmp_path)
     assert not is_unfinished_crossvalidation("a: 2", tmp_path)
-    (tmp_path / "results.json").touch()
+    (tmp_path / "predictions.csv").touch()
+    (tmp_path / "results.json").write_text("{")
+    assert is_unfinished_crossvalidation("a: 1", tmp_path)
+    (tmp_path / "results.json").write_text("{}")
     assert not is_unfinished_crossvalidation("a: 1", tmp_path)
 
 
@@ -189,11 +189,11 @@ def test_folds_in_a_sweep_have_wandb_ids_of_their_own(words, tmp_path, monkeypat
         monkeypatch.setenv(name, value)
     started = []
 
-    def run(command, env, **options):
+    def run(command, env, stdout, signals):
         started.append(env)
-        return SimpleNamespace(returncode=3)
+        return 3
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(cross_validation, "train_fold", run)
     assert main(_in(tmp_path, words)) == 3
     assert (tmp_path / "sweep" / "abc" / "config.yaml").exists()
     (env,) = started

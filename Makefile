@@ -31,6 +31,8 @@ test: install ## Run all tests that need no network, no GPU and no weights
 # The rooms that are quick to test: no subprocesses, no runs of many epochs.
 QUICK := $(addprefix tests/,data encoders heads metrics objectives results test_environment.py test_module.py)
 NEWEST_PYTHON ?= python3.13
+# What other packages say of each other's old names is no failure of this one.
+OLD_NAMES := $(foreach kind,DeprecationWarning PendingDeprecationWarning FutureWarning,-W default::$(kind))
 
 test-floor: ## Run the quick half of the tests with the lowest versions that pyproject.toml allows, in .venv-floor
 	$(call test_with,$(PYTHON),floor,lowest-direct)
@@ -42,7 +44,7 @@ define test_with
 	test -x .venv-$(2)/bin/python || $(1) -m venv .venv-$(2)
 	.venv-$(2)/bin/python -m pip install --quiet --upgrade pip uv
 	.venv-$(2)/bin/uv pip install --quiet --python .venv-$(2)/bin/python --upgrade --resolution $(3) -e '.[dev]'
-	.venv-$(2)/bin/python -m pytest -n auto --dist worksteal $(QUICK)
+	.venv-$(2)/bin/python -m pytest -n auto --dist worksteal $(OLD_NAMES) $(QUICK)
 endef
 
 check: install ## Run what pre-commit and CI run: ruff and mypy

@@ -33,7 +33,7 @@ _OTHERS = {
 }  # fmt: skip
 """Kinds of file that are taken for a table now and then, by their first bytes."""
 
-_QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
+_QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"(?!")')
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""What a disk without locks answers; two that start together are then told apart by their folders alone."""
 
 
 class LockedError(ValueError):
@@ -25,7 +28,7 @@ def locked(path: str | Path) -> Iterator[None]:
 
     Raises:
         LockedError: If another process has it.
-        OSError: If the disk has no locks, or no room for the file.
+        OSError: If the disk has no room for the file.
     """
     descriptor = _take(Path(path))
     try:
@@ -39,7 +42,7 @@ def _take(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             if _is_at(descriptor, path):
                 return descriptor
         except (BlockingIOError, PermissionError):
@@ -49,6 +52,18 @@ def _take(path: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the holder has just removed the file, so that this lock is of one that nobody sees
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # of systems other than Unix
+        return
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -1,5 +1,6 @@
 """A lock is one process's at a time, and a killed one leaves none behind."""
 
+import errno
 import os
 import signal
 
@@ -68,3 +69,13 @@ def test_of_many_that_start_together_each_has_it_alone(tmp_path):
             os._exit(code)
         processes.append(process)
     assert [os.waitpid(process, 0)[1] for process in processes] == [0] * 8
+
+
+def test_a_disk_without_locks_stops_nothing(tmp_path, monkeypatch):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    with locked(tmp_path / "run.lock"):
+        assert (tmp_path / "run.lock").exists()
+    assert not (tmp_path / "run.lock").exists()

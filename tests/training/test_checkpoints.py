@@ -27,7 +27,7 @@ def test_a_checkpoint_that_cannot_be_completed_leaves_the_one_before(tmp_path, m
     WholeFiles().save_checkpoint({"step": 1}, path)
 
     def half(content, part):
-        part.write_bytes(b"PK")
+        part.write(b"PK")
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoints.torch, "save", half)

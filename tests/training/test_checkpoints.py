@@ -177,7 +177,9 @@ def test_a_full_disk_in_fit_is_one_line_and_with_room_it_goes_on_to_the_same_end
     assert main(["fit", *words, *on_disk, "--trainer.max_epochs=2"]) == 74
     said = capfd.readouterr().err.splitlines()[-1]
     last = f"{disk}/run/checkpoints/last.ckpt"
-    assert said.startswith(f"error: No space left on device: {last}. Make room. The state is whole in {last}; this goes")
+    assert said.startswith(
+        f"error: No space left on device: {last}. Make room. The state is whole in {last}; this goes"
+    )
     assert (disk / "run/checkpoints/last.ckpt").read_bytes() == before
     (disk / "other").unlink()
     assert main(["fit", *words, *on_disk, "--trainer.max_epochs=2"]) == 0
@@ -190,7 +192,10 @@ def test_moments_that_are_not_those_of_the_weights_are_told(corpora, fit, fails)
     last = fit(*words) / "checkpoints/last.ckpt"
     kept = torch.load(last, weights_only=True)
     moments = kept["optimizer_states"][0]["state"][0]
-    for wrong, reason in ((torch.zeros(3, 7), "cannot be gone on from (RuntimeError: "), (None, "1 of its tensors hold")):
+    for wrong, reason in (
+        (torch.zeros(3, 7), "cannot be gone on from (RuntimeError: "),
+        (None, "1 of its tensors hold"),
+    ):
         moments["exp_avg"] = torch.full_like(moments["exp_avg"], torch.nan) if wrong is None else wrong
         torch.save(kept, last)
         run = (f"--trainer.default_root_dir={last.parents[2]}", "--name=run", "--trainer.max_epochs=2")

@@ -76,7 +76,7 @@ def files(folder: Path, names: tuple[str, ...]) -> Products:
 
 def works(root: Path, model: Path) -> dict[str, Work]:
     """Return the works by name; they read the corpus and the model in ``root``."""
-    audio = root / "corpus" / "MusicEval-full" / "wav"
+    audio = root / "clips"
 
     def cache(folder: Path) -> list[str]:
         words = ["cache", "--data=MusicEval", f"--data.root={root / 'corpus'}", f"--data.cache={folder / 'cache'}"]
@@ -116,6 +116,7 @@ def begin(words: list[str], log: Path) -> int:
     process = os.fork()
     if process == 0:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
@@ -136,21 +137,21 @@ def end(process: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def interrupt(words: list[str], log: Path, number: int, delay: float) -> int:
-    """Run a command and send it a signal after some seconds; return its exit code."""
-    process = begin(words, log)
-    time.sleep(delay)
-    os.kill(process, number)
-    code = end(process)
-    time.sleep(0.2 if number == signal.SIGKILL else 0.0)  # its children end with it
-    return code
-
-
 def mounted(folder: Path, kilobytes: int, *, again: bool = False) -> bool:
     """Mount a tmpfs of some size, or give the one that is there that size; tell whether it may be done."""
     options = f"{'remount,' if again else ''}size={kilobytes}k"
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def fill(folder: Path) -> None:
+    """Leave a tmpfs no more room than is taken."""
+    for _ in range(100):  # more may be taken meanwhile
+        found = os.statvfs(folder)
+        taken = (found.f_blocks - found.f_bfree) * found.f_frsize // 1024
+        if mounted(folder, max(taken, 4), again=True):
+            return
+    raise RuntimeError(f"{folder} cannot be filled")
 
 
 Whole = tuple[Products, float, int]
@@ -159,19 +160,22 @@ Whole = tuple[Products, float, int]
 def measure(name: str, work: Work, ending: str, draw: random.Random, root: Path, whole: Whole) -> tuple[int, list[str]]:
     """End a work once, go on, and compare; return how it ended first and what differs."""
     products, seconds, kilobytes = whole
+    delay, room = draw.uniform(0.02, 0.95) * seconds, 4 * kilobytes + 4096
     folder, log = root / name, root / f"{name}.log"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     log.unlink(missing_ok=True)
     try:
+        assert ending != FULL or mounted(folder, room)
+        process = begin(work.start(folder), log)
+        time.sleep(delay)
         if ending == FULL:
-            size = max(int(draw.uniform(0.05, 0.95) * kilobytes), 8)
-            assert mounted(folder, size)
-            code, moment = end(begin(work.start(folder), log)), f"{size} kB"
-            assert mounted(folder, 4 * kilobytes + 4096, again=True)
+            fill(folder)
         else:
-            delay = draw.uniform(0.02, 1.0) * seconds
-            code, moment = interrupt(work.start(folder), log, SIGNALS[ending], delay), f"{delay:.2f} s"
+            os.kill(process, SIGNALS[ending])
+        code = end(process)
+        time.sleep(0.2 if ending == "SIGKILL" else 0.0)  # its children end with it
+        assert ending != FULL or mounted(folder, room, again=True)
         last = code
         for _ in range(ATTEMPTS):
             if last == 0:
@@ -184,7 +188,9 @@ def measure(name: str, work: Work, ending: str, draw: random.Random, root: Path,
     finally:
         if ending == FULL:
             subprocess.run(["umount", str(folder)], capture_output=True, check=False)
-    print(f"{name:6} {ending:9} at {moment:>8}: exit code {code}, {', '.join(wrong[:4]) or 'equal'}", flush=True)
+    print(f"{name:6} {ending:9} at {delay:5.2f} s: exit code {code}, {', '.join(wrong[:4]) or 'equal'}", flush=True)
+    if wrong:
+        print(log.read_text(encoding="utf-8", errors="replace"), flush=True)
     return code, wrong
 
 
@@ -222,7 +228,10 @@ def main() -> None:
 
 def run(root: Path, names: list[str], times: int, seed: int) -> dict[tuple[str, str], Counter[str]]:
     """End each work so many times in each way; return the counts."""
+    (root / "clips").mkdir()
     write_corpus(root / "corpus", "musiceval", num_clips=30, num_systems=4, seconds=(0.5, 0.9))
+    for number, path in enumerate(sorted((root / "corpus").rglob("*.wav")) * 20):
+        shutil.copy(path, root / "clips" / f"{number:03d}.wav")
     base = root / "base"
     assert end(begin(fit_words(root, base), root / "base.log")) == 0, (root / "base.log").read_text()
     found = works(root, base / "run" / "checkpoints" / "best.ckpt")
@@ -237,7 +246,7 @@ def run(root: Path, names: list[str], times: int, seed: int) -> dict[tuple[str, 
         print(f"{name}: {whole[1]:.1f} s and {whole[2]} kB undisturbed, seed {seed}", flush=True)
         for ending in (*SIGNALS, *([FULL] if has_disk else [])):
             draw, count = random.Random(f"{seed} {name} {ending}"), Counter[str]()
-            for _ in range(times):
+            while count["early"] < times and count["tried"] < 2 * times:  # one that came too late is drawn again
                 code, wrong = measure(name, found[name], ending, draw, root, whole)
                 count.update(tried=1, early=int(code != 0), equal=int(not wrong))
             counts[name, ending] = count

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -32,6 +33,8 @@ COLLECTIVE_ERRORS = (CorpusError, NonFiniteError, MisconfigurationException)
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
 RESTORING = "checkpoint_connector.py"
 """File of Lightning that brings a trainer to where a checkpoint stands."""
+OPTIMISERS = Path(torch.optim.__file__).parent
+"""Where a step fails whose moments, taken from a checkpoint, are not those of the weights."""
 
 
 class Session:
@@ -120,7 +123,8 @@ def _reason_of(error: Exception, checkpoint: str | None) -> str:
         last = str(error).splitlines()[-1].strip()
         return f"The checkpoint's weights are not those of this model: {last} Keep the settings it was trained with."
     frames = traceback.extract_tb(error.__traceback__)
-    if checkpoint and any(Path(frame.filename).name == RESTORING for frame in frames):
+    is_in_optimiser = bool(frames) and Path(frames[-1].filename).parent == OPTIMISERS
+    if checkpoint and (is_in_optimiser or any(Path(frame.filename).name == RESTORING for frame in frames)):
         return (
             f"{checkpoint}: cannot be gone on from ({type(error).__name__}: {said}); the optimiser, the loops or a "
             f"callback in it are not those of this run. --init_from={checkpoint} starts from its weights alone."

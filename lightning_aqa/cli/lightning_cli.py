@@ -86,6 +86,10 @@ class AQACLI(OpenCLI):
             args=self.argv,
         )
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> AQACLI:
+        """Stay one: a copy of the model, as averages of weights take it, holds what builds its optimiser."""
+        return self
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what a run has beside its parts."""
         add = parser.add_argument

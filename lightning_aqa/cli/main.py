@@ -65,8 +65,8 @@ def _run(name: str, args: Sequence[str]) -> int:
         if is_debug():
             raise
         if isinstance(error, OSError) and error.errno in FULL:
-            where = error.filename or "the disk"
-            sys.stderr.write(f"error: {error.strerror}: {where}. Make room; what was written before is whole.\n")
+            where = f"{error.strerror}: {error.filename or 'the disk'}. Make room; what was written before is whole."
+            sys.stderr.write(f"error: {where if error.strerror else error}\n")
             return DISK_FULL
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any, NoReturn
 
+import torch
 import yaml
 from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
+from jsonargparse.typing import register_type
 from lightning_utilities.core.enums import StrEnum
 
 from lightning_aqa.cli.messages import is_debug, readable
@@ -18,6 +20,8 @@ from lightning_aqa.utils.yaml_text import check_yaml
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 # Lightning's Timer has an enum among its defaults, which the YAML of a saved config cannot hold.
 yaml.SafeDumper.add_multi_representer(StrEnum, lambda dumper, value: dumper.represent_str(value.value))
+# Lightning's averages of weights have devices among their settings, which a saved config could not hold either.
+register_type(torch.device, deserializer_exceptions=(RuntimeError, ValueError, TypeError))
 
 
 class Parser(CheckedParser):

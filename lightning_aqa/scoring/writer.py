@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from lightning_aqa.results.notes import NOTE
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
-from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.files import FULL, replacing
 from lightning_aqa.utils.records import csv_cells, csv_line
 
 BEFORE, AFTER = ("id", "path", "start", "end", "seconds"), (NOTE, "error")
@@ -79,9 +78,11 @@ class ScoreWriter:
             yield
         except OSError as error:
             kept = f"; its {self.num_rows} rows are whole, and the same command goes on from there"
-            is_started = self._size > 0 or error.errno in (errno.ENOSPC, errno.EDQUOT)
+            is_started = self._size > 0 or error.errno in FULL
             reason = f"{self.path}: cannot be written ({error.strerror or error})"
-            raise OSError(f"{reason}{kept if is_started else ''}.") from error
+            told = OSError(f"{reason}{kept if is_started else ''}.")
+            told.errno = error.errno  # its exit code goes by it
+            raise told from error
 
     def _check(self, stamp: Stamp) -> None:
         """Keep the stamp of a new file; compare it with an old one's."""

@@ -71,7 +71,7 @@ def check_resumable(path: str | Path) -> None:
     """Refuse a checkpoint that training cannot go on from: parts of its state are missing or damaged.
 
     Raises:
-        ValueError: If something is missing, or its weights are no numbers.
+        ValueError: If something is missing, or weights or moments are no numbers.
     """
     checkpoint = read_checkpoint(path)
     missing = [name for name, kind in STATE.items() if not isinstance(checkpoint.get(name), kind)]
@@ -82,7 +82,16 @@ def check_resumable(path: str | Path) -> None:
             f"{path}: training cannot go on from it, since its {', '.join(missing)} are missing or damaged. "
             "To start from its weights alone, use --init_from."
         )
-    check_finite(checkpoint["state_dict"], path)
+    check_finite(checkpoint["state_dict"] | dict(_moments(checkpoint["optimizer_states"])), path)
+
+
+def _moments(states: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what the optimisers of a checkpoint keep of each weight, by a name; what is no such state is left out."""
+    for state in states:
+        kept = state.get("state") if isinstance(state, dict) else None
+        for weight, values in kept.items() if isinstance(kept, dict) else ():
+            for name, value in values.items() if isinstance(values, dict) else ():
+                yield f"{name} of the optimiser's weight {weight}", value
 
 
 def load_module(path: str | Path) -> AQAModule:

@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ModelSummary, RichProgressBar, TQDMProgr
 
 from lightning_aqa.cli.foreign_callbacks import fitted_callbacks
 from lightning_aqa.cli.main import main
+from lightning_aqa.module import AQAModule
 from lightning_aqa.results.history import read_history
 
 
@@ -87,3 +88,49 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_is_kept(data
     assert said[-1] == f"error: KeyError: 'no such key' {where}. The traceback is in {kept}."
     assert "Traceback" not in "".join(said)
     assert '{}["no such key"]' in kept.read_text()
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Weights after each step and each epoch of a training, and those that are tested."""
+    found = {"step": [], "epoch": [], "test": []}
+    hooks = {"step": "on_train_batch_end", "epoch": "on_train_epoch_end", "test": "on_test_start"}
+    for name, hook in hooks.items():
+        usual = getattr(AQAModule, hook)
+
+        def keep(module, *args, name=name, usual=usual):
+            found[name].append({key: value.detach().clone() for key, value in module.named_parameters()})
+            return usual(module, *args)
+
+        monkeypatch.setattr(AQAModule, hook, keep)
+    return found
+
+
+OPTIMISER = ["--model.optimizer=AdamW", "--model.optimizer.lr=0.05"]
+
+
+def _assert_kept_and_tested(folder, name, seen, average):
+    (tested,) = seen["test"]
+    kept = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+    for name, expected in average.items():
+        torch.testing.assert_close(kept[name], expected)
+        assert torch.equal(tested[name], kept[name]), name
+    assert any(not torch.allclose(average[name], weight) for name, weight in seen["step"][-1].items())
+
+
+def test_stochastically_averaged_weights_are_those_kept_and_tested(data, fit, seen):
+    args = ["--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.05"]
+    folder = fit(*data, *args, "--trainer.callbacks.swa_epoch_start=2", *OPTIMISER, epochs=4)
+    one, two, three = seen["epoch"][:3]  # the average is taken at the starts of the epochs after them
+    _assert_kept_and_tested(folder, "best", seen, {name: (one[name] + two[name] + three[name]) / 3 for name in one})
+    saved = yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["callbacks"]
+    assert saved[0]["init_args"]["device"] == "cpu"
+
+
+def test_exponentially_averaged_weights_are_those_kept_and_tested(data, fit, seen):
+    args = ["--trainer.callbacks+=EMAWeightAveraging", "--trainer.callbacks.decay=0.5", "--monitor=null"]
+    folder = fit(*data, *args, *OPTIMISER, epochs=2)
+    average = seen["step"][0]
+    for weights in seen["step"][1:]:
+        average = {name: (average[name] + weight) / 2 for name, weight in weights.items()}
+    _assert_kept_and_tested(folder, "last", seen, average)

@@ -134,7 +134,7 @@ def test_a_full_disk_says_the_path_and_loses_no_row(score, clips, tmp_path, monk
 
     monkeypatch.setattr(ScoreWriter, "_append", on_small_disk)
     code, rows, said = score(*args)
-    assert code == 2
+    assert code == 74
     assert 0 < len(rows) < 10
     wanted = f"error: {tmp_path / 'scores.csv'}: cannot be written (No space left on device); its {len(rows)} rows are "
     assert said.err == wanted + "whole, and the same command goes on from there.\n"

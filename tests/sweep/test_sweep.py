@@ -15,7 +15,7 @@ from lightning_aqa.cli.main import main
 from lightning_aqa.results.history import final_value
 from lightning_aqa.results.summary import SummaryRow
 from lightning_aqa.results.summary_tables import lay_out
-from lightning_aqa.sweep.progress import Progress
+from lightning_aqa.sweep.progress import Progress, named_missing
 from lightning_aqa.sweep.runner import WAIT_SECONDS
 from lightning_aqa.sweep.trial import Trial
 
@@ -286,3 +286,14 @@ def test_progress_says_how_many_and_how_long(tmp_path):
 
 def _numbered():
     return enumerate(["finished", "finished", "running", "running", "killed", "failed", ""])
+
+
+def test_the_table_names_the_seeds_that_it_lacks():
+    states = ("finished", "killed", "")
+    trials = [
+        Trial(Path(state), f"t{seed}", "s", seed, {"x": 1, "seed_everything": seed}, "plain", state=state)
+        for seed, state in enumerate(states)
+    ]
+    said = "Not in the table: plain seed_everything=1 (killed); plain seed_everything=2 (not run)."
+    assert named_missing([*trials, *trials]) == said
+    assert named_missing(trials[:1]) == ""

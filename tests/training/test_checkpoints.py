@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import subprocess
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.cli import ReduceLROnPlateau
 
+from lightning_aqa.cli.main import main
 from lightning_aqa.data.musiceval import MusicEval
 from lightning_aqa.objectives.regression import Regression
 from lightning_aqa.training import checkpoints
@@ -149,3 +151,52 @@ def test_a_plateau_is_counted_on(train, tmp_path):
         parts = train(LastCheckpoint(tmp_path, None), max_epochs=epochs, lr=0.0, scheduler=plateau)
     assert whole["lr_schedulers"][0]["num_bad_epochs"] == parts["lr_schedulers"][0]["num_bad_epochs"]
     assert whole["lr_schedulers"] == parts["lr_schedulers"]
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A folder on a small disk of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_in_fit_is_one_line_and_with_room_it_goes_on_to_the_same_end(corpora, fit, disk, capfd):
+    model = ["--model.encoder=MelSpectrogram", "--model.encoder.depth=1", "--model.encoder.width=16"]
+    words = _words(corpora, *model, "--checkpoint_every_n_steps=2")
+    whole = fit(*words, epochs=2)
+    on_disk = [f"--trainer.default_root_dir={disk}", "--name=run", f"--ckpt_path={disk / 'run/checkpoints/last.ckpt'}"]
+    assert main(["fit", *words, *on_disk[:2], "--trainer.max_epochs=1"]) == 0
+    (disk / "other").write_bytes(bytes(shutil.disk_usage(disk).free - 2**16))
+    before = (disk / "run/checkpoints/last.ckpt").read_bytes()
+    capfd.readouterr()
+    assert main(["fit", *words, *on_disk, "--trainer.max_epochs=2"]) == 74
+    said = capfd.readouterr().err.splitlines()[-1]
+    last = f"{disk}/run/checkpoints/last.ckpt"
+    assert said.startswith(
+        f"error: No space left on device: {last}. Make room. The state is whole in {last}; this goes"
+    )
+    assert (disk / "run/checkpoints/last.ckpt").read_bytes() == before
+    (disk / "other").unlink()
+    assert main(["fit", *words, *on_disk, "--trainer.max_epochs=2"]) == 0
+    for name in ("history.csv", "predictions.csv", "results.json"):
+        assert (disk / "run" / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_moments_that_are_not_those_of_the_weights_are_told(corpora, fit, fails):
+    words = _words(corpora, "--model.encoder=MelSpectrogram", "--model.encoder.width=16")
+    last = fit(*words) / "checkpoints/last.ckpt"
+    kept = torch.load(last, weights_only=True)
+    moments = kept["optimizer_states"][0]["state"][0]
+    for wrong, reason in (
+        (torch.zeros(3, 7), "cannot be gone on from (RuntimeError: "),
+        (None, "1 of its tensors hold"),
+    ):
+        moments["exp_avg"] = torch.full_like(moments["exp_avg"], torch.nan) if wrong is None else wrong
+        torch.save(kept, last)
+        run = (f"--trainer.default_root_dir={last.parents[2]}", "--name=run", "--trainer.max_epochs=2")
+        assert f"error: {last}: {reason}" in fails("fit", *words, *run, f"--ckpt_path={last}")

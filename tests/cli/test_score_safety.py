@@ -211,7 +211,8 @@ def test_a_line_of_a_list_that_is_odd_is_a_row_and_costs_no_other(score, clips, 
     code, rows, _ = score(tmp_path / "list.jsonl")
     assert (code, len(rows)) == (1, len(lines))
     for row, error in zip(rows, lines.values(), strict=True):
-        assert error in row["error"] and bool(error) == bool(row["error"])
+        assert error in row["error"]
+        assert bool(error) == bool(row["error"])
 
 
 def test_a_device_is_no_table(fails, checkpoint, clips):
@@ -231,7 +232,7 @@ def test_an_axis_that_is_called_as_a_column_has_a_column_of_its_own(tmp_path):
     assert [first[name] for name in ("path", "note", "note score", "path score")] == ["0.wav", "", "2.0", "3.0"]
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(
     st.sampled_from(["csv", "jsonl"]), st.booleans(), st.binary(max_size=9), st.integers(0, 300), st.integers(0, 300)
 )
@@ -242,8 +243,10 @@ def test_a_damaged_table_or_stamp_is_gone_on_with_or_refused_by_name(tmp_path, k
     damaged = path.with_name(f"{path.name}.stamp.json") if is_stamp else path
     data = damaged.read_bytes()
     damaged.write_bytes(data[:first] + new + data[last:])
+    said = ""
     try:
         _table(path)
     except ValueError as error:
-        assert str(error).startswith(str(path))
-        assert "\n" not in str(error)
+        said = str(error)
+    assert not said or said.startswith(str(path))
+    assert "\n" not in said

@@ -176,6 +176,6 @@ def test_scoring_packs_weights_and_a_plain_call_of_the_encoder_does_not(scorer, 
     [{"resampler": "x"}, {"normalise": 1}, {"window_seconds": float("nan")}, {"window_seconds": True}, [1], "x"],
 )
 def test_a_damaged_config_beside_a_checkpoint_is_told(given):
-    with pytest.raises(ValueError, match="of the run's config.yaml is damaged"):
+    with pytest.raises(ValueError, match=r"of the run's config\.yaml is damaged"):
         _reading({"data": {"init_args": given}})
     assert _reading({"data": {"init_args": None}}) == {}

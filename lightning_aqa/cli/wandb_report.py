@@ -134,11 +134,16 @@ def _differing(configs: Sequence[dict[str, Any]], names: Sequence[str]) -> list[
     """List the keys of objectives' settings that take several values, as W&B keeps them."""
     values: dict[str, set[str]] = {}
     for config in configs:
-        for objective, part in (config.get("objectives") or {}).items():
+        for objective, part in _mapping(config.get("objectives")).items():
+            settings = _mapping(_mapping(part).get("init_args"))
             for name in names:
-                given = ((part or {}).get("init_args") or {}).get(name)
-                values.setdefault(f"config.objectives.{objective}.init_args.{name}", set()).add(json.dumps(given))
+                given = json.dumps(settings.get(name), default=str)
+                values.setdefault(f"config.objectives.{objective}.init_args.{name}", set()).add(given)
     return [key for key, found in values.items() if len(found) > 1]
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def write(report: dict[str, Any], project: str, entity: str | None) -> str:

@@ -30,6 +30,8 @@ Resampler = Literal["soxr", "sinc"]
 
 MOST_SAMPLES = 2**29
 """Most samples of a part that is read whole, before resampling or after: 3.1 hours at 48 kHz, 2 GiB."""
+MOST_SECONDS = 1e12
+"""Time that no file reaches: thirty thousand years."""
 MOST_KERNEL = 2**26
 """Most coefficients of the filters of ``sinc``, which grow with the period of both rates: 256 MiB."""
 
@@ -126,8 +128,7 @@ class Parts:
         Raises:
             AudioError: If it holds no sample or too many, some are not finite, or something in it cannot be decoded.
         """
-        first = round(start * self.rate)
-        last = None if end is None else max(first, round(end * self.rate))
+        first, last = _frames(self.rate, start, end)
         before = self._before(first)
         self._drop(first - before)
         self._fill(None if last is None else last + self._context)
@@ -259,4 +260,6 @@ def measure(path: str | Path, start: float = 0.0, end: float | None = None) -> S
 
 
 def _frames(rate: int, start: float, end: float | None) -> tuple[int, int | None]:
-    return round(start * rate), None if end is None else round(end * rate)
+    """Return the first frame and the one to stop at; no file reaches a time whose frame has no number."""
+    first, last = (round(min(seconds, MOST_SECONDS) * rate) for seconds in (start, math.inf if end is None else end))
+    return first, None if end is None else max(first, last)

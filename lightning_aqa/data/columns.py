@@ -43,7 +43,8 @@ EMPTY = frozenset({"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"})
 """Cells that say that there is no rating; case does not matter."""
 
 SPLITS = {"training": "train", "val": "dev", "valid": "dev", "validation": "dev", "testing": "test"}
-"""Other names of the three splits."""
+SPLITS |= {name: name for name in ("train", "dev", "test")}
+"""The three splits by their names in small letters."""
 
 
 def make_axes(scales: Mapping[str, Sequence[float]]) -> tuple[Axis, ...]:
@@ -57,8 +58,12 @@ def make_axes(scales: Mapping[str, Sequence[float]]) -> tuple[Axis, ...]:
         (Axis(name='musical_quality', title='Musical quality', low=1.0, high=5.0),)
     """
     _check_names("axes", scales)
+    if "mean" in scales:
+        raise ValueError(
+            "axes names 'mean', as the mean over axes is called; name it otherwise, and its column in columns."
+        )
     for name, scale in scales.items():
-        if len(scale) != 2 or not scale[0] < scale[1]:
+        if len(scale) != 2 or not -math.inf < scale[0] < scale[1] < math.inf:
             raise ValueError(f"axes.{name} must be its lowest and highest score, such as [1, 5]; got {list(scale)}.")
     return tuple(Axis(name, _title(name), float(low), float(high)) for name, (low, high) in scales.items())
 

@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from lightning_aqa.data.mpeg import mpeg_layout
-from lightning_aqa.data.stretches import Layout, Stretch
+from lightning_aqa.data.mpeg import after_tags, mpeg_layout
+from lightning_aqa.data.stretches import Layout, Stretch, StretchReader
 from lightning_aqa.data.xiph import flac_layout, ogg_layout
 
 UNKNOWN_64 = (0, 2**64 - 1, 2**63 - 1)
@@ -35,12 +35,35 @@ def layout_of(path: str | Path) -> Layout:
 @lru_cache(maxsize=1024)
 def _layout(path: str, size: int, changed: int, number: int) -> Layout:
     with open(path, "rb") as file:
-        start = file.read(12)
-        for signs, read in _READERS:
-            if start.startswith(signs):
-                return read(file, size) or Layout()
-        is_mpeg = Path(path).suffix.lower() in {".mp3", ".mp2"} or start[:1] == b"\xff"
-        return (mpeg_layout(file, size) if is_mpeg else None) or Layout()
+        first = min(size, after_tags(file, 0))
+        if not first:
+            return _layout_of(file, path, size)
+    with StretchReader(path, Stretch(((first, size),))) as untagged:
+        layout = _layout_of(untagged, path, size - first)
+    return _shifted(layout, first, size)
+
+
+def _layout_of(file: BinaryIO | StretchReader, path: str, size: int) -> Layout:
+    file.seek(0)
+    start = file.read(12) or b""
+    for signs, read in _READERS:
+        if start.startswith(signs):
+            return read(file, size) or Layout()  # type: ignore[arg-type]  # what is called of it both have
+    if start[:1] == b"\xff":
+        return mpeg_layout(file, size) or Layout()  # type: ignore[arg-type]
+    if Path(path).suffix.lower() in {".mp3", ".mp2"}:  # without its name, a decoder believes its content
+        return mpeg_layout(file, size) or Layout((Stretch(((0, size),)),))  # type: ignore[arg-type]
+    return Layout()
+
+
+def _shifted(layout: Layout, first: int, size: int) -> Layout:
+    """Return the layout of a file of what is known of the part of it behind a tag."""
+    stretches = layout.stretches or (Stretch(((0, size - first),)),)
+    moved = [
+        Stretch(tuple(part if isinstance(part, bytes) else (part[0] + first, part[1] + first) for part in parts))
+        for (parts,) in stretches
+    ]
+    return Layout(tuple(moved), layout.share)
 
 
 def _is_unknown(size: int) -> bool:

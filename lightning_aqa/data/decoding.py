@@ -16,6 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from lightning_aqa.data.containers import layout_of
+from lightning_aqa.data.lookalikes import lookalike
 from lightning_aqa.data.stretches import Layout, StretchReader
 
 Waveform = NDArray[np.float32]
@@ -31,6 +32,8 @@ FFMPEG_RATE = 48_000
 """Rate of what ffmpeg decodes, in Hz."""
 FFMPEG_FORMATS = "aac,mov,mp4,m4a,asf,matroska,webm,mp3,wav,flac,ogg"
 """Formats that ffmpeg may find in a file; others, such as lists, name files of their own."""
+MOST_FRAMES = 2**40
+"""More than any file holds."""
 LOWEST_RATE, HIGHEST_RATE = 100, 1_000_000
 DECODED = 0.98
 """Least share of the length which a header promises that has to be there."""
@@ -54,7 +57,10 @@ def audio_info(path: str | Path) -> AudioInfo:
         AudioError: If the file is missing, no reader knows it, or it ends before its header says.
     """
     with open_audio(path) as audio:
-        return AudioInfo(audio.rate, audio.num_frames / audio.rate)
+        num_frames = audio.num_frames
+        if num_frames > MOST_FRAMES:  # a length that is not known
+            num_frames = sum(map(len, audio.blocks()))
+        return AudioInfo(audio.rate, num_frames / audio.rate)
 
 
 def open_audio(path: str | Path) -> Decoder | FfmpegDecoder:
@@ -221,10 +227,12 @@ def _audio_error(path: str | Path, error: BaseException) -> BaseException:
     if isinstance(error, AudioError) or not isinstance(error, Exception):
         return error
     if not os.path.lexists(path):
-        return AudioError(f"{path}: no such file.")
+        return AudioError(f"{path}: no such file.{lookalike(str(path))}")
     if not os.path.exists(path):
         return AudioError(f"{path}: a link to nothing ({_target(path)}).")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).rsplit(": ", 1)[-1]
+    if reason.startswith("File does not exist"):  # as libsndfile says of an mp3 without a frame
+        reason = "no frame of it can be decoded."
     return AudioError(f"{path}: cannot be read as audio ({reason.strip() or type(error).__name__}).")
 
 

@@ -110,7 +110,7 @@ def _is_plain(stream: _FrameRun, file: BinaryIO, size: int) -> bool:
     """Tell whether a decoder finds the right length and nothing to complain of."""
     (first, end), counts = stream.ranges[0], stream.counts()
     begin = first - len(stream.info)
-    if len(stream.ranges) > 1 or begin != _after_tags(file, 0) or not _is_end(file, end, size):
+    if len(stream.ranges) > 1 or begin != after_tags(file, 0) or not _is_end(file, end, size):
         return False
     if counts is None:
         return not stream.info and len(stream.bitrates) == 1
@@ -143,7 +143,7 @@ def _streams(file: BinaryIO, size: int) -> list[_FrameRun]:
 
 def _frames(file: BinaryIO, size: int) -> Iterator[tuple[int, _Header, bytes]]:
     """Yield position, header and first bytes of each frame, past whatever lies between."""
-    position, kind, known = _after_tags(file, 0), None, dict[bytes, _Header | None]()
+    position, kind, known = after_tags(file, 0), None, dict[bytes, _Header | None]()
     while position + 4 <= size:
         file.seek(position)
         head = file.read(INFO_BYTES)
@@ -225,7 +225,7 @@ def _frame_of_counts(first: bytes, num_frames: int, num_bytes: int) -> bytes:
     return (head + bytes(header.info_at - 4) + counts).ljust(header.size, b"\0")
 
 
-def _after_tags(file: BinaryIO, position: int) -> int:
+def after_tags(file: BinaryIO, position: int) -> int:
     """Skip tags of the kind ID3v2."""
     while True:
         file.seek(position)

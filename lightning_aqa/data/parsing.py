@@ -70,6 +70,8 @@ def _header(path: Path, cells: Sequence[str]) -> list[str]:
 
 def _reason(cells: Sequence[str], width: int, separator: str) -> str:
     """Guess why a row has another number of columns."""
+    if len(cells) == width + 1 and cells[0].isdecimal():
+        return "; if the first column is one of row numbers, give it a name in the header"
     if separator == "," and len(cells) > width and sum(map(is_number, cells)) > 1:
         return "; write decimals with a point, and texts with commas in quotes"
     if width == 1:

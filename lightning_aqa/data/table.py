@@ -38,6 +38,7 @@ from lightning_aqa.utils.text import did_you_mean, shortened
 _log = logging.getLogger(__name__)
 
 Layout = Literal["auto", "long", "wide"]
+USUAL_SCALES = ((0, 1), (1, 5), (0, 5), (1, 7), (-3, 3), (1, 10), (0, 10), (0, 100))
 
 
 def read_table(
@@ -101,7 +102,8 @@ def _wrong_scales(path: Path, entries: Sequence[TableEntry], axes: Sequence[Axis
         outside = sum(not axis.low <= score <= axis.high for score in found)
         if 2 * outside > len(found):
             spread = f"its scores run from {min(found):g} to {max(found):g}"
-            likely = ", such as [0, 100]" if min(found) >= 0 and max(found) <= 100 else ""
+            usual = [list(ends) for ends in USUAL_SCALES if ends[0] <= min(found) and max(found) <= ends[1]]
+            likely = f", such as {usual[0]}" if usual else ""
             what = f"{axis.name}: {spread}, its scale is {axis.low:g} to {axis.high:g}; give axes their scale{likely}"
             yield Problem("wrong scale", str(path), what)
 

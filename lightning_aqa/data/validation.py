@@ -94,8 +94,9 @@ def _check_clip(clip: Clip, min_seconds: float, *, decode: bool) -> _Checked | P
 
 
 def _by_header(clip: Clip) -> _Checked:
-    seconds = audio_info(clip.path).seconds
-    return _Checked((seconds if clip.end is None else min(clip.end, seconds)) - clip.start)
+    rate, whole = audio_info(clip.path)
+    end = whole if clip.end is None else min(clip.end, whole)
+    return _Checked((round(end * rate) - round(min(clip.start, whole) * rate)) / rate)
 
 
 def _decoded(clip: Clip) -> _Checked:

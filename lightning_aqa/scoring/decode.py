@@ -100,7 +100,7 @@ def _piece(item: Item, begin: float, end: float, parts: Parts, reading: Reading)
     part = parts.read(begin, None if end == math.inf else end, may_be_empty=True)
     seconds = part.seconds if part.seconds < end - begin - SHORTEST_TAIL else end - begin
     if begin == item.start:
-        _check_length(item, seconds, reading)
+        _check_length(item, seconds if part.seconds else 0.0, reading)
     elif seconds < max(reading.min_tail_seconds, SHORTEST_TAIL):
         return None
     samples_T = torch.from_numpy(part.waveform)

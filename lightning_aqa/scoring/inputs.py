@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import TextIOWrapper
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from lightning_aqa.data.folder import AUDIO, audio_below
 from lightning_aqa.data.parsing import JSON_LINES
+from lightning_aqa.utils.documents import parse_json
+from lightning_aqa.utils.text import shortened
 
 STDIN = "-"
 TIMES = {"start": "start_time", "end": "end_time"}
@@ -56,7 +58,7 @@ def _read(source: str) -> Iterator[Item]:
         if isinstance(sys.stdin, TextIOWrapper):
             sys.stdin.reconfigure(errors="surrogateescape")
         yield from read_lines(sys.stdin, "stdin", Path())
-    elif path.is_dir():
+    elif os.path.isdir(path):  # where a name is too long for the system, Path.is_dir raises
         for found, error in audio_below(path):
             name = found.as_posix()
             yield Item(name, name, error=error) if error else item_of({"path": name}, name)
@@ -83,12 +85,14 @@ def read_lines(lines: Iterable[str], where: str, folder: Path) -> Iterator[Item]
             continue
         location = f"{where}:{number}"
         if not text.startswith("{"):
-            yield item_of({"path": text}, location, folder)
+            whole = line.removesuffix("\n")  # a name may begin or end in a space
+            name = whole if whole != text and os.path.isfile(folder / whole) else text
+            yield item_of({"path": name}, location, folder)
             continue
         try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            yield Item(location, "", error=f"not JSON: {error.msg} at column {error.colno}")
+            fields = parse_json(text)
+        except ValueError as error:
+            yield Item(location, "", error=str(error))
         else:
             yield item_of(fields, location, folder)
 
@@ -109,7 +113,8 @@ def item_of(fields: Mapping[str, Any], location: str, folder: Path = Path()) -> 
     """
     name, given = fields.get("path"), _text(fields.get("id"))
     if not isinstance(name, str) or not name.strip():
-        return Item(given or location, "", error=f"no path in the fields {', '.join(fields) or '{}'}")
+        found = f"path is {name!r}" if "path" in fields else f"no path in the fields {', '.join(fields) or '{}'}"
+        return Item(given or location, "", error=shortened(found, 200))
     path = _text((folder / name).as_posix())
     begin, finish = (fields.get(key, fields.get(other)) for key, other in TIMES.items())
     start, end = _seconds(begin, 0.0), _seconds(finish, math.inf)
@@ -151,11 +156,11 @@ def check_inputs(inputs: Sequence[str]) -> None:
     """
     for source in inputs:
         path = Path(source)
-        if path.is_dir() and not any(islice(audio_below(path), 1)):
+        if os.path.isdir(path) and not any(islice(audio_below(path), 1)):
             raise ValueError(f"{source}: no audio found ({' '.join(sorted(AUDIO))}).")
-        if source != STDIN and not path.exists() and path.suffix.lower() not in AUDIO:
-            raise ValueError(f"{source}: no such file or folder.")
-        if path.is_file() and path.suffix.lower() in {".csv", ".tsv", ".txt", ".json"}:
+        if source != STDIN and not os.path.exists(path) and path.suffix.lower() not in AUDIO:
+            raise ValueError(f"{shortened(source, 300)}: no such file or folder.")
+        if os.path.isfile(path) and path.suffix.lower() in {".csv", ".tsv", ".txt", ".json"}:
             raise ValueError(
                 f"{source}: give a list as JSON lines (.jsonl), an object with a path in each, or its paths by `-` on "
                 "standard input."

@@ -5,17 +5,20 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_aqa.data.audio import Resampler
+from lightning_aqa.data.dataset import Normalise
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.files import CONFIG
 from lightning_aqa.scoring.scorer import Scorer
@@ -109,15 +112,23 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _reading(config: Mapping[str, Any]) -> dict[str, Any]:
     data = config.get("data")
-    given = data.get("init_args", {}) if isinstance(data, Mapping) else {}
+    given = (data.get("init_args") or {}) if isinstance(data, Mapping) else {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"data.init_args of the run's {CONFIG} is damaged: {str(given)[:40]!r}.")
     given = {name: value for name, value in given.items() if value is not None}
     old = RENAMED_ARGUMENTS["AQADataModule"]
     today = given | {new: given[name] for name, new in old.items() if name in given}
     found = {name: today[name] for name in READING if name in today}
-    wrong = [name for name, value in found.items() if not isinstance(value, int | float if "seconds" in name else str)]
-    if wrong:
-        raise ValueError(f"data.{wrong[0]} of the run's {CONFIG} is damaged: {str(found[wrong[0]])[:40]!r}.")
+    for name, value in found.items():
+        if not _is_setting(name, value):
+            raise ValueError(f"data.{name} of the run's {CONFIG} is damaged: {str(value)[:40]!r}.")
     return found
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    if name != "window_seconds":
+        return value in get_args(Resampler if name == "resampler" else Normalise)
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def fingerprint(scorer: Scorer) -> str:

@@ -13,8 +13,10 @@ from typing import Any, BinaryIO, NamedTuple
 from lightning_aqa.results.notes import NOTE
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
-from lightning_aqa.utils.files import FULL, replacing
+from lightning_aqa.utils.documents import parse_json, read_json
+from lightning_aqa.utils.files import FULL, file_size, replacing
 from lightning_aqa.utils.records import csv_cells, csv_line
+from lightning_aqa.utils.text import shortened
 
 BEFORE, AFTER = ("id", "path", "start", "end", "seconds"), (NOTE, "error")
 DIGITS = 6
@@ -53,11 +55,14 @@ class ScoreWriter:
     def __init__(
         self, path: str | Path, axes: Sequence[str], stamp: Stamp, kind: str | None = None, *, retries: bool = False
     ) -> None:
-        self.path, self.axes = Path(path), list(axes)
+        self.path = Path(path)
+        self.axes = [f"{axis} score" if axis in (*BEFORE, *AFTER) else axis for axis in axes]
         self.is_json = (kind or ("jsonl" if self.path.suffix.lower() in {".jsonl", ".ndjson"} else "csv")) == "jsonl"
         self.columns = [*BEFORE, *self.axes, *AFTER]
         self.done: set[int] = set()
         self.num_errors = self.num_rows = self._size = 0
+        if os.path.exists(self.path):
+            file_size(self.path)  # a device has no end to read to
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open_alone(self.path)
@@ -92,13 +97,13 @@ class ScoreWriter:
             with replacing(beside) as file:
                 file.write(json.dumps(stamp._asdict(), indent=1) + "\n")
             return
-        old = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
-        if old is None:
+        if not beside.exists():
             raise ValueError(f"{self.path}: there is such a file, and it holds no scores to go on with; name another.")
-        if (old["fingerprint"], old["settings"]) != (stamp.fingerprint, stamp.settings):
-            was = ", ".join(f"{name}={value}" for name, value in old["settings"].items())
+        old = _read_stamp(beside)
+        if (old.fingerprint, old.settings) != (stamp.fingerprint, stamp.settings):
+            was = ", ".join(f"{name}={value}" for name, value in old.settings.items())
             raise ValueError(
-                f"{self.path}: its rows come from other weights or settings ({old['source']}; {was}); name another "
+                f"{self.path}: its rows come from other weights or settings ({old.source}; {was}); name another "
                 "--output, or move this one away."
             )
 
@@ -111,7 +116,7 @@ class ScoreWriter:
                 if number == 0:
                     self._take_columns(record)
                 if number or self.is_json:
-                    self._know(record)
+                    self._know(self._parse(record, number))
         self._file.truncate(size)
         self._size = size
         if size == 0 and not self.is_json:
@@ -119,11 +124,12 @@ class ScoreWriter:
 
     def _take_columns(self, record: str) -> None:
         """Go on with the columns of a table from before there were notes."""
-        found = list(json.loads(record)) if self.is_json else csv_cells(record)
+        found = list(self._parse(record, 0)) if self.is_json else csv_cells(record)
         if found == [name for name in self.columns if name != NOTE]:
             self.columns = found
         if found != self.columns:
-            raise ValueError(f"{self.path}: its columns are {', '.join(found)}, not those of scores; name another.")
+            has = shortened(", ".join(found), 200)
+            raise ValueError(f"{self.path}: its columns are {has!r}, not those of scores; name another.")
 
     def _drop_errors(self) -> None:
         """Leave out rows with an error, in a file that takes the place of this one."""
@@ -131,20 +137,25 @@ class ScoreWriter:
             for number, (record, _) in enumerate(complete_records(file, has_quotes=not self.is_json)):
                 if number == 0:
                     self._take_columns(record)
-                if (number == 0 and not self.is_json) or not self._parse(record)["error"]:
+                if (number == 0 and not self.is_json) or not self._parse(record, number)["error"]:
                     kept.write(record)
         old, self._file = self._file, open_alone(self.path)
         old.close()
 
-    def _parse(self, record: str) -> dict[str, Any]:
-        if self.is_json:
-            return dict(json.loads(record))
-        return dict(zip(self.columns, csv_cells(record), strict=True))
+    def _parse(self, record: str, number: int) -> dict[str, Any]:
+        """Read a row; its times are numbers."""
+        try:
+            fields = dict(parse_json(record) if self.is_json else zip(self.columns, csv_cells(record), strict=True))
+            start, end, *_ = (fields[name] for name in ("start", "end", "id", "path", "error"))
+            return fields | {"start": float(start), "end": None if end in ("", None) else float(end)}
+        except (ValueError, TypeError, KeyError):
+            raise ValueError(
+                f"{self.path}: row {number + self.is_json} is damaged ({shortened(record.strip())!r}); leave the row "
+                "out, or name another --output."
+            ) from None
 
-    def _know(self, record: str) -> None:
-        fields = self._parse(record)
-        start, end = fields["start"], fields["end"]
-        self.done.add(_key(fields["id"], fields["path"], float(start), None if end in ("", None) else float(end)))
+    def _know(self, fields: Mapping[str, Any]) -> None:
+        self.done.add(_key(str(fields["id"]), str(fields["path"]), fields["start"], fields["end"]))
         self.num_errors += bool(fields["error"])
         self.num_rows += 1
 
@@ -189,6 +200,19 @@ class ScoreWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _read_stamp(path: Path) -> Stamp:
+    """Read the stamp beside a table.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    found = read_json(path)
+    kinds = {"source": str, "settings": dict, "fingerprint": str}
+    if not isinstance(found, dict) or any(not isinstance(found.get(name), kind) for name, kind in kinds.items()):
+        raise ValueError(f"{path}: damaged, so that nobody knows what the scores come from; name another --output.")
+    return Stamp(**{name: found[name] for name in kinds})
 
 
 def open_alone(path: Path) -> FileIO:

@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightning_aqa.cli.main import main
+from lightning_aqa.scoring.batching import ScoredClip
+from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.scorer import Scorer
-from lightning_aqa.scoring.writer import ScoreWriter
+from lightning_aqa.scoring.writer import ScoreWriter, Stamp
+from lightning_aqa.utils.records import read_records
 
 
 def test_what_a_score_is_worth_stands_beside_it_in_score_and_in_predict(score, checkpoint, clips, tmp_path):
@@ -187,3 +192,61 @@ def test_a_file_that_may_not_be_read_is_a_row_that_says_so(score, clips, tmp_pat
 def test_the_empty_text_is_no_name(fails, checkpoint, clips, tmp_path, words, named):
     filled = [word.format(checkpoint=checkpoint, clips=clips, out=tmp_path / "x.csv") for word in words]
     assert fails("score", *filled) == f"error: {named} is empty; name a file."
+
+
+def test_a_line_of_a_list_that_is_odd_is_a_row_and_costs_no_other(score, clips, tmp_path):
+    shutil.copy(clips / "a.wav", tmp_path / "a.wav")
+    shutil.copy(clips / "a.wav", tmp_path / "b.wav ")
+    lines = {
+        '{"path": "a.wav", "start": ' + "9" * 5000 + "}": "thousands of digits",
+        '{"path": ' + "[" * 100_000: "nested too deeply",
+        '{"path": "a.wav", "end": 1e308}': "",
+        '{"path": "a.wav", "end": 1e-300}': "no samples",
+        '{"path": null}': "path is None",
+        "A.WAV": f"Did you mean {str(tmp_path / 'a.wav')!r}?",
+        "b.wav ": "",
+        "x" * 300 + ".wav": "no such file",
+    }
+    (tmp_path / "list.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    code, rows, _ = score(tmp_path / "list.jsonl")
+    assert (code, len(rows)) == (1, len(lines))
+    for row, error in zip(rows, lines.values(), strict=True):
+        assert error in row["error"]
+        assert bool(error) == bool(row["error"])
+
+
+def test_a_device_is_no_table(fails, checkpoint, clips):
+    said = fails("score", str(checkpoint), str(clips / "a.wav"), "--output=/dev/null")
+    assert said == "error: /dev/null: a pipe or device, expected a file."
+
+
+def _table(path):
+    writer = ScoreWriter(path, ["note", "path"], Stamp("best.ckpt", {"dtype": "float32"}, "f"))
+    writer.write([ScoredClip(Item(f"{n}", f"{n}.wav"), 1.0, (2.0, 3.0)) for n in range(2)])
+    writer.close()
+
+
+def test_an_axis_that_is_called_as_a_column_has_a_column_of_its_own(tmp_path):
+    _table(tmp_path / "s.csv")
+    first = read_records(tmp_path / "s.csv")[0].cells
+    assert [first[name] for name in ("path", "note", "note score", "path score")] == ["0.wav", "", "2.0", "3.0"]
+
+
+@settings(max_examples=80)
+@given(
+    st.sampled_from(["csv", "jsonl"]), st.booleans(), st.binary(max_size=9), st.integers(0, 300), st.integers(0, 300)
+)
+def test_a_damaged_table_or_stamp_is_gone_on_with_or_refused_by_name(tmp_path, kind, is_stamp, new, first, last):
+    path = tmp_path / f"s.{kind}"
+    path.unlink(missing_ok=True)
+    _table(path)
+    damaged = path.with_name(f"{path.name}.stamp.json") if is_stamp else path
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[:first] + new + data[last:])
+    said = ""
+    try:
+        _table(path)
+    except ValueError as error:
+        said = str(error)
+    assert not said or said.startswith(str(path))
+    assert "\n" not in said

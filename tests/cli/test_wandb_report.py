@@ -93,3 +93,10 @@ def test_what_is_no_sweep_is_refused(tmp_path, fails, folder):
     for path in folder.glob("*/results.json"):
         path.unlink()
     assert "no trial has finished" in fails("wandb-report", "q")
+
+
+@pytest.mark.parametrize(
+    "objectives", [[1], "x", {"a": "b"}, {"a": {"init_args": [1]}}, {"a": {"init_args": {"margin": {1}}}}]
+)
+def test_the_config_of_another_program_adds_no_panel(objectives):
+    assert wandb_report._differing([{"objectives": objectives}], ("margin",)) == []

@@ -244,3 +244,25 @@ def test_a_file_under_another_spelling_is_named(tmp_path, write, written, there)
     assert problem.kind == "missing file"
     assert (hint in problem.what) if hint else "Did you mean" not in problem.what
     assert ("Write / for \\." in problem.what + ".") == (bool(hint) and "\\" in written)
+
+
+def test_the_three_splits_are_known_in_any_letter_case(write):
+    table = write("file,overall,split\na.wav,3,Train\nb.wav,4,DEV\nc.wav,3,Test\nd.wav,3,train\ne.wav,3,Mine\n")
+    assert [clip.split for clip in read_table(table, AXES)] == ["train", "dev", "test", "train", "Mine"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "scale"),
+    [((7, 6, 2), "[1, 7]"), ((80, 60, 3), "[0, 100]"), ((0.2, 0.9, 0), "[0, 1]"), ((-3, 0, 2), "[-3, 3]")],
+)
+def test_scores_of_another_scale_are_told_with_a_scale_that_holds_them(write, scores, scale):
+    table = write("file,overall\n" + "".join(f"{n}.wav,{score}\n" for n, score in enumerate(scores)))
+    assert read_table(table, AXES).problems[0].what.endswith(f"give axes their scale, such as {scale}")
+
+
+@pytest.mark.parametrize(
+    ("axes", "what"), [({"a": [1, float("inf")]}, "lowest and highest"), ({"mean": [1, 5]}, "mean")]
+)
+def test_an_axis_that_no_result_can_have_is_told_at_once(write, axes, what):
+    with pytest.raises(ValueError, match=what):
+        read_table(write("file,a,mean\na.wav,3,3\n"), axes)

@@ -81,6 +81,14 @@ def test_what_follows_the_sound_is_no_sound(tmp_path, kind):
     _is_read(path, SECONDS)
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_tag_before_any_kind_of_file_and_a_wrong_suffix_move_no_length(tmp_path, kind, copies):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"ID3\x04\x00\x00\x00\x00\x10\x00" + bytes(2048) + copies * _bytes(kind))
+    _is_read(path, copies * SECONDS)
+
+
 @pytest.mark.parametrize("size", [0, 2**32 - 1, 2**31 - 1, 2**31 - 4096])
 def test_sizes_that_a_writer_never_came_back_to_are_not_believed(tmp_path, size):
     header = bytearray(_bytes("wav"))
@@ -118,6 +126,13 @@ def _mp3_without_counts():
     soundfile.write(file, samples, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.4)
     data = file.getvalue()
     return data[data.find(data[:2], 4) :]
+
+
+def test_a_file_that_is_no_mp3_is_told_without_a_word_of_the_decoder(tmp_path, capfd):
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"\0\0\0\x20ftypM4A " + np.random.default_rng(0).bytes(100_000))
+    _is_refused(path, "cannot be read as audio")
+    assert capfd.readouterr().err == ""
 
 
 def test_an_mp3_without_counts_or_with_wrong_ones_is_read_whole(tmp_path, capfd):
@@ -191,3 +206,13 @@ def test_what_ffmpeg_streams_has_no_right_sizes_and_is_read_whole(tmp_path):
     os.truncate(tmp_path / "b.m4a", (tmp_path / "b.m4a").stat().st_size * 2 // 3)
     with pytest.raises(AudioError, match=r"ffmpeg cannot read it: (?!.*0x)"):
         read_audio(tmp_path / "b.m4a", RATE)
+
+
+def test_a_time_beyond_any_number_is_the_end_and_one_without_a_frame_is_empty(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(_bytes("wav"))
+    for decode in (True, False):
+        far, none = (Clip("x", str(path), end=end) for end in (1e308, 1e-9))
+        assert check_audio([far], 0.0, decode=decode).seconds == {"x": SECONDS}
+        assert [problem.kind for problem in check_audio([none], 0.0, decode=decode).problems] == ["empty audio"]
+    assert len(read_audio(path, RATE, 0.0, 1e308)) == len(SAMPLES)

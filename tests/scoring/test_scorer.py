@@ -14,6 +14,7 @@ from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 from lightning_aqa.heads.base import Head
 from lightning_aqa.module import AQAModule
+from lightning_aqa.scoring.load import _reading
 from lightning_aqa.scoring.scorer import Scorer
 
 AXES = [("MI", "Musical impression", 1.0, 5.0), ("TA", "Textual alignment", 1.0, 5.0)]
@@ -168,3 +169,13 @@ def test_scoring_packs_weights_and_a_plain_call_of_the_encoder_does_not(scorer, 
     assert used == []
     scorer(clip, scorer.sample_rate)
     assert used
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"resampler": "x"}, {"normalise": 1}, {"window_seconds": float("nan")}, {"window_seconds": True}, [1], "x"],
+)
+def test_a_damaged_config_beside_a_checkpoint_is_told(given):
+    with pytest.raises(ValueError, match=r"of the run's config\.yaml is damaged"):
+        _reading({"data": {"init_args": given}})
+    assert _reading({"data": {"init_args": None}}) == {}

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader, set_parsing_settings
 from jsonargparse.typing import register_type
 from lightning_utilities.core.enums import StrEnum
 
@@ -15,6 +15,7 @@ from lightning_aqa.cli.messages import is_debug, readable
 from lightning_aqa.cli.private_api import option_names
 from lightning_aqa.utils.class_paths import CheckedParser
 from lightning_aqa.utils.distributed import is_local_rank_zero, wait_for_launcher_exit
+from lightning_aqa.utils.references import bounded_references
 from lightning_aqa.utils.yaml_text import check_yaml
 
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
@@ -37,6 +38,12 @@ class Parser(CheckedParser):
         kwargs.setdefault("parser_mode", "omegaconf+")
         super().__init__(*args, **kwargs)
         _check_configs(str(self.parser_mode))
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse arguments, whatever the references of their configs make of them."""
+        with bounded_references():
+            parsed: Namespace = super().parse_args(*args, **kwargs)
+        return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what was wrong and the nearest valid name, and exit with code 2."""

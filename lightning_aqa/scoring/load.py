@@ -24,6 +24,7 @@ from lightning_aqa.results.files import CONFIG
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.training.loading import build_module, load_module
 from lightning_aqa.utils.components import import_parts
+from lightning_aqa.utils.references import bounded_references
 from lightning_aqa.utils.renamed import RENAMED_ARGUMENTS
 from lightning_aqa.utils.yaml_text import check_yaml
 
@@ -104,8 +105,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         check_yaml(text)
         whole = OmegaConf.create(text)
-        sections = {name: OmegaConf.select(whole, name) for name in ("model", "data")}
-        return {name: OmegaConf.to_container(found, resolve=True) for name, found in sections.items() if found}
+        with bounded_references():
+            sections = {name: OmegaConf.select(whole, name) for name in ("model", "data")}
+            return {name: OmegaConf.to_container(found, resolve=True) for name, found in sections.items() if found}
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as a config ({str(error).splitlines()[0]}).") from error
 

@@ -11,13 +11,16 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from lightning_aqa.module import AQAModule
 from lightning_aqa.utils.class_paths import CheckedParser
 from lightning_aqa.utils.text import about_class
 from lightning_aqa.utils.weights import WeightsError, check_finite, check_whole
-from lightning_aqa.utils.yaml_text import MOST_VALUES
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +37,12 @@ STATE: dict[str, type] = {
     "lr_schedulers": list,
 }
 """State of a run beside its weights, by Lightning's names."""
+
+MOST_SETTINGS = 1_000
+"""Values in the settings of a model; published ones have less than a hundred."""
+
+SPARE_ELEMENTS = 250_000_000
+"""Elements beyond four times its weights that may be made while a model is built: those of 1 GB."""
 
 MOST_LETTERS = 400
 """Letters of a library's message that are shown."""
@@ -107,7 +116,8 @@ def load_module(path: str | Path) -> AQAModule:
             f"{path}: does not say what its model is made of; it was not written by a run of this command."
         )
     try:
-        module = build_module(saved)
+        with _no_larger_than(checkpoint["state_dict"]):
+            module = build_module(saved)
     except ValueError as error:
         raise ValueError(f"{path}: its model cannot be built here: {error}") from error
     try:
@@ -119,6 +129,24 @@ def load_module(path: str | Path) -> AQAModule:
     module.on_load_checkpoint(checkpoint)
     module.hparams.update(saved)  # plain, where there is what was built of them
     return module
+
+
+@contextmanager
+def _no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Stop building a model once it is far larger than its weights, before its memory is written to."""
+    left = [SPARE_ELEMENTS + 4 * sum(tensor.numel() for tensor in weights.values())]
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        left[0] -= 0 if tensor is None or tensor.is_meta else tensor.numel()
+        if left[0] < 0:
+            raise ValueError("its settings describe a model that is far larger than its weights")
+
+    hooks = [register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def build_module(settings: Mapping[str, Any], args: Sequence[str] = ()) -> AQAModule:
@@ -135,7 +163,7 @@ def build_module(settings: Mapping[str, Any], args: Sequence[str] = ()) -> AQAMo
     """
     parser = CheckedParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
-    parser.add_lightning_class_args(AQAModule, "model")
+    parser.add_class_arguments(AQAModule, "model", fail_untyped=False)  # without sub_configs: no text is read as a file
     given = {name: settings[name] for name in MODEL if name in settings}
     _check_size(given)
     with errors_in_one_line():
@@ -152,8 +180,8 @@ def _check_size(settings: Any) -> None:
         item = rest.pop()
         rest += item.values() if isinstance(item, dict) else item if isinstance(item, list | tuple) else ()
         count += 1
-        if count > MOST_VALUES:
-            raise ValueError(f"its settings have more than {MOST_VALUES} values")
+        if count > MOST_SETTINGS:
+            raise ValueError(f"its settings have more than {MOST_SETTINGS} values")
 
 
 @contextmanager

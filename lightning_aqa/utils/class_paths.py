@@ -47,6 +47,8 @@ def check_path(path: str) -> None:
     top = path.split(".")[0]
     if top in sys.stdlib_module_names and top not in PLAIN:
         raise RefusedPathError(f"'{path}' is refused, since it is of Python's standard library; {EXPECTED}.")
+    if "__main__" in path.split(".")[1:]:
+        raise RefusedPathError(f"'{path}' is refused and not imported, since it is a program; {EXPECTED}.")
     if top not in OWN_PACKAGES and not _defines(path.split(".")):
         raise RefusedPathError(f"'{path}' is refused and not imported, since its file has no such class; {EXPECTED}.")
 

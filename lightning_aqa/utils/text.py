@@ -58,6 +58,8 @@ def about_class(message: str) -> str:
     for named in (r"Import path", r"Expected a path but", r"class_path"):
         if found := re.search(rf"{named} '?([\w.]+\.\w+)'?.*does not correspond to a subclass of (\w+)", text):
             return f"'{found[1]}' is no {found[2]}."
+    if found := re.search(r"Import path does not correspond to a subclass of (\w+) .*Given value: (\S+)$", text):
+        return f"'{found[2]}' is no {found[1]}."
     return _without_types(text)
 
 

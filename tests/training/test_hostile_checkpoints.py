@@ -69,10 +69,13 @@ def test_scoring_builds_neither_optimiser_nor_scheduler(saved, clip, tmp_path):
             {"encoder": {"class_path": CONCAT, "init_args": {"encoders": [TOUCH]}}},
             r"'subprocess\.getoutput' is refused",
         ),
+        ({"head": "torch.utils.model_dump.__main__.Head"}, r"since it is a program"),
+        ({"head": "x.ckpt"}, r"No module named 'x'"),  # a text is no file to read
+        ({"head": {"class_path": "MLP", "init_args": {"hidden": [2**15, 2**15]}}}, r"far larger than its weights"),
         ({"lora": TOUCH, "freeze": "lora"}, r"'subprocess\.getoutput' is refused"),
         ({"head": "scripts_of_mine.Head"}, r"'scripts_of_mine\.Head' is refused and not imported"),
         ({"head": "scripts_of_mine.Path"}, r"'scripts_of_mine\.Path' is refused and not imported"),
-        ({"layers": functools.reduce(lambda inner, _: [inner] * 9, range(9), 0)}, r"more than 100000 values"),
+        ({"layers": functools.reduce(lambda inner, _: [inner] * 9, range(9), 0)}, r"more than 1000 values"),
         ({"head": {"class_path": "MLP", "init_args": {"hidden": ["x"]}}}, r"head"),
     ],
 )
@@ -156,22 +159,38 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
 )
 
+QUOTED = '"${{vars.a{}}}"'
+REFERENCES = "model: {layers: '${vars.a9}'}\nvars:\n  a0: [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"  a{n}: [{', '.join([QUOTED.format(n - 1)] * 9)}]\n" for n in range(1, 10)
+)
+
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        (REFERENCES, "its references repeat each other without end"),
+        (REFERENCES.replace("[", "'").replace("]", "'").replace(", ", "").replace('"', ""), "its references repeat"),
         (BOMB, "its aliases make more than 100000 values"),
         ("model: {head: " + "[" * 5000 + "]" * 5000 + "}", "nested more than 100 levels"),
         ("model: &m {head: *m, encoder: " + "x" * 100 + "}", "it holds itself"),
         ("model: {layers: " + "9" * 5000 + "}", "4300 digits"),
     ],
-    ids=["aliases", "depth", "itself", "digits"],
+    ids=["references", "letters", "aliases", "depth", "itself", "digits"],
 )
 def test_yaml_that_grows_is_refused_at_once(tmp_path, monkeypatch, fails, clip, text, reason):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.yaml").write_text(text)
     assert reason in fails("score", "c.yaml", clip, "--output=s.csv")
     assert reason in fails("fit", "--config=c.yaml")
+
+
+def test_a_pickle_asks_for_no_memory(saved):
+    class Large:
+        def __reduce__(self):
+            return bytearray, (2**36,)
+
+    with pytest.raises(ValueError, match=r"x\.ckpt: cannot be read as a checkpoint: damaged"):
+        load_module(saved(more=Large()))
 
 
 def test_weights_that_are_no_numbers_are_told(saved):

@@ -39,7 +39,7 @@ class Parser(CheckedParser):
         super().__init__(*args, **kwargs)
         _check_configs(str(self.parser_mode))
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]  # its overloads are two
         """Parse arguments, whatever the references of their configs make of them."""
         with bounded_references():
             parsed: Namespace = super().parse_args(*args, **kwargs)

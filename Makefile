@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ablation test test-floor test-newest check format table clean
+.PHONY: help install demo ablation test test-all test-floor test-newest check format table clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -27,6 +27,9 @@ ablation: install ## Run an ablation, SWEEP=experiments/ablations/qamro.yaml: th
 
 test: install ## Run all tests that need no network, no GPU and no weights
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-all: install ## Run the slow cases too, which repeat the quick ones on other parts
+	$(BIN)/python -m pytest -n auto --dist worksteal -m ""
 
 # The rooms that are quick to test: no subprocesses, no runs of many epochs.
 QUICK := $(addprefix tests/,data encoders heads metrics objectives results test_environment.py test_module.py)

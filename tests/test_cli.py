@@ -11,6 +11,7 @@ from PIL import Image
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.metrics.correlation import srcc
+from tests.slow import all_but
 
 
 def _words(corpora, layout="musiceval"):
@@ -88,7 +89,7 @@ def test_short_overrides_reach_their_parts(corpora, fit):
     assert config["data"]["init_args"]["batch_size"] == 4
 
 
-@pytest.mark.parametrize("encoder", ["Descriptors", "MelSpectrogram"])
+@pytest.mark.parametrize("encoder", all_but(["Descriptors", "MelSpectrogram"], "MelSpectrogram"))
 @pytest.mark.parametrize("layout", ["musiceval", "aes_natural"])
 def test_each_corpus_trains_with_qamro_and_with_aesa_net(corpora, fit, layout, encoder):
     words = [*_words(corpora, layout), f"--model.encoder={encoder}", "--model.head=AESANet"]
@@ -99,7 +100,7 @@ def test_each_corpus_trains_with_qamro_and_with_aesa_net(corpora, fit, layout, e
     assert all(entry["MSE"] >= 0 for entry in results["test"]["utterance"].values())
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", all_but(["64-true", "bf16-mixed"], "bf16-mixed"))
 @pytest.mark.parametrize("head", ["MLP", "AESANet"])
 def test_each_precision_trains(corpora, fit, precision, head):
     encoder = ["--model.encoder=MelSpectrogram", "--model.encoder.width=8", "--model.encoder.depth=1"]
@@ -123,7 +124,10 @@ def test_an_ordinal_head_trains_and_scores_inside_the_scale(corpora, fit, layout
     assert low < min(scores) < max(scores) < high
 
 
-@pytest.mark.parametrize(("audio", "precision"), [("Descriptors", "64-true"), ("MelSpectrogram", "bf16-mixed")])
+@pytest.mark.parametrize(
+    ("audio", "precision"),
+    all_but([("Descriptors", "64-true"), ("MelSpectrogram", "bf16-mixed")], ("Descriptors", "64-true")),
+)
 def test_text_attends_to_audio(corpora, fit, text_folder, audio, precision):
     text = f"{{class_path: TextEncoder, init_args: {{name_or_path: {text_folder}, max_tokens: 16}}}}"
     words = [*_words(corpora), "--model.encoder=Concat", f"--model.encoder.encoders=[{{class_path: {audio}}}, {text}]"]

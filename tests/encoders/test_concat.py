@@ -223,6 +223,7 @@ def test_a_misspelt_encoder_in_the_list_is_told_the_nearest(fails, words):
     assert "Did you mean 'Descriptors'?" in said
 
 
+@pytest.mark.slow
 def test_a_frozen_concat_trains_the_same_head_from_the_cache(fit, words, tmp_path):
     frozen = [*words, "--model.freeze=all"]
     live = fit(*frozen, name="live")

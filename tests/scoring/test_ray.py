@@ -70,6 +70,7 @@ def test_a_cluster_gives_the_same_rows_and_redoes_what_dead_workers_had(score, c
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.slow
 def test_a_worker_that_cannot_load_the_model_is_one_error(score, clips, run_folder, monkeypatch, tmp_path):
     pytest.importorskip("ray", reason="needs ray: pip install 'lightning_aqa[ray]'")
     shutil.copytree(run_folder, tmp_path / "run")

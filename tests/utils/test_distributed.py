@@ -153,6 +153,7 @@ def test_two_processes_give_the_metrics_of_one(runs):
             assert both[0] == both[1]
 
 
+@pytest.mark.slow
 def test_validation_with_fewer_clips_than_processes_is_that_of_one(runs, corpora, tmp_path):
     audio = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[:1]
     lines = ["file,MI,TA,split", *(f"{path},{1 + i % 5},{5 - i % 4},dev" for i, path in enumerate(audio))]
@@ -171,6 +172,7 @@ def _errors(done):
     return [line for line in done.stderr.splitlines() if line.startswith("error")]
 
 
+@pytest.mark.slow
 def test_training_with_fewer_clips_than_processes_ends_in_one_line(corpora, tmp_path):
     audio = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[:2]
     lines = ["file,MI,split", f"{audio[0]},3,train", f"{audio[1]},4,dev"]
@@ -195,6 +197,7 @@ def test_a_loss_that_is_not_a_number_stops_all_processes_in_one_line(corpora, tm
     assert f"The last good checkpoint is {tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}." in said
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_cache_each_its_half_and_train_from_it(corpora, tmp_path, monkeypatch):
     (tmp_path / "counted.py").write_text(COUNTED)
     monkeypatch.syspath_prepend(tmp_path)

@@ -117,7 +117,8 @@ def read_observations(path: Path) -> Observed:
     """
     file_size(path)
     try:
-        with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path) as archive:
+        with warnings.catch_warnings(), zipfile.ZipFile(path) as archive:
+            warnings.simplefilter("ignore")
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
                 raise ValueError(f"more than {MOST_BYTES:,} bytes of arrays")
             arrays = {name: _array(archive, name) for name in Observed._fields}

@@ -15,6 +15,7 @@ from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.utils.documents import parse_json, read_json
 from lightning_aqa.utils.files import FULL, file_size, replacing
+from lightning_aqa.utils.lock import try_lock
 from lightning_aqa.utils.records import csv_cells, csv_line
 from lightning_aqa.utils.text import shortened
 
@@ -224,7 +225,7 @@ def open_alone(path: Path) -> FileIO:
     while True:
         file = open(path, "a+b", buffering=0)  # noqa: SIM115
         try:
-            _lock(file)
+            try_lock(file.fileno(), "flock")
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
         except BlockingIOError:
@@ -233,19 +234,6 @@ def open_alone(path: Path) -> FileIO:
         except FileNotFoundError:
             pass  # it was moved away meanwhile
         file.close()
-
-
-def _lock(file: FileIO) -> None:
-    try:
-        import fcntl
-    except ImportError:  # of systems other than Unix
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if isinstance(error, BlockingIOError):
-            raise
-        # a file system without locks
 
 
 def complete_records(file: BinaryIO, *, has_quotes: bool) -> Iterator[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,7 @@ def read_json(path: str | Path) -> Any:
     Raises:
         ValueError: If it cannot be read; the message names the file.
     """
-    text = read_text(path, MOST_JSON_BYTES)
-    try:
-        return parse_json(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}.") from None
+    return _read(path, MOST_JSON_BYTES, parse_json)
 
 
 def parse_yaml(text: str) -> Any:
@@ -67,8 +64,12 @@ def read_yaml(path: str | Path) -> Any:
     Raises:
         ValueError: If it cannot be read; the message names the file.
     """
-    text = read_text(path, MOST_YAML_BYTES)
+    return _read(path, MOST_YAML_BYTES, parse_yaml)
+
+
+def _read(path: str | Path, most_bytes: int, parse: Callable[[str], Any]) -> Any:
+    text = read_text(path, most_bytes)
     try:
-        return parse_yaml(text)
+        return parse(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}.") from None

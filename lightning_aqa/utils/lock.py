@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What a disk without locks answers; two that start together are then told apart by their folders alone."""
@@ -42,7 +43,7 @@ def _take(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _lock(descriptor)
+            try_lock(descriptor)
             if _is_at(descriptor, path):
                 return descriptor
         except (BlockingIOError, PermissionError):
@@ -54,13 +55,22 @@ def _take(path: Path) -> int:
         os.close(descriptor)  # the holder has just removed the file, so that this lock is of one that nobody sees
 
 
-def _lock(descriptor: int) -> None:
+def try_lock(descriptor: int, function: Literal["lockf", "flock"] = "lockf") -> None:
+    """Lock an open file, or do nothing where the disk or the system has no locks.
+
+    Args:
+        descriptor: The open file.
+        function: ``lockf`` locks it for the process, until that closes it anywhere; ``flock`` for this opening of it.
+
+    Raises:
+        BlockingIOError: If another has it.
+    """
     try:
         import fcntl
     except ImportError:  # of systems other than Unix
         return
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        getattr(fcntl, function)(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -121,7 +121,7 @@ def _openings(path):
     return [f"python -m lightning_aqa {verb} --config {path}" for verb in verbs]
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path != OWN_DATA])
+@pytest.mark.parametrize("path", all_but([path for path in PATHS if path != OWN_DATA], *TWO))
 def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys):
     assert main(command(path)) == 0
     wandb.finish()

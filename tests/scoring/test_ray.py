@@ -30,6 +30,7 @@ def test_an_address_without_a_cluster_is_one_error_at_once(score, clips, monkeyp
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_rows_and_redoes_what_dead_workers_had(score, clips, monkeypatch, tmp_path):
     ray = pytest.importorskip("ray", reason="needs ray: pip install 'lightning_aqa[ray]'")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")

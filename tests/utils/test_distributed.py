@@ -184,6 +184,7 @@ def test_training_with_fewer_clips_than_processes_ends_in_one_line(corpora, tmp_
     assert _errors(done) == ["error: 1 training clips are too few for 2 processes: use fewer devices."], done.stderr
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_stops_all_processes_in_one_line(corpora, tmp_path):
     (tmp_path / "breaks.py").write_text(BAD)
     words = ["fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--objectives.bad=breaks.Breaks"]

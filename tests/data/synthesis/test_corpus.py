@@ -254,6 +254,7 @@ def aes_features(aes_natural):
 # Both
 
 
+@pytest.mark.slow
 def test_a_corpus_is_the_same_bytes_in_another_process(tmp_path):
     code = (
         "import sys; from lightning_aqa.data.synthesis.corpus import write_corpus; "

@@ -104,7 +104,8 @@ class AQAModule(L.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self._trained_parts = freeze_parts(self.encoder, freeze, lora)
         self.train()  # Lightning keeps the modes it finds: what is frozen must be in eval mode before a fit
-        self.is_fresh, self.trained_on = True, cast(Training | None, None)
+        self.is_fresh = True
+        self.trained_on: Training | None = None
         self.step: TrainingStep | None = None
         self.carried: list[tuple[dict[str, Tensor], int]] = []
         self.predictions: dict[str, Predictions] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lightning_aqa.cli.signatures import call, check_at_least
 from lightning_aqa.utils.ray import import_ray
+from lightning_aqa.utils.signals import Stopped, StopSignals
 
 if TYPE_CHECKING:
     from lightning_aqa.batch import Axis
@@ -20,20 +20,13 @@ if TYPE_CHECKING:
     from lightning_aqa.scoring.shards import Numbered, Part
     from lightning_aqa.scoring.writer import ScoreWriter, Stamp
 
-INTERRUPTED = 128
-"""Exit code of a signal, less its number."""
-
-
-class Terminated(BaseException):
-    """The process is asked to end."""
-
 
 class Written(NamedTuple):
-    """Rows that were written, those of them with a note, and the exit code where the user stopped it."""
+    """Rows that were written, those of them with a note, and the signal that stopped it."""
 
     num_new: int
     num_notes: int
-    stopped: int = 0
+    stop: Stopped | None = None
 
 
 SETTINGS = ("device", "dtype", "batch_seconds", "num_workers", "window_seconds", "resampler", "normalise", "level")
@@ -122,7 +115,7 @@ def score(
     start = time.monotonic()
     written = _write(groups, table, numbered, inputs, axes)
     code = _summary(table, numbered, written, time.monotonic() - start)
-    if part is not None and code < INTERRUPTED:
+    if part is not None and written.stop is None:
         print(f"once all {part.total} parts are done: {part.join_command(output, is_json=table.is_json)}")
     return code
 
@@ -172,16 +165,14 @@ def _write(
     """Write what comes, clipped to the scale of the axes that are given."""
     num_new = num_notes = 0
     try:
-        with stopping_at_term(), _progress(inputs, numbered.positions) as show:
+        with StopSignals(), _progress(inputs, numbered.positions) as show:
             for rows in groups:
                 output.write(rows if axes is None else [_clipped(row, axes) for row in rows])
                 num_new += len(rows)
                 num_notes += sum(bool(row.note) for row in rows)
                 show(num_new, numbered.num_known + numbered.num_repeated)
-    except Terminated:
-        return Written(num_new, num_notes, INTERRUPTED + signal.SIGTERM)
-    except KeyboardInterrupt:
-        return Written(num_new, num_notes, INTERRUPTED + signal.SIGINT)
+    except (Stopped, KeyboardInterrupt) as stop:
+        return Written(num_new, num_notes, stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT))
     finally:
         output.close()
     return Written(num_new, num_notes)
@@ -193,28 +184,12 @@ def _clipped(row: ScoredClip, axes: Sequence[Axis]) -> ScoredClip:
     return row._replace(scores=clipped_to_scale(row.scores, axes)) if row.scores else row
 
 
-@contextmanager
-def stopping_at_term() -> Iterator[None]:
-    """Raise ``Terminated`` where the process is asked to end, so that it goes the way of Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _summary(output: ScoreWriter, numbered: Numbered, written: Written, seconds: float) -> int:
     """Say what was done; return the exit code."""
-    if written.stopped:
-        sys.stderr.write(f"stopped; the rows in {output.path} are kept, and the same command goes on from there.\n")
-        return written.stopped
+    if written.stop is not None:
+        kept = f"the rows in {output.path} are kept, and the same command goes on from there"
+        sys.stderr.write(f"stopped by {written.stop.name}; {kept}.\n")
+        return written.stop.code
     num_new = written.num_new
     parts = [f"{num_new} clip{'' if num_new == 1 else 's'} done at {num_new / seconds:.1f} clips/s"]
     parts += [f"{numbered.num_known} were there before"] if numbered.num_known else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -13,16 +12,12 @@ from jsonargparse import Namespace
 
 from lightning_aqa.results.files import CONFIG, LOCK, PREDICTIONS, RESULTS, TRIAL, TRIAL_LOG
 from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
-from lightning_aqa.utils.lock import LockedError, locked
+from lightning_aqa.utils.lock import NO_LOCKS, LockedError, locked
 
 DEFAULT_ROOT = "runs"
 
 SWEEP_FOLDER = "LIGHTNING_AQA_SWEEP"
 """Environment variable with the sweep folder, for trials that W&B's agent starts; they go by their W&B id."""
-
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""A disk without locks; there, who makes a folder has it."""
-
 
 Take = Callable[[Path], bool]
 """Makes a folder this process's own; False where another one that is alive has it."""
@@ -51,9 +46,10 @@ def claim_in(held: ExitStack) -> Take:
             except LockedError:
                 return False
             except OSError as error:
-                if error.errno in NO_LOCKS:
-                    return is_new or _holds_a_run(folder)
-                raise
+                if error.errno not in NO_LOCKS:
+                    raise
+                # Who makes a folder has it, by the file of the lock that stays there; a sweep makes that of its trial.
+                return is_new or _holds_a_run(folder) or (folder / TRIAL).exists()
 
     return take
 

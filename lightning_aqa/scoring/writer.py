@@ -15,7 +15,7 @@ from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.utils.documents import parse_json, read_json
 from lightning_aqa.utils.files import FULL, file_size, replacing
-from lightning_aqa.utils.lock import try_lock
+from lightning_aqa.utils.lock import NO_LOCKS, try_lock
 from lightning_aqa.utils.records import csv_cells, csv_line
 from lightning_aqa.utils.text import shortened
 
@@ -225,7 +225,7 @@ def open_alone(path: Path) -> FileIO:
     while True:
         file = open(path, "a+b", buffering=0)  # noqa: SIM115
         try:
-            try_lock(file.fileno(), "flock")
+            _lock(file)
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
         except BlockingIOError:
@@ -234,6 +234,14 @@ def open_alone(path: Path) -> FileIO:
         except FileNotFoundError:
             pass  # it was moved away meanwhile
         file.close()
+
+
+def _lock(file: FileIO) -> None:
+    try:
+        try_lock(file.fileno(), "flock")
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def complete_records(file: BinaryIO, *, has_quotes: bool) -> Iterator[tuple[str, int]]:

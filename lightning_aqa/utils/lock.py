@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""What a disk without locks answers; two that start together are then told apart by their folders alone."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Errors by which a disk, or a system other than Unix, says that it has no locks; what to do then, the caller knows."""
 
 
 class LockedError(ValueError):
@@ -29,7 +29,7 @@ def locked(path: str | Path) -> Iterator[None]:
 
     Raises:
         LockedError: If another process has it.
-        OSError: If the disk has no room for the file.
+        OSError: If there is no room for the file, or, with one of ``NO_LOCKS``, no lock to be had.
     """
     descriptor = _take(Path(path))
     try:
@@ -56,7 +56,7 @@ def _take(path: Path) -> int:
 
 
 def try_lock(descriptor: int, function: Literal["lockf", "flock"] = "lockf") -> None:
-    """Lock an open file, or do nothing where the disk or the system has no locks.
+    """Lock an open file.
 
     Args:
         descriptor: The open file.
@@ -64,16 +64,13 @@ def try_lock(descriptor: int, function: Literal["lockf", "flock"] = "lockf") -> 
 
     Raises:
         BlockingIOError: If another has it.
+        OSError: With one of ``NO_LOCKS``, if there are no locks.
     """
     try:
         import fcntl
-    except ImportError:  # of systems other than Unix
-        return
-    try:
-        getattr(fcntl, function)(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+    except ImportError:
+        raise OSError(errno.ENOSYS, "this system has no locks of files") from None
+    getattr(fcntl, function)(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

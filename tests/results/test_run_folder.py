@@ -1,5 +1,6 @@
 """Where a run puts its files: names, numbers, and the folder that it goes on with."""
 
+import errno
 import os
 from contextlib import ExitStack
 
@@ -87,6 +88,19 @@ def test_two_that_start_together_get_a_folder_each_and_a_name_that_is_alive_is_r
         assert said.startswith(f"--ckpt_path={folder}/checkpoints/last.ckpt: a run is going on in {folder} right now")
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "config.yaml"]
     assert _elsewhere(lambda take: choose_run_folder(resumed, "fit", "", _never, take)) == "run"
+
+
+def test_on_a_disk_without_locks_who_makes_a_folder_has_it_and_a_trial_has_the_one_of_its_sweep(tmp_path, monkeypatch):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    with ExitStack() as held:
+        folders = [free_folder(tmp_path / "run", _never, claim_in(held)) for _ in range(2)]
+        assert [folder.name for folder in folders] == ["run", "run-2"]
+        (tmp_path / "trial").mkdir()
+        (tmp_path / "trial" / "trial.json").touch()
+        assert free_folder(tmp_path / "trial", _never, claim_in(held)).name == "trial"
 
 
 def test_a_command_that_fails_before_it_writes_leaves_no_folder(tmp_path):

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from lightning_aqa.utils.lock import LockedError, locked
+from lightning_aqa.utils.lock import NO_LOCKS, LockedError, locked
 
 
 def _in_a_fork(work):
@@ -71,11 +71,11 @@ def test_of_many_that_start_together_each_has_it_alone(tmp_path):
     assert [os.waitpid(process, 0)[1] for process in processes] == [0] * 8
 
 
-def test_a_disk_without_locks_stops_nothing(tmp_path, monkeypatch):
+def test_a_disk_without_locks_says_so_and_no_file_is_left_open(tmp_path, monkeypatch):
     def no_locks(*arguments):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.lockf", no_locks)
-    with locked(tmp_path / "run.lock"):
-        assert (tmp_path / "run.lock").exists()
-    assert not (tmp_path / "run.lock").exists()
+    with pytest.raises(OSError, match="No locks available") as told, locked(tmp_path / "run.lock"):
+        pass
+    assert told.value.errno in NO_LOCKS

@@ -38,10 +38,10 @@ from lightning_aqa.training.history import History
 from lightning_aqa.training.interruption import Interruption
 from lightning_aqa.training.levels import TrainingLevels
 from lightning_aqa.training.loading import (
-    check_resumable,
     load_module,
     load_weights,
     read_checkpoint,
+    read_resumable,
     warn_of_differences,
 )
 from lightning_aqa.training.monitor import direction_of
@@ -139,11 +139,7 @@ class AQACLI(OpenCLI):
         """Build the parts; an evaluation with a checkpoint takes the model that the checkpoint describes."""
         checkpoint = self.settings.ckpt_path
         if checkpoint:
-            look = check_resumable if self.subcommand == "fit" else read_checkpoint
-            look(checkpoint)  # refuses code, which Lightning would run when it resumes
-        if checkpoint and any(arg.startswith(("--config", "-c", "--model")) for arg in self.argv):
-            given = yaml.safe_load(self.config_text)["model"]
-            warn_of_differences(checkpoint, given, is_fit=self.subcommand == "fit")
+            self._look_into(checkpoint)
         if checkpoint and self.subcommand != "fit":
             self.settings.pop("model")
         try:
@@ -163,6 +159,15 @@ class AQACLI(OpenCLI):
             load_weights(self.model, self.settings.init_from)
         if self.subcommand != "fit" and self.model.is_fresh and not self.model.head.is_trained:
             raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path=RUN_FOLDER/checkpoints/best.ckpt.")
+
+    def _look_into(self, checkpoint: str) -> None:
+        """Refuse code, which Lightning would run when it resumes, and state to which no training can go back."""
+        is_fit = self.subcommand == "fit"
+        content = read_resumable(checkpoint) if is_fit else read_checkpoint(checkpoint)
+        if any(arg.startswith(("--config", "-c", "--model")) for arg in self.argv):
+            given = yaml.safe_load(self.config_text)["model"]
+            saved = content.get("hyper_parameters")
+            warn_of_differences(checkpoint, saved if isinstance(saved, dict) else {}, given, is_fit=is_fit)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Give the trainer the objectives and what every run has: history, run folder, checkpoints."""

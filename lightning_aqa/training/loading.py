@@ -76,8 +76,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def check_resumable(path: str | Path) -> None:
-    """Refuse a checkpoint that training cannot go on from: parts of its state are missing or damaged.
+def read_resumable(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint that training can go on from, since no part of its state is missing or damaged.
 
     Raises:
         ValueError: If something is missing, or weights or moments are no numbers.
@@ -92,6 +92,7 @@ def check_resumable(path: str | Path) -> None:
             "To start from its weights alone, use --init_from."
         )
     check_finite(checkpoint["state_dict"] | dict(_moments(checkpoint["optimizer_states"])), path)
+    return checkpoint
 
 
 def _moments(states: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -213,15 +214,15 @@ def load_weights(module: AQAModule, path: str | Path) -> None:
     module.is_fresh = False
 
 
-def warn_of_differences(path: str | Path, given: Mapping[str, Any], *, is_fit: bool) -> None:
+def warn_of_differences(path: str | Path, saved: Mapping[str, Any], given: Mapping[str, Any], *, is_fit: bool) -> None:
     """Say which model settings of the config differ from the checkpoint's, and which of the two counts.
 
     Args:
         path: The checkpoint.
+        saved: The model's settings in it, as plain values.
         given: The model's settings in the config, as plain values.
         is_fit: Whether training goes on; otherwise the checkpoint is evaluated.
     """
-    saved = read_checkpoint(path).get("hyper_parameters", {})
     differing = [name for name in given if name in saved and name != "axes" and given[name] != saved[name]]
     if differing:
         winner = "the config counts" if is_fit else "the checkpoint counts"

@@ -13,7 +13,7 @@ from lightning_aqa import load
 from lightning_aqa.cli.main import main
 from lightning_aqa.module import AQAModule
 from lightning_aqa.training.checkpoints import BestCheckpoint
-from lightning_aqa.training.loading import INSTANTIATOR, check_resumable, load_module
+from lightning_aqa.training.loading import INSTANTIATOR, load_module, read_resumable
 from lightning_aqa.utils.class_paths import check_path
 
 AXES = [["PQ", "Quality", 1.0, 5.0]]
@@ -224,9 +224,9 @@ STATE = {"epoch": 1, "global_step": 1, "loops": {"fit_loop": {}}, "callbacks": {
 )
 def test_training_goes_on_from_a_whole_state_alone(saved, change, missing):
     whole = STATE | {"lr_schedulers": []}
-    check_resumable(saved(**whole))
+    read_resumable(saved(**whole))
     with pytest.raises(ValueError, match=rf"training cannot go on from it, since its {missing} are missing or damaged"):
-        check_resumable(saved(**(whole | change)))
+        read_resumable(saved(**(whole | change)))
 
 
 def test_a_checkpoint_names_no_files_outside_the_run(tmp_path):

@@ -105,11 +105,20 @@ def test_weights_of_another_model_are_refused_by_name(save):
 def test_settings_that_differ_are_warned_of_with_the_one_that_counts(save, caplog):
     path = save({"state_dict": {}, "hyper_parameters": {"encoder": {"width": 1}, "head": "MLP", "axes": []}})
     with caplog.at_level(logging.WARNING):
-        warn_of_differences(path, {"encoder": {"width": 1}, "head": "MLP", "axes": [1], "new": 3}, is_fit=True)
+        warn_of_differences(
+            path,
+            read_checkpoint(path)["hyper_parameters"],
+            {"encoder": {"width": 1}, "head": "MLP", "axes": [1], "new": 3},
+            is_fit=True,
+        )
     assert caplog.text == ""
     with caplog.at_level(logging.WARNING):
-        warn_of_differences(path, {"encoder": {"width": 2}, "head": "MLP"}, is_fit=True)
-        warn_of_differences(path, {"encoder": {"width": 1}, "head": "AESANet"}, is_fit=False)
+        warn_of_differences(
+            path, read_checkpoint(path)["hyper_parameters"], {"encoder": {"width": 2}, "head": "MLP"}, is_fit=True
+        )
+        warn_of_differences(
+            path, read_checkpoint(path)["hyper_parameters"], {"encoder": {"width": 1}, "head": "AESANet"}, is_fit=False
+        )
     fit, test = (record.getMessage() for record in caplog.records)
     assert "(encoder); the config counts. To change settings and keep weights, use --init_from." in fit
     assert "(head); the checkpoint counts." in test

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lightning_aqa.encoders.huggingface import find, read_tensors
+from lightning_aqa.encoders.huggingface_files import find, read_tensors
 from lightning_aqa.utils.weights import Weights, WeightsError, find_weights, read_config, read_json, read_weights
 
 REPOSITORY = "lukewys/laion_clap"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
-from lightning_aqa.encoders.huggingface import find, layers_of, load_backbone, load_config
+from lightning_aqa.encoders.huggingface_files import find, layers_of, load_backbone, load_config
 from lightning_aqa.encoders.tokenizer import distinct, find_tokenizer
 from lightning_aqa.utils.weights import Weights
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from lightning_aqa.metrics.bootstrap import Interval
 from lightning_aqa.metrics.levels import MEAN
+from lightning_aqa.metrics.uncertainty import Interval
 from lightning_aqa.results.comparison import Column, ComparisonCell, ComparisonTable
 from lightning_aqa.results.files import CONFIG
 from lightning_aqa.results.variants import SharedClips, Variant
@@ -36,7 +36,10 @@ COLUMNS = (
     "difference",
     "difference_low",
     "difference_high",
-    "p_holm",
+    "p_adjusted",
+    "smallest_difference",
+    "verdict",
+    "why_no_interval",
     "is_best",
     "is_tied",
     "n",
@@ -45,8 +48,8 @@ COLUMNS = (
 )
 MARKS = (
     "Mean ± standard deviation over seeds; [95 % interval over clips, or systems, and seeds]. Bold: the best, and what "
-    "is not told apart from it. *: differs from the baseline, the first row. Both at 5 % after Holm's correction over "
-    "the variants of a column."
+    "is not told apart from it. *: differs from the baseline, the first row. Both at 5 % for all comparisons of a "
+    "column together (max-T)."
 )
 
 
@@ -64,11 +67,10 @@ def shown(value: float, metric: str = "") -> str:
 
 
 def shown_interval(interval: Interval, metric: str, between: str = ", ") -> str:
-    """Write the ends of an interval, cut to what the metric can be."""
-    least, most = (0.0, math.inf) if metric == "MSE" else (-1.0, 1.0)
+    """Write the ends of an interval; nothing where there is none."""
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return ""
-    return f"{shown(max(interval.low, least), metric)}{between}{shown(min(interval.high, most), metric)}"
+    return f"{shown(interval.low, metric)}{between}{shown(interval.high, metric)}"
 
 
 def title_of(block: ComparisonTable) -> str:
@@ -115,7 +117,9 @@ def _numbers(cell: ComparisonCell) -> list[object]:
     difference = cell.difference
     compared = [difference.value, *difference.interval] if difference else [math.nan] * 3
     spread = [cell.deviation, cell.num_seeds, *cell.interval, *compared, cell.p_adjusted]
-    return [_plain(cell.value), *map(_plain, spread), int(cell.is_best), int(cell.is_tied)]
+    smallest = difference.smallest if difference else math.nan
+    said = [_plain(smallest), cell.verdict, cell.why]
+    return [_plain(cell.value), *map(_plain, spread), *said, int(cell.is_best), int(cell.is_tied)]
 
 
 def _plain(value: float) -> object:

@@ -1,0 +1,170 @@
+"""Power that plans reach, against simulation: ``python benchmarks/planning.py``.
+
+Each row plans the size of a test, draws such tests with a true difference, and counts how often it is found at 5 %.
+Scores are normal; a test is the package's paired bootstrap, but for seeds, whose test is Student's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import ttest_ind
+
+from lightning_aqa.metrics import planning
+from lightning_aqa.metrics.bootstrap import Replicates, p_value, replicate
+
+Array = NDArray[np.float64]
+TRIALS, RESAMPLES = 300, 600
+DOUBT_TRIALS = 300
+
+
+def linear(rank: float) -> float:
+    """Return the LCC of a bivariate normal from its SRCC."""
+    return 2 * math.sin(math.pi * rank / 6)
+
+
+def draw(values: Sequence[float], between: float, n: int, seed: int) -> tuple[Array, Array]:
+    """Draw ratings and the scores of two predictors with these LCC: shapes ``(n, 1)`` and ``(n, 2)``."""
+    a, b = values
+    factor = np.linalg.cholesky(np.array([[1, a, b], [a, 1, between], [b, between, 1]]))
+    drawn = np.random.default_rng(seed).normal(size=(n, 3)) @ factor.T
+    return drawn[:, :1], drawn[:, 1:]
+
+
+def difference(ratings: Array, scores: Array, metric: str, num_resamples: int, seed: int = 0) -> Replicates:
+    """Return what resampling makes of the difference of the two predictors."""
+    drawn = replicate(
+        scores, ratings, [""] * len(scores), metrics=[metric], num_resamples=num_resamples, seed=seed
+    )[metric]  # fmt: skip
+    first, second = (Replicates(*(part[c : c + 1] for part in drawn)) for c in (0, 1))
+    return first.minus(second)
+
+
+def power_of(metric: str, value: float, between: float, d: float, n: int, trials: int = TRIALS) -> float:
+    """Return how often the bootstrap finds a true difference d around a value."""
+    is_rank = metric == "SRCC"
+    ends = [linear(r) if is_rank else r for r in (value + d / 2, value - d / 2)]
+    c = linear(between) if is_rank else between
+    found = [p_value(difference(*draw(ends, c, n, seed), metric, RESAMPLES, seed)) < 0.05 for seed in range(trials)]
+    return float(np.mean(found))
+
+
+def assumed_rows() -> list[list[str]]:
+    """Plan clips from assumptions."""
+    rows = []
+    cases = (
+        ("SRCC", 0.85, 0.9, 0.05), ("SRCC", 0.85, 0.98, 0.02), ("SRCC", 0.6, 0.9, 0.1), ("SRCC", 0.95, 0.95, 0.02),
+        ("SRCC", 0.85, 0.6, 0.1), ("LCC", 0.85, 0.9, 0.05), ("LCC", 0.5, 0.5, 0.1),
+    )  # fmt: skip
+    for metric, value, between, d in cases:
+        n = planning.units_needed(d, planning.assumed_deviation(value, between, is_rank=metric == "SRCC"))
+        reached = power_of(metric, value, between, d, int(n))
+        rows.append([f"assumed: {metric} {value}, correlation {between}", f"{d:g}", f"{n:g} clips", _percent(reached)])
+    return rows
+
+
+def pilot_rows() -> list[list[str]]:
+    """Plan clips from pilots: the planned number differs by pilot, so each plans one test."""
+    rows, d = [], 0.05
+    ends, between = [linear(0.875), linear(0.825)], linear(0.9)
+    for size in (30, 100, 400):
+        planned, found = [], []
+        for seed in range(TRIALS):
+            pilot = difference(*draw([linear(0.85)] * 2, between, size, 10_000 + seed), "SRCC", 0)
+            n = planning.units_needed(d, planning.deviation_of_difference(pilot, size))
+            planned.append(n)
+            found.append(p_value(difference(*draw(ends, between, int(n), seed), "SRCC", RESAMPLES, seed)) < 0.05)
+        label = f"{np.quantile(planned, 0.05):.0f} to {np.quantile(planned, 0.95):.0f} clips"
+        rows.append([f"pilot of {size} clips: SRCC 0.85, correlation 0.9", f"{d:g}", label, _percent(np.mean(found))])
+    return rows
+
+
+def listener_rows() -> list[list[str]]:
+    """Plan clips for fewer listeners: the correlations are those with means of 5, and the test has fewer."""
+    rows, value, between, d, reliability = [], 0.7, 0.9, 0.06, 0.8
+    n5 = planning.units_needed(d, planning.assumed_deviation(value, between, is_rank=False))
+    for listeners in (5, 2, 1, 20):
+        times = listeners / 5
+        factor = planning.listeners_factor(value, between, reliability, times, is_rank=False)
+        q = math.sqrt(planning.spearman_brown(reliability, times) / reliability)
+        n = math.ceil(n5 * factor)
+        reached = power_of("LCC", q * value, between, q * d, n)
+        name = f"LCC 0.7 with 5 listeners (reliability 0.8), {listeners} in the test"
+        rows.append([name, f"{d:g}", f"{n} clips", _percent(reached)])
+    return rows
+
+
+def seed_rows() -> list[list[str]]:
+    """Plan seeds on endless clips; the rule of thumb beside it."""
+    rows, d, generator = [], 0.01, np.random.default_rng(0)
+    for s in (0.005, 0.01, 0.02):
+        for k, how in (
+            (planning.seeds_needed(d, s), "planned"),
+            (math.ceil(2 * (2.80 * s / d) ** 2), "2 (2.80 s/d)^2"),
+        ):
+            first, second = generator.normal(size=(2, 20_000, int(k))) * s
+            reached = np.mean(ttest_ind(first + d, second, axis=1).pvalue < 0.05)
+            rows.append([f"seed deviation {s}, {how}", f"{d:g}", f"{k:g} seeds", _percent(reached)])
+    return rows
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def doubt_rows() -> list[list[str]]:
+    """Count how often the number that a pilot plans is within the factor of doubt of the true one."""
+    rows = []
+    for size in (12, 30, 100, 400):
+        true = planning.assumed_deviation(0.85, 0.9)
+        found = [
+            planning.deviation_of_difference(
+                difference(*draw([linear(0.85)] * 2, linear(0.9), size, s), "SRCC", 0), size
+            )
+            for s in range(DOUBT_TRIALS)
+        ]
+        factor = planning.factor_of_doubt(size)
+        held = np.mean([1 / factor <= (s1 / true) ** 2 <= factor for s1 in found])
+        rows.append([str(size), f"{factor:.2f}", _percent(held)])
+    return rows
+
+
+def width_rows() -> list[list[str]]:
+    """Measure the middle 95 % of SRCC at the planned number of clips."""
+    rows = []
+    for value, width in ((0.85, 0.1), (0.6, 0.2), (0.95, 0.05)):
+        n = planning.units_for_interval(value, width)
+        found = [
+            replicate(scores[:, :1], ratings, [""] * int(n), metrics=["SRCC"], num_resamples=0)["SRCC"].estimate[0]
+            for ratings, scores in (draw([linear(value)] * 2, linear(0.97), int(n), seed) for seed in range(3000))
+        ]
+        low, high = np.quantile(found, [0.025, 0.975])
+        rows.append([f"SRCC {value}", f"{width:g}", f"{n:g} clips", f"{high - low:.3f}"])
+    return rows
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print one table."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column == columns[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=118).print(table)
+
+
+def main() -> None:
+    """Print the tables."""
+    rows = [*assumed_rows(), *pilot_rows(), *listener_rows(), *seed_rows()]
+    show("Power at the planned size; 80 % is planned", ("plan", "difference", "planned", "power"), rows)
+    show("Plans of pilots within the factor of doubt", ("clips of the pilot", "factor", "share"), doubt_rows())
+    show("Width of an interval", ("correlation", "planned width", "planned", "width found"), width_rows())
+
+
+if __name__ == "__main__":
+    main()

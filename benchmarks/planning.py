@@ -19,8 +19,7 @@ from lightning_aqa.metrics import planning
 from lightning_aqa.metrics.bootstrap import Replicates, p_value, replicate
 
 Array = NDArray[np.float64]
-TRIALS, RESAMPLES = 300, 600
-DOUBT_TRIALS = 300
+TRIALS, RESAMPLES = 600, 600
 
 
 def linear(rank: float) -> float:
@@ -113,6 +112,24 @@ def seed_rows() -> list[list[str]]:
     return rows
 
 
+def both_rows() -> list[list[str]]:
+    """Plan clips for few seeds; the test adds draws of t for the seeds to those of the clips, as the package's does."""
+    rows, d, s1, s, generator = [], 0.02, 0.25, 0.005, np.random.default_rng(1)
+    for k in (3, 5, 10):
+        n = planning.units_needed(d, s1, num_seeds=k, seeds_vary=s)
+        runs = generator.normal(size=(2, 4000, k)) * s
+        found = d + generator.normal(size=4000) * s1 / math.sqrt(n) + runs[0].mean(1) - runs[1].mean(1)
+        error = np.sqrt((runs.var(axis=2, ddof=1) / k).sum(0))
+        noise = generator.normal(size=2000) * s1 / math.sqrt(n)
+        noise = noise + error[:, None] * generator.standard_t(2 * (k - 1), (4000, 2000))
+        low, high = np.quantile(noise, [0.025, 0.975], axis=1)
+        reached = np.mean((found < low) | (found > high))
+        rows.append(
+            [f"deviation {s1} over clips, {s} over seeds; {k} seeds", f"{d:g}", f"{n:g} clips", _percent(reached)]
+        )
+    return rows
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
@@ -126,7 +143,7 @@ def doubt_rows() -> list[list[str]]:
             planning.deviation_of_difference(
                 difference(*draw([linear(0.85)] * 2, linear(0.9), size, s), "SRCC", 0), size
             )
-            for s in range(DOUBT_TRIALS)
+            for s in range(TRIALS)
         ]
         factor = planning.factor_of_doubt(size)
         held = np.mean([1 / factor <= (s1 / true) ** 2 <= factor for s1 in found])
@@ -160,7 +177,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 def main() -> None:
     """Print the tables."""
-    rows = [*assumed_rows(), *pilot_rows(), *listener_rows(), *seed_rows()]
+    rows = [*assumed_rows(), *pilot_rows(), *listener_rows(), *seed_rows(), *both_rows()]
     show("Power at the planned size; 80 % is planned", ("plan", "difference", "planned", "power"), rows)
     show("Plans of pilots within the factor of doubt", ("clips of the pilot", "factor", "share"), doubt_rows())
     show("Width of an interval", ("correlation", "planned width", "planned", "width found"), width_rows())

@@ -28,12 +28,14 @@ class Variant:
         runs: Its runs.
         scores: Predicted scores, shape ``(K, N, A)``: seeds, clips, axes.
         deviations: Predicted standard deviations, of the same shape; None from a head without them.
+        is_fixed: Whether it is the scores of another tool, which no seed changes: its one run is the table they are in.
     """
 
     name: str
     runs: Sequence[Run]
     scores: Array
     deviations: Array | None = None
+    is_fixed: bool = False
 
     @property
     def mean_scores(self) -> Array:
@@ -45,7 +47,7 @@ class Variant:
     def settings(self) -> dict[str, Any]:
         """Settings of the sweep, without seeds; outside of a sweep all of the config that says what was tried."""
         run = self.runs[0]
-        return without_seeds(run.parameters) or dict(run.tried)
+        return {} if self.is_fixed else without_seeds(run.parameters) or dict(run.tried)
 
     @property
     def reason(self) -> str:

@@ -115,7 +115,7 @@ def _axis_finder(
 def _column(axis: str, names: Sequence[str]) -> str:
     """Return the column that is called as an axis is; ``score`` writes NAME score where it has a column NAME."""
     alike = [name for name in names if name.lower() == axis.lower()]
-    return next((name for name in (axis, f"{axis} score") if name in names), alike[0] if len(alike) == 1 else "")
+    return next((name for name in (f"{axis} score", axis) if name in names), alike[0] if len(alike) == 1 else "")
 
 
 def _check_axis_names(rows: Sequence[Row], column: str, axes: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from scipy.stats import ttest_ind
 
 from lightning_aqa.metrics import planning
 from lightning_aqa.metrics.bootstrap import Replicates, p_value, replicate
+from lightning_aqa.metrics.ceilings import spearman_brown
 
 Array = NDArray[np.float64]
 TRIALS, RESAMPLES = 600, 600
@@ -90,7 +92,7 @@ def listener_rows() -> list[list[str]]:
     for listeners in (5, 2, 1, 20):
         times = listeners / 5
         factor = planning.listeners_factor(value, between, reliability, times, is_rank=False)
-        q = math.sqrt(planning.spearman_brown(reliability, times) / reliability)
+        q = math.sqrt(spearman_brown(reliability, times) / reliability)
         n = math.ceil(n5 * factor)
         reached = power_of("LCC", q * value, between, q * d, n)
         name = f"LCC 0.7 with 5 listeners (reliability 0.8), {listeners} in the test"
@@ -130,7 +132,7 @@ def both_rows() -> list[list[str]]:
     return rows
 
 
-def _percent(share: float) -> str:
+def _percent(share: float | np.floating[Any]) -> str:
     return f"{100 * share:.0f} %"
 
 

@@ -115,7 +115,6 @@ def _table(found: Pilot, differences: Sequence[float], power: float) -> Table:
     from rich.table import Table
 
     from lightning_aqa.metrics import planning
-    from lightning_aqa.results.planning import CORRELATIONS
 
     units = f"{found.unit}s"
     level = "system" if found.is_system else "utterance"
@@ -123,12 +122,12 @@ def _table(found: Pilot, differences: Sequence[float], power: float) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("difference", *(f"{units}, {_seeds(k)}" for k in found.seed_counts), f"seeds, any number of {units}"):
         table.add_column(name, justify="right")
-    if found.metric in CORRELATIONS:
-        table.add_column(f"{units} for an interval of ± this", justify="right")
+    if found.has_formula:
+        table.add_column(f"{units} for interval ±", justify="right")
     for d in differences:
         cells = [_units(found, d, seeds, power) for seeds in found.seed_counts]
         cells.append(_count(planning.seeds_needed(d, found.seeds_vary, power)))
-        if found.metric in CORRELATIONS:
+        if found.has_formula:
             cells.append(_count(planning.units_for_interval(found.value, 2 * d, is_rank=found.is_rank)))
         table.add_row(f"{d:g}", *cells)
     return table

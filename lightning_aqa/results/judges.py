@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_aqa.metrics.bootstrap import Interval
 from lightning_aqa.metrics.levels import MEAN
 from lightning_aqa.metrics.predictions import Predictions
-from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
+from lightning_aqa.results.comparison import Column, ComparisonCell, ComparisonTable
 from lightning_aqa.results.facts import axes_of_run
 from lightning_aqa.results.judge_scores import read_scores
 from lightning_aqa.results.runs import Run
@@ -144,11 +144,21 @@ def without_foreign_errors(
         for v, axes in foreign.items()
         for low, high in [_range(evidence.variants[v].scores)]
     ]
-    tables = [
-        block._replace(rows=[_undefined(row, foreign.get(v, ())) for v, row in enumerate(block.rows)])
-        for block in blocks
-    ]
+    of_baseline = _errors_on(foreign.get(0, ()))
+    tables = []
+    for block in blocks:
+        rows = []
+        for v, row in enumerate(block.rows):
+            undefined = _errors_on(foreign.get(v, ()))
+            alone = {c: _alone(cell) if c in of_baseline else cell for c, cell in row.items()}
+            rows.append({c: _undefined(cell) if c in undefined else cell for c, cell in alone.items()})
+        tables.append(block._replace(rows=rows))
     return tables, notes
+
+
+def _errors_on(axes: Sequence[str]) -> set[Column]:
+    """Return the columns that an axis on another scale leaves undefined."""
+    return {(axis, "MSE") for axis in (*axes, MEAN)} if axes else set()
 
 
 def _range(scores: Array) -> tuple[float, float]:
@@ -169,14 +179,12 @@ def _foreign(evidence: SharedClips, v: int) -> list[str]:
     return found
 
 
-def _undefined(
-    row: Mapping[tuple[str, str], ComparisonCell], axes: Sequence[str]
-) -> dict[tuple[str, str], ComparisonCell]:
-    columns = {(axis, "MSE") for axis in (*axes, MEAN)} if axes else set()
-    return {column: _emptied(cell) if column in columns else cell for column, cell in row.items()}
+def _alone(cell: ComparisonCell) -> ComparisonCell:
+    """Return a cell without its difference from a baseline that is undefined."""
+    return cell._replace(difference=None, p_adjusted=math.nan)
 
 
-def _emptied(cell: ComparisonCell) -> ComparisonCell:
+def _undefined(cell: ComparisonCell) -> ComparisonCell:
     """Return a cell of an undefined number: nothing of it is known, or is best."""
 
     def empty(value: Any) -> Any:

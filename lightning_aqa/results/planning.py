@@ -83,6 +83,11 @@ class Pilot(NamedTuple):
         return planning.units_needed(difference, self.deviation, power, num_seeds=num_seeds, seeds_vary=vary)
 
     @property
+    def has_formula(self) -> bool:
+        """Whether a formula says how wide the interval of one metric is: of a correlation over what it is of."""
+        return self.metric in CORRELATIONS and self.unit == ("system" if self.is_system else "clip")
+
+    @property
     def seed_counts(self) -> list[float]:
         """Numbers of seeds to plan for; endless ones last, and alone where nobody knows how runs vary."""
         own = [self.num_seeds] if self.num_seeds > 1 else []
@@ -186,7 +191,7 @@ def _with_deviation(
     if found.size < planning.FEWEST_UNITS:
         here = many(found.size, found.unit)
         few = f"{here}: too few to tell how a difference varies; {planning.FEWEST_UNITS} at least."
-        return found._replace(remarks=(*found.remarks, few))
+        return found._replace(value=math.nan, remarks=(*found.remarks, few))
     means, size = [of.mean() for of in drawn], int(found.size)
     if len(means) == 1:
         return _alone(found, planning.deviation_of_difference(means[0], size), correlation)
@@ -197,10 +202,14 @@ def _with_deviation(
             f"the {found.metric} of these variants does not differ by {found.unit}, or is not defined without one of "
             "them; give a pilot with more of them, or with other variants."
         )
-    pairs = len(deviations)
-    told = f"A difference varies by {deviation:.3g} / root of the number of {found.unit}s"
-    told += f" (median of {pairs} pairs, {min(deviations):.3g} to {max(deviations):.3g})." if pairs > 1 else "."
     between = _correlation_between(found, evidence, axes)
+    spread = (
+        f" ({min(deviations):.2g} to {max(deviations):.2g} in {len(deviations)} pairs)" if len(deviations) > 1 else ""
+    )
+    told = (
+        f"A difference varies by {deviation:.2g}{spread} / root of the number of {found.unit}s, as scores correlate at "
+        f"{between:.3f}; variants less alike take more."
+    )
     return found._replace(deviation=deviation, correlation=between, remarks=(*found.remarks, told, *_doubt(found)))
 
 

@@ -126,7 +126,8 @@ def test_a_judge_is_a_row_of_the_report(tmp_path):
     assert {row["axis"] for row in rows} == {"MI"}
     assert {row["n"] for row in cells.values() if row["n"]} == {"37"}
     assert float(cells["good", "SRCC"]["value"]) == pytest.approx(1)
-    assert cells["good", "MSE"]["value"] == cells["good", "MSE"]["low"] == ""
+    assert cells["good", "MSE"]["value"] == cells["good", "MSE"]["low"] == cells["run", "MSE"]["p_holm"] == ""
+    assert float(cells["run", "MSE"]["value"]) == pytest.approx(float(np.mean((of.scores - of.targets)[:37, 0] ** 2)))
     assert float(cells["run", "SRCC"]["difference"]) < 0
     assert float(cells["bad", "SRCC"]["p_holm"]) < 0.05
     page = (tmp_path / "page" / "report.html").read_text(encoding="utf-8")

@@ -195,22 +195,27 @@ def _with_deviation(
     means, size = [of.mean() for of in drawn], int(found.size)
     if len(means) == 1:
         return _alone(found, planning.deviation_of_difference(means[0], size), correlation)
-    deviations = [planning.deviation_of_difference(a.minus(b), size) for a, b in combinations(means, 2)]
-    deviation = float(np.median(deviations))
-    if not deviation > 0:
-        raise ValueError(
-            f"the {found.metric} of these variants does not differ by {found.unit}, or is not defined without one of "
-            "them; give a pilot with more of them, or with other variants."
-        )
+    found_all = [planning.deviation_of_difference(a.minus(b), size) for a, b in combinations(means, 2)]
+    deviations = [deviation for deviation in found_all if math.isfinite(deviation)]
+    deviation = _checked(float(np.median(deviations)) if deviations else math.nan, found)
     between = _correlation_between(found, evidence, axes)
-    spread = (
-        f" ({min(deviations):.2g} to {max(deviations):.2g} in {len(deviations)} pairs)" if len(deviations) > 1 else ""
-    )
+    pairs = f" ({min(deviations):.2g} to {max(deviations):.2g} in {len(deviations)} pairs)"
+    spread = pairs if len(deviations) > 1 else ""
     told = (
         f"A difference varies by {deviation:.2g}{spread} / root of the number of {found.unit}s, as scores correlate at "
         f"{between:.3f}; variants less alike take more."
     )
     return found._replace(deviation=deviation, correlation=between, remarks=(*found.remarks, told, *_doubt(found)))
+
+
+def _checked(deviation: float, found: Pilot) -> float:
+    """Refuse a pilot of which nothing is known, or in which nothing varies."""
+    if deviation > 0:
+        return deviation
+    raise ValueError(
+        f"the {found.metric} of this pilot is undefined, or the same whichever {found.unit} is left out; "
+        f"give one with more {found.unit}s, or with other variants."
+    )
 
 
 def _alone(found: Pilot, deviation: float, correlation: float | None) -> Pilot:
@@ -219,6 +224,7 @@ def _alone(found: Pilot, deviation: float, correlation: float | None) -> Pilot:
         raise ValueError(
             f"--metric={found.metric}: give runs of two variants; of one run alone only SRCC and LCC can be planned."
         )
+    deviation = _checked(deviation if abs(found.value) < 1 else math.nan, found)
     between = 0.9 if correlation is None else correlation
     ratio = _assumed(found.value, between, found) / _assumed_alone(found.value, is_rank=found.is_rank)
     told = f"Assumed: two predictors of {found.metric} {found.value:.3f} whose scores correlate at {between:g}"

@@ -120,4 +120,6 @@ def test_one_run_alone_says_nothing_of_differences_of_mse(fails, tmp_path):
     run = write_run(tmp_path / "alone", table())
     assert "give runs of two variants" in fails("plan", str(run), "--metric=MSE")
     same = [str(write_run(tmp_path / name, table())) for name in ("x", "y")]
-    assert "does not differ by clip" in fails("plan", *same)
+    assert "the same whichever clip is left out" in fails("plan", *same)
+    constant = table()._replace(scores=np.ones((40, 2)))
+    assert "SRCC of this pilot is undefined" in fails("plan", str(write_run(tmp_path / "constant", constant)))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_aqa.cli.signatures import call, check_at_least
-from lightning_aqa.metrics.bootstrap import Level
-from lightning_aqa.results.planning import Pilot, PlanMetric, PlanUnit
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from lightning_aqa.results.planning import Pilot
 
 DIFFERENCES = (0.01, 0.02, 0.05)
 
@@ -21,9 +21,9 @@ def plan(
     runs: list[str] | None = None,
     *,
     difference: list[float] | None = None,
-    metric: PlanMetric = "SRCC",
-    level: Level = "utterance",
-    unit: PlanUnit | None = None,
+    metric: Literal["MSE", "LCC", "SRCC", "KTAU"] = "SRCC",
+    level: Literal["utterance", "system"] = "utterance",
+    unit: Literal["clip", "system", "prompt"] | None = None,
     axis: str | None = None,
     split: str | None = None,
     power: float = 0.8,
@@ -67,12 +67,13 @@ def plan(
     """
     differences = sorted(set(difference or DIFFERENCES))
     _check(locals())
-    from lightning_aqa.results import planning
+    from lightning_aqa.results.pilots import from_runs
+    from lightning_aqa.results.planning import from_assumptions
 
     if srcc is not None:
-        found = planning.from_assumptions(srcc, 0.9 if correlation is None else correlation, level, unit)
+        found = from_assumptions(srcc, 0.9 if correlation is None else correlation, level, unit)
     else:
-        found = planning.from_runs(
+        found = from_runs(
             runs or [], metric, level, unit=unit, axis=axis, split=split, correlation=correlation
         )  # fmt: skip
     given: dict[str, Any] = {"size": size, "num_seeds": seeds, "seeds_vary": seed_deviation, "reliability": reliability}
@@ -97,6 +98,11 @@ def _check(given: dict[str, object]) -> None:
     if (given["srcc"] is None) == (not given["runs"]):
         what = "either one" if given["runs"] else "none"
         raise ValueError(f"give run folders of a pilot, or --srcc to plan without one; there is {what}.")
+    for name in ("axis", "split"):
+        if given["srcc"] is not None and given[name] is not None:
+            raise ValueError(
+                f"--{name}={given[name]}: there are no runs to take it from; leave it out, or give run folders."
+            )
     if given["srcc"] is not None and given["metric"] != "SRCC":
         raise ValueError(f"--metric={given['metric']}: only SRCC can be planned without a pilot; give run folders.")
 

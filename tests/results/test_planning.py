@@ -103,6 +103,10 @@ def test_what_a_small_pilot_cannot_tell_is_said(planned, tmp_path, words, expect
     [
         ([], "give run folders of a pilot, or --srcc to plan without one; there is none."),
         (["--srcc=.85", "--correlation=.3"], "two predictors of SRCC 0.85 correlate between 0.445 and 1; give one"),
+        (
+            ["--srcc=.85", "--axis=MI"],
+            "--axis=MI: there are no runs to take it from; leave it out, or give run folders.",
+        ),
         (["--srcc=1.2"], "--srcc must be between -1 and 1, got 1.2."),
         (["--srcc=.8", "--difference=-1"], "--difference must be above 0, got -1."),
         (["--srcc=.8", "--difference=nan"], "--difference must be above 0, got nan."),
@@ -119,6 +123,8 @@ def test_what_cannot_be_planned_is_refused_in_one_line(fails, words, expected):
 def test_one_run_alone_says_nothing_of_differences_of_mse(fails, tmp_path):
     run = write_run(tmp_path / "alone", table())
     assert "give runs of two variants" in fails("plan", str(run), "--metric=MSE")
+    two = [str(write_run(tmp_path / name, table(seed=seed))) for seed, name in enumerate("vw")]
+    assert "the pilot is of 2 variants" in fails("plan", *two, "--correlation=.9")
     same = [str(write_run(tmp_path / name, table())) for name in ("x", "y")]
     assert "the same whichever clip is left out" in fails("plan", *same)
     constant = table()._replace(scores=np.ones((40, 2)))

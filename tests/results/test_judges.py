@@ -103,6 +103,21 @@ def test_ids_that_are_written_as_they_are_find_their_clips(tmp_path, ids, data):
     assert read_scores(tmp_path / "predictions.csv", "j", "test", ids, ["PQ"])[:, 0].tolist() == scores
 
 
+@given(
+    st.text('id,PQ\n"c;.wav1e9#\t{}[]:-\\/é', max_size=40),
+    st.sampled_from(["", "id,PQ\n", "file;score\n", '{"id": "c"}\n']),
+)
+def test_any_text_is_scores_or_one_line_of_what_is_wrong(tmp_path, text, head):
+    for path in (tmp_path / "scores.csv", tmp_path / "scores.jsonl"):
+        path.write_text(head + text, encoding="utf-8")
+        try:
+            said = f"{path} {read_scores(path, 'j', 'test', IDS, ['PQ']).shape}"
+        except ValueError as error:
+            said = str(error)
+        assert said.startswith(str(path))
+        assert "\n" not in said
+
+
 def _write_scores(path, of, values, columns):
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows(

@@ -126,7 +126,11 @@ def _table(found: Pilot, differences: Sequence[float], power: float) -> Table:
     level = "system" if found.is_system else "utterance"
     title = f"to show a difference of {found.metric} at {level} level: power {100 * power:g} %, two-sided test at 5 %"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("difference", *(f"{units}, {_seeds(k)}" for k in found.seed_counts), f"seeds, any number of {units}"):
+    for name in (
+        "difference",
+        *(f"{units}, {_seeds(found, k)}" for k in found.seed_counts),
+        f"seeds, any number of {units}",
+    ):
         table.add_column(name, justify="right")
     if found.has_formula:
         table.add_column(f"{units} for interval ±", justify="right")
@@ -139,8 +143,10 @@ def _table(found: Pilot, differences: Sequence[float], power: float) -> Table:
     return table
 
 
-def _seeds(count: float) -> str:
-    return "any number of seeds" if math.isinf(count) else f"{count:g} seeds"
+def _seeds(found: Pilot, count: float) -> str:
+    if math.isinf(count):
+        return "if runs do not vary" if math.isnan(found.seeds_vary) else "any number of seeds"
+    return f"{count:g} seeds"
 
 
 def _units(found: Pilot, difference: float, seeds: float, power: float) -> str:
@@ -171,7 +177,9 @@ def _lines(found: Pilot, differences: Sequence[float], power: float) -> list[str
     if math.isfinite(found.size) and math.isfinite(found.deviation):
         seeds = found.num_seeds if found.num_seeds > 1 and math.isfinite(found.seeds_vary) else math.inf
         least = found.smallest(found.size, seeds, power)
-        lines.append(f"{many(found.size, found.unit)} and {_seeds(seeds)} can show a difference of {least:.2g}.")
+        lines.append(
+            f"{many(found.size, found.unit)}, {_seeds(found, seeds)}: a difference of {least:.2g} can be shown."
+        )
     if factors := listener_factors(found):
         told = ", ".join(f"{k}: x {factor:.2g}" for k, factor in factors)
         lines.append(f"{found.unit}s by listeners per clip ({found.listeners:.3g} here): {told}.".capitalize())
@@ -190,7 +198,7 @@ def _write(folder: Path, found: Pilot, differences: Sequence[float], power: floa
         return []
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "plan.png", folder / "plan.csv"]
-    curves = {_seeds(k): [(n, found.smallest(n, k, power)) for n in sizes] for k in found.seed_counts}
+    curves = {_seeds(found, k): [(n, found.smallest(n, k, power)) for n in sizes] for k in found.seed_counts}
     draw_plan(written[0], curves, found.unit, found.metric, found.size)
     write_plan(written[1], found, differences, power)
     return written

@@ -106,7 +106,8 @@ def _source(evidence: SharedClips, size: int, unit: str, several: Sequence[Array
     names = [variant.name for variant in evidence.variants]
     who = names[0] if len(names) == 1 else f"{len(names)} variants"
     seeds = f", {max(map(len, several))} seeds" if several else ", one seed"
-    return f"Pilot: {who}{seeds}, {many(size, unit)}, split {evidence.split}."
+    clips = "" if unit == "clip" or not size else f" of {len(evidence.ids) / size:.3g} clips"
+    return f"Pilot: {who}{seeds}, {many(size, unit)}{clips}, split {evidence.split}."
 
 
 def _with_deviation(

@@ -38,7 +38,7 @@ def test_assumptions_alone_give_a_plan(planned, tmp_path):
     assert _rows(said)["0.001"][:4] == ["never"] * 3 + [
         f"{units_needed(0.001, assumed_deviation(0.85, 0.9)):,}".replace(",", " ")
     ]
-    assert "400 clips and 5 seeds can show a difference of 0.04" in said
+    assert "400 clips, 5 seeds: a difference of 0.04" in said
     assert (tmp_path / "plan" / "plan.png").stat().st_size > 10_000
     with open(tmp_path / "plan" / "plan.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -54,6 +54,13 @@ def test_a_pilot_gives_a_plan_of_how_its_variants_differ(planned, sweep):
     (cells,) = _rows(said).values()
     assert len(cells) == 6  # 2, 3, 5, 10 and any number of seeds, and seeds alone
     assert all(cell == "never" or cell.replace(" ", "").isdigit() for cell in cells)
+
+
+def test_systems_are_counted_with_their_clips(planned, sweep):
+    said = planned(sweep, "--unit=prompt", "--difference=.2")
+    assert "Pilot: 4 variants, 2 seeds, 8 prompts of 5 clips, split test." in said
+    assert "prompts, any number of seeds" in said
+    assert "interval" not in said
 
 
 def test_the_clips_that_a_pilot_plans_are_those_of_its_paired_differences(planned, tmp_path):
@@ -92,6 +99,7 @@ def test_listeners_are_counted_from_ratings_or_an_assumption(planned, tmp_path):
 )
 def test_what_a_small_pilot_cannot_tell_is_said(planned, tmp_path, words, expected):
     said = planned(write_run(tmp_path / "alone", table()), *words)
+    assert "if runs do not vary" in said
     assert expected in said
     if "too few" in expected:
         assert set(_rows(said)["0.01"]) == {"-"}

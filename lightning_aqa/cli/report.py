@@ -16,6 +16,7 @@ def report(
     output: str | None = None,
     split: str | None = None,
     baseline: str | None = None,
+    judge: list[str] | None = None,
     title: str | None = None,
     unit: Unit | None = None,
     equivalence: float | None = None,
@@ -33,6 +34,7 @@ def report(
         output: Folder to write to; the default is the folder report in the first one named.
         split: Split to report; the default is test, else dev.
         baseline: Variant that the others are compared with; the default is the first.
+        judge: Scores of another tool as one more row: NAME=FILE, a table with a row per clip; may come several times.
         title: Title of the page; the default is the names of the folders.
         unit: What varies as one piece; the default is that of the runs, else clips, and systems at system level.
         equivalence: Largest difference that counts as none, such as .01.
@@ -57,6 +59,7 @@ def report(
     from lightning_aqa.report.build import build_report
     from lightning_aqa.report.clip_browser import InlinedAudio
     from lightning_aqa.report.context import Options
+    from lightning_aqa.results.judges import parse_judges
 
     options = Options(
         split=split,
@@ -68,6 +71,7 @@ def report(
         audio_root=None if audio_root is None else Path(audio_root),
         inlined_audio=InlinedAudio(clips, seconds, megabytes),
         title=title,
+        judges=parse_judges(judge or ()),
     )
     folders = [Path(path) for path in paths]
     for path in build_report(folders, Path(output) if output else folders[0] / "report", options):

@@ -108,7 +108,7 @@ def _described(variant: Variant, number: int, output: Path) -> dict[str, Any]:
     run = variant.runs[number]
     config = run.folder / CONFIG
     link = Path(os.path.relpath(config, output)).as_posix() if config.exists() else ""
-    seeds = ", ".join(f"{key} {value}" for key, value in run.seed)
+    seeds = "" if variant.is_fixed else ", ".join(f"{key} {value}" for key, value in run.seed)
     return {"name": run.name, "link": link, "seeds": seeds, "command": run.command}
 
 
@@ -132,15 +132,16 @@ def _facts(evidence: SharedClips) -> str:
     def many(count: int, word: str) -> str:
         return f"{count:,} {word}{'' if count == 1 else 's'}".replace(",", "\u202f")
 
-    runs = sum(len(variant.runs) for variant in evidence.variants)
+    made = [variant for variant in evidence.variants if not variant.is_fixed]
+    runs = sum(len(variant.runs) for variant in made)
     parts = [f"Split {evidence.split}", many(len(evidence.ids), "clip")]
     parts += [many(len(set(evidence.systems) - {""}), "system")] if evidence.has_systems else []
     parts += [", ".join(evidence.named_domains)] if evidence.named_domains else []
-    counts = {len(variant.runs) for variant in evidence.variants}
-    parts += [many(len(evidence.variants), "variant"), many(runs, "run")]
-    return " · ".join(
-        [*parts, f"{counts.pop()} seeds each"] if len(counts) == 1 and runs > len(evidence.variants) else parts
-    )
+    counts = {len(variant.runs) for variant in made}
+    parts += [many(len(made), "variant"), many(runs, "run")]
+    parts += [f"{counts.pop()} seeds each"] if len(counts) == 1 and runs > len(made) else []
+    others = len(evidence.variants) - len(made)
+    return " · ".join([*parts, many(others, "other tool")] if others else parts)
 
 
 def _asset(name: str) -> str:

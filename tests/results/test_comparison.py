@@ -105,9 +105,7 @@ def test_what_is_far_worse_is_marked_and_what_is_the_same_is_not():
 
 def test_what_has_no_p_value_is_not_told_from_the_best():
     y = np.arange(6.0)[:, None]
-    runs = [
-        replicate(np.hstack([p, p]), y, list("AABBCC"), level="system", metrics=["SRCC"])["SRCC"] for p in (y, -y)
-    ]
+    runs = [replicate(np.hstack([p, p]), y, list("AABBCC"), level="system", metrics=["SRCC"])["SRCC"] for p in (y, -y)]
     cells = compare_column([Contestant(of) for of in runs])
     assert [cell.is_tied for cell in cells] == [True, True]
     assert [cell.why for cell in cells] == ["3 systems: a perfect order comes by luck in 1 of 3"] * 2

@@ -47,7 +47,9 @@ def test_a_run_has_its_evidence_in_its_folder(run):
     found = intervals(test.ids, test.systems, test.domains, test.scores, test.targets, axes)
     for level in ("utterance", "system"):
         for metric in METRICS:
-            expected = [None if np.isnan(end) else pytest.approx(end) for end in found[""][level]["MI"][metric].interval]
+            expected = [
+                None if np.isnan(end) else pytest.approx(end) for end in found[""][level]["MI"][metric].interval
+            ]
             assert results["test"][level]["MI"]["ci"][metric] == expected
     assert "ci" not in results["train"]["utterance"]["MI"]
     rated = ratings_table(test.ids, axes, read_ratings(folder / "ratings.csv")["test"])

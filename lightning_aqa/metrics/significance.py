@@ -33,6 +33,8 @@ class Difference(NamedTuple):
     p_value: float
     superiority: float
     superiority_interval: Interval
+    p_adjusted: float = math.nan
+    smallest: float = math.nan
 
 
 def differs(p_adjusted: float) -> bool:

@@ -45,6 +45,8 @@ class ComparisonCell(NamedTuple):
     p_adjusted: float
     is_best: bool
     is_tied: bool
+    verdict: str = ""
+    why: str = ""
 
     @property
     def is_compared(self) -> bool:
@@ -54,7 +56,7 @@ class ComparisonCell(NamedTuple):
     @property
     def is_sure(self) -> bool:
         """Whether it differs from the baseline after the correction."""
-        return differs(self.p_adjusted)
+        return self.verdict in ("better", "worse")
 
 
 class ComparisonTable(NamedTuple):
@@ -75,6 +77,9 @@ class ComparisonTable(NamedTuple):
     columns: list[Column]
     rows: list[dict[Column, ComparisonCell]]
     beside: list[tuple[str, str, dict[Column, float]]]
+    pairs: Mapping[Column, Sequence[Sequence[Difference | None]]] = {}
+    one_seed: bool = False
+    equivalence: float | None = None
 
 
 def compare_variants(
@@ -143,6 +148,8 @@ def _block(
         columns,
         [{column: by_column[column][v] for column in columns} for v in range(len(drawn))],
         _beside(evidence.axes, systems, targets_NA, None if ratings is None else ratings[rows], level),
+        {column: _pairs([of[column] for of in drawn], column[1]) for column in columns},
+        len(evidence.variants) > 1 and any(len(variant.runs) == 1 for variant in evidence.variants),
     )
 
 
@@ -205,9 +212,29 @@ def compare_column(drawn: Sequence[Replicates], metric: str) -> list[ComparisonC
             p_adjusted=against_first[v][1] if v in against_first else math.nan,
             is_best=v == best and math.isfinite(values[v]),
             is_tied=len(drawn) > 1 and _is_tied(v, best, values, against_best),
+            verdict=_verdict(*against_first[v], sign) if v in against_first else "",
+            why="" if math.isfinite(interval(over_seeds(of)).low) else "too few to tell",
         )
         for v, of in enumerate(drawn)
     ]
+
+
+def _verdict(difference: Difference, p_adjusted: float, sign: int) -> str:
+    if not math.isfinite(p_adjusted):
+        return ""
+    if not differs(p_adjusted):
+        return "undecided"
+    return "better" if sign * difference.value > 0 else "worse"
+
+
+def _with_size(difference: Difference) -> Difference:
+    width = difference.interval.high - difference.interval.low
+    return difference._replace(p_adjusted=difference.p_value, smallest=2.8 * width / 3.92)
+
+
+def _pairs(drawn: Sequence[Replicates], metric: str) -> list[list[Difference | None]]:
+    every = range(len(drawn))
+    return [[None if i == j else _with_size(compare(drawn[i], drawn[j], metric)) for j in every] for i in every]
 
 
 def _is_tied(v: int, best: int, values: Sequence[float], against: Mapping[int, tuple[Difference, float]]) -> bool:
@@ -217,7 +244,7 @@ def _is_tied(v: int, best: int, values: Sequence[float], against: Mapping[int, t
 
 def _against(drawn: Sequence[Replicates], reference: int, metric: str) -> Mapping[int, tuple[Difference, float]]:
     """Compare every variant with one of them; p-values are corrected over these comparisons."""
-    found = {v: compare(of, drawn[reference], metric) for v, of in enumerate(drawn) if v != reference}
+    found = {v: _with_size(compare(of, drawn[reference], metric)) for v, of in enumerate(drawn) if v != reference}
     adjusted = holm([difference.p_value for difference in found.values()])
     return {v: (found[v], p) for v, p in zip(found, adjusted, strict=True)}
 

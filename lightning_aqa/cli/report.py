@@ -16,6 +16,7 @@ def report(
     split: str | None = None,
     baseline: str | None = None,
     title: str | None = None,
+    columns: str | None = None,
     unit: Unit | None = None,
     resamples: int = 2000,
     detailed: int = 6,
@@ -32,6 +33,7 @@ def report(
         split: Split to report; the default is test, else dev.
         baseline: Variant that the others are compared with; the default is the first.
         title: Title of the page; the default is the names of the folders.
+        columns: Metrics and axes of the LaTeX tables, such as SRCC,MSE; the default fits the text of an article.
         unit: What the bootstrap draws as one piece; the default is clips, and systems at system level.
         resamples: Resamples of the bootstrap.
         detailed: Variants to show clip by clip, which are the best, the baseline and the next.
@@ -62,6 +64,7 @@ def report(
         audio_root=None if audio_root is None else Path(audio_root),
         inlined_audio=InlinedAudio(clips, seconds, megabytes),
         title=title,
+        columns=[name.strip() for name in columns.split(",")] if columns else (),
     )
     folders = [Path(path) for path in paths]
     for path in build_report(folders, Path(output) if output else folders[0] / "report", options):

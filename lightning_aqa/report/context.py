@@ -19,6 +19,7 @@ from lightning_aqa.report.clip_browser import InlinedAudio
 from lightning_aqa.results.clips import ClipSource, read_listeners, read_sources, read_system_scores
 from lightning_aqa.results.comparison import ComparisonTable, compare_variants
 from lightning_aqa.results.facts import axes_of_run
+from lightning_aqa.results.latex import choose_columns
 from lightning_aqa.results.runs import Run, choose_split, find_runs
 from lightning_aqa.results.tables import headline
 from lightning_aqa.results.variants import SharedClips, collect
@@ -39,6 +40,7 @@ class Options(NamedTuple):
         audio_root: Folder to look for audio in that the runs do not know of.
         inlined_audio: How much sound goes into the page.
         title: Title of the page; None takes the names of the folders.
+        columns: Metrics and axes of the LaTeX tables; empty takes what fits the text of an article.
     """
 
     split: str | None = None
@@ -49,6 +51,7 @@ class Options(NamedTuple):
     audio_root: Path | None = None
     inlined_audio: InlinedAudio = InlinedAudio()
     title: str | None = None
+    columns: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
         evidence = replace(evidence, prompts=[source.prompt for source in sources])
     published = read_system_scores(runs, evidence.systems, evidence.axes)
     blocks = compare_variants(evidence, ratings, published, unit=options.unit, num_resamples=options.num_resamples)
+    choose_columns(blocks[0], options.columns)
     first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
     blocks.sort(key=lambda block: (block.domain != "", block.level == "system_mos", block.level != first))
     notes += [*evidence.notes, *_missing(runs, sources, ratings)]

@@ -17,14 +17,22 @@ from lightning_aqa.metrics.levels import MEAN
 from lightning_aqa.metrics.pairwise import top_k_accuracy, within_groups
 from lightning_aqa.report.templating import render
 from lightning_aqa.results.comparison import ComparisonTable
-from lightning_aqa.results.tables import LEVELS, MARKS, axes_of, metrics_of, title_of
+from lightning_aqa.results.tables import (
+    LEVELS,
+    axes_of,
+    beside_of,
+    columns_of,
+    legend_of,
+    many,
+    marks_of,
+    metrics_of,
+    reasons_of,
+    title_of,
+)
 from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
 
-FEW = (
-    "Mean ± standard deviation over seeds, where there are several; [95 % interval over clips, or systems, and seeds]."
-)
 CORPORA = {"MusicEval": ("MI", "TA"), "AES-Natural": ("PQ", "PC", "CE", "CU")}
 REMARKS = {
     "AES-Natural": "An MSE over all systems lies between those of the domains. By Table I of the paper, AESA-Net's MSE "
@@ -35,11 +43,11 @@ FURTHER = {
     "bias": ("Bias", "mean of predicted minus rated, in score points"),
     "slope": (
         "Slope",
-        "of the line from predicted to rated: below 1 the scores are spread too far, above 1 too little",
+        "of the regression of ratings on predictions: 1 if calibrated, below 1 where predictions spread too far",
     ),
     "top": (f"Top {TOP}", f"share of the {TOP} best systems that are among the {TOP} best predicted"),
-    "systems": ("SRCC in systems", "mean over systems of the SRCC of their clips: what is left without the system"),
-    "prompts": ("SRCC in prompts", "mean over prompts of the SRCC of the clips made from them"),
+    "systems": ("SRCC within systems", "mean over systems of the SRCC of the clips of one"),
+    "prompts": ("SRCC within prompts", "mean over prompts of the SRCC of the clips made from one"),
     "68": ("68 % covers", "share of ratings inside the interval that the predicted deviation gives for 68 %"),
     "95": ("95 % covers", "the same for 95 %"),
 }
@@ -65,17 +73,37 @@ def results(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Ma
         tables=[_laid_out(block, titles) for block in blocks],
         missing=[value for value in every if value not in there],
         variants=names,
-        marks=MARKS if len(evidence.variants) > 1 else FEW,
+        legend=legend_of(evidence, blocks),
     )
 
 
 def _laid_out(block: ComparisonTable, titles: Mapping[str, str]) -> dict[str, Any]:
-    what = "clips" if block.level == "utterance" else "systems"
-    axes = [
-        {"title": axis_title(axis, titles), "n": f"{block.n[axis]} {what}" if axis in block.n else ""}
+    unit = "clip" if block.level == "utterance" else "system"
+    groups = [
+        {"title": axis_title(axis, titles), "n": _size(block, axis, unit), "num_metrics": len(metrics_of(block))}
         for axis in axes_of(block)
     ]
-    return {"block": block, "label": title_of(block), "axes": axes, "num_metrics": len(metrics_of(block))}
+    columns = columns_of(block)
+    marks = [{column: marks_of(block, v, column) for column in columns} for v in range(len(block.rows))]
+    return {
+        "block": block,
+        "label": title_of(block),
+        "groups": groups,
+        "columns": columns,
+        "marks": marks,
+        "reasons": reasons_of(block),
+        "beside": [
+            (name, told, {column: beside_of(block, name, column) for column in columns})
+            for name, told, _ in block.beside
+        ],
+    }
+
+
+def _size(block: ComparisonTable, axis: str, unit: str) -> str:
+    """Say over how many clips or systems an axis is, such as ``n = 36 clips``."""
+    if axis not in block.n:
+        return ""
+    return f"n = {many(block.n[axis], unit)}" if block.n[axis] else "not rated"
 
 
 def axis_title(axis: str, titles: Mapping[str, str]) -> str:
@@ -165,3 +193,17 @@ def _top(evidence: SharedClips, scores: Array, targets: Array) -> float:
         return math.nan
     means = [np.array([exact_mean(values[of]) for of in rows]) for values in (scores, targets)]
     return top_k_accuracy(means[0], means[1], TOP)
+
+
+# Folds of a cross-validation
+
+
+def folds(evidence: SharedClips) -> str:
+    """Return the numbers of each fold and their spread; none where no run is a cross-validation."""
+    rows = []
+    for run in (run for variant in evidence.variants for run in variant.runs):
+        found = [fold.get(evidence.split, {}).get("utterance", {}).get(MEAN, {}) for fold in run.folds]
+        for metric in ("SRCC", "MSE") if len(found) > 1 else ():
+            values = np.array([entry.get(metric, math.nan) for entry in found])
+            rows.append((run.name, metric, values.tolist(), float(values.mean()), float(values.std(ddof=1))))
+    return render("folds", rows=rows, most=max(len(row[2]) for row in rows)) if rows else ""

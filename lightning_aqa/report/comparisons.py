@@ -94,7 +94,7 @@ class Curve(NamedTuple):
 
 
 class RunHistory(NamedTuple):
-    """What one run logged.
+    """Values that one run logged, under all names.
 
     Args:
         variant: Number of the variant.

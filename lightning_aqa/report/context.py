@@ -19,7 +19,7 @@ from lightning_aqa.report.clip_browser import InlinedAudio
 from lightning_aqa.results.clips import ClipSource, read_listeners, read_sources, read_system_scores
 from lightning_aqa.results.comparison import ComparisonTable, compare_variants
 from lightning_aqa.results.facts import axes_of_run
-from lightning_aqa.results.latex import choose_columns
+from lightning_aqa.results.latex import check_columns
 from lightning_aqa.results.runs import Run, choose_split, find_runs
 from lightning_aqa.results.tables import headline
 from lightning_aqa.results.variants import SharedClips, collect
@@ -103,6 +103,7 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
     """
     runs, notes = find_runs(paths)
     evidence = collect(runs, choose_split(runs, options.split), options.baseline)
+    check_columns(options.columns, evidence.axes)
     known = read_sources(runs, options.audio_root)
     sources = [known.get(id_, ClipSource(None)) for id_ in evidence.ids]
     ratings = read_listeners(runs, evidence.split, evidence.ids, evidence.axes)
@@ -110,7 +111,6 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
         evidence = replace(evidence, prompts=[source.prompt for source in sources])
     published = read_system_scores(runs, evidence.systems, evidence.axes)
     blocks = compare_variants(evidence, ratings, published, unit=options.unit, num_resamples=options.num_resamples)
-    choose_columns(blocks[0], options.columns)
     first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
     blocks.sort(key=lambda block: (block.domain != "", block.level == "system_mos", block.level != first))
     notes += [*evidence.notes, *_missing(runs, sources, ratings)]

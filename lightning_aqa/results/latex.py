@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from lightning_aqa.metrics.levels import METRICS
+from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.results.comparison import Column, ComparisonTable
 from lightning_aqa.results.tables import (
     DAGGER,
@@ -32,7 +32,7 @@ from lightning_aqa.results.tables import (
 )
 from lightning_aqa.results.variants import SharedClips
 from lightning_aqa.utils.files import replacing
-from lightning_aqa.utils.text import nearest
+from lightning_aqa.utils.text import did_you_mean
 
 MOST_COLUMNS = 6
 """So many numbers with their intervals fit the text of an article in one column."""
@@ -51,12 +51,29 @@ def write_latex(
         path: The file.
         evidence: The variants.
         blocks: Their tables.
-        wanted: Metrics and axes, from ``choose_columns``; the default is what fits the width of an article.
+        wanted: Names of metrics and axes; the default is what fits the width of an article.
     """
     with replacing(path, errors="backslashreplace") as file:
         file.write(HEAD)
         for block in blocks:
             file.write("\n" + "\n".join(_lines(evidence, block, choose_columns(block, wanted))) + "\n")
+
+
+def check_columns(wanted: Sequence[str], axes: Sequence[str]) -> None:
+    """Refuse a name that is neither a metric nor an axis.
+
+    Args:
+        wanted: The names.
+        axes: Names of the axes.
+
+    Raises:
+        ValueError: If there is such a name; the nearest one is given.
+    """
+    known = [*METRICS, *axes, *([MEAN] if len(axes) > 1 else [])]
+    for name in wanted:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ValueError(f"--columns: no metric or axis {name!r}; there are {', '.join(known)}.{hint}")
 
 
 def choose_columns(block: ComparisonTable, wanted: Sequence[str] = ()) -> list[Column]:
@@ -66,24 +83,15 @@ def choose_columns(block: ComparisonTable, wanted: Sequence[str] = ()) -> list[C
         block: The table.
         wanted: Names of metrics, of axes, or of both; of what is not named all is taken. Without any name it is SRCC
             and MSE if there are at most six such columns, or else SRCC of the first six.
-
-    Raises:
-        ValueError: If a name is neither a metric nor an axis.
     """
-    axes, metrics, columns = axes_of(block), metrics_of(block), columns_of(block)
-    for name in wanted:
-        if name not in axes and name not in METRICS:
-            known = [*METRICS, *axes]
-            hint = nearest(name, known)
-            more = f" Did you mean {hint!r}?" if hint else ""
-            raise ValueError(f"--columns: no metric or axis {name!r}; there are {', '.join(known)}.{more}")
+    columns = columns_of(block)
     if not wanted:
         pairs = [column for column in columns if column[1] in ("SRCC", "MSE")]
         few = columns if len(columns) <= MOST_COLUMNS else pairs
         return few if len(few) <= MOST_COLUMNS else [column for column in pairs if column[1] == "SRCC"][:MOST_COLUMNS]
-    kept_axes = [name for name in wanted if name in axes] or axes
-    kept_metrics = [name for name in wanted if name in METRICS] or metrics
-    return [(axis, metric) for axis in kept_axes for metric in kept_metrics if (axis, metric) in columns]
+    axes = [name for name in wanted if name in axes_of(block)] or axes_of(block)
+    metrics = [name for name in wanted if name in METRICS] or metrics_of(block)
+    return [(axis, metric) for axis in axes for metric in metrics if (axis, metric) in columns]
 
 
 def _lines(evidence: SharedClips, block: ComparisonTable, columns: Sequence[Column]) -> Iterator[str]:

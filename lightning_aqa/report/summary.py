@@ -24,7 +24,7 @@ from lightning_aqa.results.variants import SharedClips
 
 OF_LEVEL = {"utterance": "of clips", "system": "of systems", "system_mos": "of systems against published scores"}
 WANTED = 0.01
-"""Difference of a correlation that people would like to see."""
+"""Difference of a correlation that people would like to see, ``.01`` in words."""
 BY_LUCK = 0.05
 MOST_NAMED = 4
 
@@ -203,21 +203,21 @@ def _no_headline(blocks: Sequence[ComparisonTable]) -> bool:
 
 
 def _where(name: str, v: int, others: Sequence[tuple[ComparisonTable, Column]]) -> str:
-    """Say where one variant is better and where it is worse."""
+    """Say where one variant is better and where it is worse, such as ``a is worse in LCC, MSE (PQ) of clips``."""
+    has_axes = len({axis for _, (axis, _) in others}) > 1
     sides = []
     for verdict in ("better", "worse"):
-        axes: dict[str, list[str]] = {}
-        for block, column in others:
-            if block.rows[v][column].verdict == verdict:
-                axes.setdefault(f"{column[1]} {OF_LEVEL[block.level]}", []).append(column[0])
-        if axes:
-            told = [f"{what} ({', '.join(of)})" if len(_axes(others)) > 1 else what for what, of in axes.items()]
-            sides.append(f"{verdict} in {', '.join(told)}")
+        levels: dict[str, dict[str, list[str]]] = {}
+        for block, (axis, metric) in others:
+            if block.rows[v][axis, metric].verdict == verdict:
+                levels.setdefault(OF_LEVEL[block.level], {}).setdefault(metric, []).append(axis)
+        told = [
+            ", ".join(f"{metric} ({', '.join(axes)})" if has_axes else metric for metric, axes in of.items())
+            + f" {level}"
+            for level, of in levels.items()
+        ]
+        sides += [f"{verdict} in {' and '.join(told)}"] if told else []
     return f"{name} is {' and '.join(sides)}" if sides else ""
-
-
-def _axes(others: Sequence[tuple[ComparisonTable, Column]]) -> set[str]:
-    return {column[0] for _, column in others}
 
 
 def what_it_takes(block: ComparisonTable, column: Column) -> str:
@@ -231,7 +231,7 @@ def what_it_takes(block: ComparisonTable, column: Column) -> str:
     rounded = f"{times:.1f}" if times < 10 else f"{float(f'{times:.2g}'):,.0f}".replace(",", "\u202f")
     seeds = " and seeds" if cells[0].num_seeds > 1 else ""
     units = "clips" if block.level == "utterance" else "systems"
-    return f"To show a difference of {shown(WANTED, column[1])} would take about {rounded} times the {units}{seeds}."
+    return f"To show a difference of .01 would take about {rounded} times the {units}{seeds}."
 
 
 def ceiling(block: ComparisonTable, column: Column) -> str:

@@ -88,9 +88,10 @@ def test_other_columns_are_looked_at_at_every_level_before_nothing_is_said_to_di
     assert elsewhere(NAMES, [quiet, headline]) == "None of the 2 other columns does."
     many = block({(axis, metric): [BASE, WORSE] for axis in ("PQ", "CE", "mean") for metric in ("SRCC", "MSE", "LCC")})
     text = elsewhere(NAMES[:2], [many, many._replace(level="system")])
-    assert "a is worse in LCC of clips (mean, PQ, CE), MSE of clips (mean, PQ, CE), SRCC of clips (PQ, CE)" in text
+    one = "LCC (mean, PQ, CE), MSE (mean, PQ, CE), SRCC (PQ, CE) of"
+    assert f"a is worse in {one} clips and {one} systems." in text
     assert text.endswith("By luck about 1 of these 16 columns would show some difference.")
-    assert "SRCC of systems against published scores" in elsewhere(
+    assert "MSE (mean, PQ, CE) of systems against published scores" in elsewhere(
         NAMES[:2], [quiet, many._replace(level="system_mos")]
     )
 
@@ -107,9 +108,9 @@ def test_the_words_name_both_levels_and_the_variant_of_the_largest_difference():
 @pytest.mark.parametrize(
     ("smallest", "seeds", "told"),
     [
-        (0.03, 3, "To show a difference of .010 would take about 9.0 times the systems and seeds."),
-        (0.03, 1, "To show a difference of .010 would take about 9.0 times the systems."),
-        (0.123, 3, "To show a difference of .010 would take about 150 times the systems and seeds."),
+        (0.03, 3, "To show a difference of .01 would take about 9.0 times the systems and seeds."),
+        (0.03, 1, "To show a difference of .01 would take about 9.0 times the systems."),
+        (0.123, 3, "To show a difference of .01 would take about 150 times the systems and seeds."),
         (0.009, 3, ""),
         (math.nan, 3, ""),
     ],

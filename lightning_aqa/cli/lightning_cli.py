@@ -47,6 +47,7 @@ from lightning_aqa.training.loading import (
 from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
+from lightning_aqa.training.speed import ScoringSpeed
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process, is_local_rank_zero
 from lightning_aqa.utils.signals import Stopped
@@ -176,7 +177,12 @@ class AQACLI(OpenCLI):
         callbacks, wanted = fitted_callbacks(callbacks, self.argv)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeFiles())
-        callbacks += [Interruption(self.session.signals), FeatureCache(), Observations(self.folder)]
+        callbacks += [
+            Interruption(self.session.signals),
+            FeatureCache(),
+            Observations(self.folder),
+            ScoringSpeed(self.folder),
+        ]
         callbacks += [RunFolder(self.folder, self.config_text, self.argv)]  # its results come last: then all is there
         objectives = self._objectives()
         if self.subcommand == "fit":

@@ -41,7 +41,7 @@ def facts(evidence: SharedClips) -> list[str]:
 def num_folds(run: Run) -> int:
     """Return the number of folds of a cross-validation; 0 of another run."""
     count = run.facts.get("folds")
-    return count if isinstance(count, int) and count > 0 else len(run.folds)
+    return count if type(count) is int and count > 0 else len(run.folds)
 
 
 def _runs(evidence: SharedClips) -> Iterator[Run]:

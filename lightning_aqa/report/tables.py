@@ -17,11 +17,13 @@ from lightning_aqa.metrics.levels import MEAN
 from lightning_aqa.metrics.pairwise import top_k_accuracy, within_groups
 from lightning_aqa.report.templating import render
 from lightning_aqa.results.comparison import ComparisonTable
+from lightning_aqa.results.runs import Run
 from lightning_aqa.results.tables import (
     LEVELS,
     axes_of,
     beside_of,
     columns_of,
+    headline,
     legend_of,
     many,
     marks_of,
@@ -39,6 +41,7 @@ REMARKS = {
     "of CE and CU in its Table II cannot come from the same predictions."
 }
 TOP = 3
+MOST = 1e12
 FURTHER = {
     "bias": ("Bias", "mean of predicted minus rated, in score points"),
     "slope": (
@@ -207,3 +210,41 @@ def folds(evidence: SharedClips) -> str:
             values = np.array([entry.get(metric, math.nan) for entry in found])
             rows.append((run.name, metric, values.tolist(), float(values.mean()), float(values.std(ddof=1))))
     return render("folds", rows=rows, most=max(len(row[2]) for row in rows)) if rows else ""
+
+
+# Speed and memory
+
+
+def costs(evidence: SharedClips, block: ComparisonTable) -> str:
+    """Return what each variant takes beside its headline number; none where no run says so."""
+    column = headline(block)
+    found = [[_speed(run) for run in variant.runs] for variant in evidence.variants]
+    times = [_mean([times for times, _, _ in of]) for of in found]
+    megabytes = [_mean([megabytes for _, megabytes, _ in of]) for of in found]
+    if not any(map(math.isfinite, [*times, *megabytes])):
+        return ""
+    rows = [
+        {
+            "name": variant.name,
+            "value": block.rows[v][column].value,
+            "times": times[v],
+            "megabytes": megabytes[v],
+            "device": ", ".join(dict.fromkeys(device for _, _, device in found[v] if device)),
+        }
+        for v, variant in enumerate(evidence.variants)
+    ]
+    return render("costs", rows=rows, metric=column[1], level=LEVELS[block.level])
+
+
+def _speed(run: Run) -> tuple[float, float, str]:
+    """Return seconds of audio in a second, megabytes and device as a run says; NaN where it does not."""
+    of = run.facts.get("speed")
+    of = of if isinstance(of, dict) else {}
+    numbers = [float(x) if isinstance(x, int | float) and 0 < x < MOST else math.nan
+               for x in (of.get("times_real_time"), of.get("peak_megabytes"))]  # fmt: skip
+    return numbers[0], numbers[1], of["device"] if isinstance(of.get("device"), str) else ""
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan

@@ -38,8 +38,9 @@ COLUMNS = (
     "difference_low",
     "difference_high",
     "p_adjusted",
-    "smallest",
+    "smallest_difference",
     "verdict",
+    "why_no_interval",
     "is_best",
     "is_tied",
     "n",
@@ -218,7 +219,8 @@ def _numbers(cell: ComparisonCell) -> list[object]:
     compared = [difference.value, *difference.interval] if difference else [math.nan] * 3
     spread = [cell.deviation, cell.num_seeds, *cell.interval, *compared, cell.p_adjusted]
     smallest = difference.smallest if difference else math.nan
-    return [*map(_plain, [cell.value, *spread, smallest]), cell.verdict, int(cell.is_best), int(cell.is_tied)]
+    said = [_plain(smallest), cell.verdict, cell.why]
+    return [_plain(cell.value), *map(_plain, spread), *said, int(cell.is_best), int(cell.is_tied)]
 
 
 def _plain(value: float) -> object:

@@ -59,7 +59,7 @@ def draw_effects(effects: Sequence[Effect], unit: str, label: str, margin: float
     left, right = min(16 + 6.8 * min(longest, 24), 170), 22 + 5.6 * max((len(e.written) for e in effects), default=0)
     rows = Span(-0.6, count - 0.4)
     around = span([*ends, 0.0, *([] if margin is None else [-margin, margin])], 0.08)
-    panel = Panel(around, rows, width=460, height=52 + 22 * count, margins=(8, right, 40, left))
+    panel = Panel(around, rows, width=left + 170 + right, height=52 + 22 * count, margins=(8, right, 40, left))
     if margin is not None:
         panel.cell(-margin, margin, rows.low, rows.high, "band", f"within {number(margin)} of the baseline")
     panel.x_axis(unit)

@@ -41,7 +41,7 @@ def facts(evidence: SharedClips) -> list[str]:
 def num_folds(run: Run) -> int:
     """Return the number of folds of a cross-validation; 0 of another run."""
     count = run.facts.get("folds")
-    return count if type(count) is int and count > 0 else len(run.folds)
+    return count if type(count) is int and count > 0 else len(run.fold_results)
 
 
 def _runs(evidence: SharedClips) -> Iterator[Run]:
@@ -94,7 +94,8 @@ def _described(run: Run) -> dict[str, Any]:
     parts = [f"{key} {value}" for key, value in run.seed]
     parts += [date[:16].replace("T", " ") + " UTC"] if (date := _text(run, "date")) else []
     parts += [f"commit {commit[:SHORT_COMMIT]}"] if (commit := _text(run, "git_commit")) else []
-    return {"name": run.name, "about": ", ".join(parts), "command": run.command}
+    link = address if (address := _text(run, "wandb")).startswith("https://") else ""
+    return {"name": run.name, "about": ", ".join(parts), "command": run.command, "wandb": link}
 
 
 def downloads(paths: Sequence[Path]) -> str:

@@ -205,7 +205,7 @@ def folds(evidence: SharedClips) -> str:
     """Return the numbers of each fold and their spread; none where no run is a cross-validation."""
     rows = []
     for run in (run for variant in evidence.variants for run in variant.runs):
-        found = [fold.get(evidence.split, {}).get("utterance", {}).get(MEAN, {}) for fold in run.folds]
+        found = [fold.get(evidence.split, {}).get("utterance", {}).get(MEAN, {}) for fold in run.fold_results]
         for metric in ("SRCC", "MSE") if len(found) > 1 else ():
             values = np.array([entry.get(metric, math.nan) for entry in found])
             rows.append((run.name, metric, values.tolist(), float(values.mean()), float(values.std(ddof=1))))

@@ -58,9 +58,10 @@ def test_the_page_says_when_and_by_what_it_was_made(tmp_path):
     folder = write_run(tmp_path / "run", table(12))
     facts = {"git_commit": "0123456789abcdef", "date": "2026-11-01T10:00:00+00:00", "versions": {"torch": "2.8.0"}}
     facts["speed"] = {"times_real_time": 43.21, "peak_megabytes": 812, "device": "cpu, 2 threads"}
+    facts["wandb"] = "https://example.org/runs/1"
     (folder / "run.json").write_text(json.dumps(facts))
-    assert main(["report", str(folder), "--resamples=100"]) == 0
-    text = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    text = _reported(folder)
+    assert '<a href="https://example.org/runs/1" rel="noreferrer">W&amp;B</a>' in text
     assert re.search(r"Written \d{4}-\d\d-\d\d by lightning_aqa \S+ · runs of 2026-11-01 · commit 0123456789<", text)
     assert "The runs were made with torch 2.8.0." in text
     assert re.search("Speed and memory</h2>.*>43.21</td>.*>812</td><td>cpu, 2 threads</td>", text, re.DOTALL)
@@ -175,7 +176,7 @@ def test_a_weird_table_is_reported(tmp_path, name):
 SIMULATED = "its scores are simulated"
 BROKEN = '{"axes": [1], "is_simulated": 0, "speed": {"device": 1, "times_real_time": "x"}}'
 NOT_FINITE = (
-    '{"date": 1, "versions": [], "folds": true, "speed": {"peak_megabytes": NaN}, '
+    '{"date": 1, "versions": [], "folds": true, "wandb": "javascript:1", "speed": {"peak_megabytes": NaN}, '
     '"axes": [{"name": "MI", "title": null, "low": NaN, "high": 1e999}]}'
 )
 

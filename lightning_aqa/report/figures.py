@@ -103,8 +103,7 @@ def _effects(evidence: SharedClips, block: ComparisonTable, metric: str, titles:
         title, rows = axis_title(axis, titles), [row[axis, metric] for row in block.rows[1:]]
         drawn = [_effect(variant.name, cell, metric) for variant, cell in zip(evidence.variants[1:], rows, strict=True)]
         label = f"Differences in {metric} from the baseline, {title}, {LEVELS[block.level]}"
-        margin = None if metric == "MSE" else block.equivalence
-        found.append(figure(title, side, draw_effects(drawn, f"difference in {metric}", label, margin)))
+        found.append(figure(title, side, draw_effects(drawn, f"difference in {metric}", label, block.equivalence)))
     return found
 
 

@@ -1,5 +1,6 @@
 """The page in a browser: from disk, without network; sorted, filtered, played, in both themes, on a phone."""
 
+import csv
 import re
 import shutil
 
@@ -116,6 +117,11 @@ def test_systems_have_their_means_with_intervals_and_lead_to_their_clips(report,
     half = t.ppf(0.975, len(rated) - 1) * rated.std(ddof=1) / len(rated) ** 0.5
     low, high = max(rated.mean() - half, 1), min(rated.mean() + half, 5)
     assert line.locator("td").all_inner_texts()[:2] == ["8", f"{rated.mean():.2f}\n[{low:.2f}, {high:.2f}]"]
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as CSV").click()
+    with open(saved.value.path(), newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["System"] == "S3")
+    assert [float(row[name]) for name in ("Rated", "rated low")] == pytest.approx([rated.mean(), low], abs=1e-3)
     line.get_by_role("button").click()
     assert set(_texts(page, "#browser tbody td:nth-child(2)")) == {"S3"}
     assert page.locator("#browser .count").inner_text() == "Clips 1\u20138 of 8"

@@ -244,6 +244,24 @@
     return make("div", { class: "scroll" }, make("table", {}, top, make("tbody", {}, ...lines)));
   }
 
+  // All rows that are listed, as a file: the columns shown, systems with the ends of their intervals.
+
+  function asCsv() {
+    const columns = COLUMNS[state.mode].filter(isShown);
+    const ends = state.mode === "systems" ? ["ratedEnds", "predictedEnds"] : [];
+    const quoted = (value) => /[",\n\r]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? "");
+    const head = [...columns.map(([, title]) => title), ...ends.flatMap((name) => [`${name.replace("Ends", "")} low`, `${name.replace("Ends", "")} high`])];
+    const lines = rows().map((row) => [...columns.map(([name]) => name === "sound" ? SOUND[row[name]] : row[name]),
+      ...ends.flatMap((name) => row[name] ?? ["", ""])]);
+    return [head, ...lines].map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n";
+  }
+
+  function save() {
+    const address = URL.createObjectURL(new Blob([asCsv()], { type: "text/csv" }));
+    make("a", { href: address, download: `${state.mode}.csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  }
+
   // What the reader does
 
   for (const field of findAll("select, input", root)) {
@@ -255,5 +273,6 @@
   for (const button of findAll("[data-go]", root)) {
     button.addEventListener("click", () => { state.page += Number(button.dataset.go); draw(); });
   }
+  find("[data-save]", root).addEventListener("click", save);
   draw();
 })();

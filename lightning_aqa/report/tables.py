@@ -204,11 +204,12 @@ def _top(evidence: SharedClips, scores: Array, targets: Array) -> float:
 def folds(evidence: SharedClips) -> str:
     """Return the numbers of each fold and their spread; none where no run is a cross-validation."""
     rows = []
-    for run in (run for variant in evidence.variants for run in variant.runs):
+    for variant, run in ((variant, run) for variant in evidence.variants for run in variant.runs):
+        name = variant.name if len(variant.runs) == 1 else f"{variant.name}, {run.name}"
         found = [fold.get(evidence.split, {}).get("utterance", {}).get(MEAN, {}) for fold in run.fold_results]
         for metric in ("SRCC", "MSE") if len(found) > 1 else ():
             values = np.array([entry.get(metric, math.nan) for entry in found])
-            rows.append((run.name, metric, values.tolist(), float(values.mean()), float(values.std(ddof=1))))
+            rows.append((name, metric, values.tolist(), float(values.mean()), float(values.std(ddof=1))))
     return render("folds", rows=rows, most=max(len(row[2]) for row in rows)) if rows else ""
 
 

@@ -102,7 +102,7 @@ def _lines(evidence: SharedClips, block: ComparisonTable, columns: Sequence[Colu
     yield "\\begin{table}"
     yield f"\\caption{{{escaped(caption + legend_of(evidence, [block]) + why)}}}"
     yield f"\\label{{tab:{label}}}"
-    yield "\\medskip\\centering\\footnotesize\\setlength{\\tabcolsep}{2.5pt}"
+    yield "\\medskip\\centering\\footnotesize\\setlength{\\tabcolsep}{2pt}"
     yield f"\\begin{{tabularx}}{{\\linewidth}}{{@{{}}>{{\\raggedright\\arraybackslash}}X{'r' * len(columns)}@{{}}}}"
     yield "\\toprule"
     groups = [(axis, len(list(group))) for axis, group in groupby(columns, key=lambda column: column[0])]

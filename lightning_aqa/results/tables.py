@@ -144,9 +144,11 @@ class Marks(NamedTuple):
 
 
 def marks_of(block: ComparisonTable, v: int, column: Column) -> Marks:
-    """Return the marks of a variant's number; none where each method has one seed, or there is one variant."""
+    """Return the marks of a variant's number; none where nothing can be said: one seed, one variant, or few units."""
     cell, cells = block.rows[v][column], [row[column] for row in block.rows]
     if block.one_seed or len(cells) < 2 or not math.isfinite(cell.value):
+        return Marks()
+    if any(other.why for other in cells):
         return Marks()
     are_all = all(other.is_tied for other in cells if math.isfinite(other.value))
     dagger = DAGGER if cell.is_tied and cell.is_best == are_all else ""
@@ -174,19 +176,26 @@ def legend_of(evidence: SharedClips, blocks: Sequence[ComparisonTable]) -> str:
 
 
 def reasons_of(block: ComparisonTable) -> list[str]:
-    """List why numbers of a table have no interval, each reason once, with the axes it is said of.
+    """List why numbers of a table have no interval, each reason once, with the metrics or axes that it is said of.
 
     Returns:
-        Sentences such as ``MI: 3 systems: a perfect order comes by luck in 1 of 3``.
+        Sentences such as ``3 systems: a perfect order comes by luck in 1 of 3 (SRCC, LCC, KTAU)``.
     """
-    found: dict[str, dict[str, None]] = {}
-    for row in block.rows:
-        for axis in axes_of(block):
-            for metric in metrics_of(block):
-                cell = row[axis, metric]
-                if cell.why and math.isfinite(cell.value):
-                    found.setdefault(cell.why, {})[axis] = None
-    return [f"{why} ({', '.join(axes)})" if len(axes) < len(axes_of(block)) else why for why, axes in found.items()]
+    found: dict[str, dict[Column, None]] = {}
+    for column in columns_of(block):
+        for cell in (row[column] for row in block.rows):
+            if cell.why and math.isfinite(cell.value):
+                found.setdefault(cell.why, {})[column] = None
+    return [why + _said_of(block, list(columns)) for why, columns in found.items()]
+
+
+def _said_of(block: ComparisonTable, columns: Sequence[Column]) -> str:
+    """Name the metrics of some columns, or else their axes; nothing where it is all of them."""
+    for i, every in ((1, metrics_of(block)), (0, axes_of(block))):
+        names = list(dict.fromkeys(column[i] for column in columns))
+        if len(names) < len(every):
+            return f" ({', '.join(names)})"
+    return ""
 
 
 def config_link(variant: Variant, folder: Path) -> str:

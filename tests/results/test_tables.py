@@ -57,6 +57,7 @@ def test_marks_say_something_or_are_not_there():
         False, "\u2020", "="
     )
     assert _marks(block({SRCC: [best]})) == [Marks()]
+    assert _marks(block({SRCC: [best, cell(0.89, tied=True, why="3 systems: an interval needs 6")]})) == [Marks()] * 2
     assert _marks(block({SRCC: [best, tied, apart]}, one_seed=True)) == [Marks()] * 3
     assert _marks(block({SRCC: [best, cell(math.nan)]})) == [Marks(True, "\u2020"), Marks()]
 
@@ -82,6 +83,8 @@ def test_a_number_without_an_interval_is_there_with_the_reason(tmp_path):
     table = block({SRCC: [cell(1.0, why=few)], ("CE", "SRCC"): [cell(0.9, (0.8, 0.95))]}, "system")
     assert reasons_of(table) == [f"{few} (PQ)"]
     assert reasons_of(block({SRCC: [cell(1.0, why=few)]})) == [few]
+    two = block({SRCC: [cell(1.0, why=few)], ("PQ", "MSE"): [cell(1.0, why="an interval needs 6")]})
+    assert reasons_of(two) == [f"{few} (SRCC)", "an interval needs 6 (MSE)"]
     assert reasons_of(block({SRCC: [cell(math.nan, why=few)]})) == []
     write_markdown(tmp_path / "t.md", _with_links(tmp_path), [table])
     text = (tmp_path / "t.md").read_text()

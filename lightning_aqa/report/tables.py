@@ -204,7 +204,7 @@ def _top(evidence: SharedClips, scores: Array, targets: Array) -> float:
 def folds(evidence: SharedClips) -> str:
     """Return the numbers of each fold and their spread; none where no run is a cross-validation."""
     rows = []
-    for variant, run in ((variant, run) for variant in evidence.variants for run in variant.runs):
+    for variant, run in ((of, run) for of in evidence.variants for run in of.runs):
         name = variant.name if len(variant.runs) == 1 else f"{variant.name}, {run.name}"
         found = [fold.get(evidence.split, {}).get("utterance", {}).get(MEAN, {}) for fold in run.fold_results]
         for metric in ("SRCC", "MSE") if len(found) > 1 else ():

@@ -3,8 +3,8 @@
 import math
 from types import SimpleNamespace
 
-from lightning_aqa.metrics.bootstrap import Interval
 from lightning_aqa.metrics.significance import Difference
+from lightning_aqa.metrics.uncertainty import Interval
 from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
 
 NAN = math.nan
@@ -16,16 +16,17 @@ def made(kind, **given):
     return kind(**{name: given.get(name, kind._field_defaults.get(name, NAN)) for name in kind._fields})
 
 
-def difference(value, low=NAN, high=NAN, p=NAN, smallest=NAN):
-    ends = Interval(low, high)
-    return made(Difference, value=value, interval=ends, p_value=p, p_adjusted=p, smallest=smallest)
+def difference(value, low=NAN, high=NAN, p=NAN, smallest=NAN, verdict=""):
+    return Difference(value, Interval(low, high), p, p, smallest, verdict)
 
 
 def cell(value, ends=(NAN, NAN), against=None, verdict="", *, best=False, tied=False, seeds=3, deviation=NAN, why=""):
-    p = NAN if against is None else against.p_adjusted
-    marks = {"is_best": best, "is_tied": tied, "verdict": verdict, "why": why}
-    numbers = {"value": value, "deviation": deviation, "num_seeds": seeds, "interval": Interval(*ends)}
-    return made(ComparisonCell, **numbers, **marks, difference=against, p_adjusted=p)
+    """Make a number; a verdict is that of its difference from the baseline."""
+    if verdict:
+        p = 0.5 if verdict in ("equal", "undecided") else 0.01
+        against = (against or difference(0.0))._replace(p_value=p, p_adjusted=p, verdict=verdict)
+    marks = {"is_best": best, "is_tied": tied, "why": why, "difference": against}
+    return made(ComparisonCell, value=value, deviation=deviation, num_seeds=seeds, interval=Interval(*ends), **marks)
 
 
 def block(columns, level="utterance", n=None, beside=(), domain="", **more):

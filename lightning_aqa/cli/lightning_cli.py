@@ -26,6 +26,7 @@ from lightning_aqa.cli.parser import Parser
 from lightning_aqa.cli.private_api import OpenCLI
 from lightning_aqa.cli.signatures import PROGRAM
 from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.module import AQAModule
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.results.run_folder import choose_run_folder, claim_in, config_stem, no_claim
@@ -98,6 +99,7 @@ class AQACLI(OpenCLI):
         add("--monitor", type=str | None, default="val/utterance/SRCC/mean", help=_HELP["monitor"])
         add("--patience", type=int | None, default=None, help=_HELP["patience"])
         add("--checkpoint_every_n_steps", type=int | None, default=1000, help=_HELP["checkpoint_every_n_steps"])
+        add("--evaluation.unit", type=Unit | None, default=None, help=_HELP["unit"])
         add("--name", type=str | None, default=None, help=_HELP["name"])
         add("--variant", type=str | None, default=None, help=_HELP["variant"])
         add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
@@ -177,13 +179,11 @@ class AQACLI(OpenCLI):
         callbacks, wanted = fitted_callbacks(callbacks, self.argv)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeFiles())
+        callbacks += [Interruption(self.session.signals), FeatureCache(), Observations(self.folder)]
+        callbacks += [ScoringSpeed(self.folder)]
         callbacks += [
-            Interruption(self.session.signals),
-            FeatureCache(),
-            Observations(self.folder),
-            ScoringSpeed(self.folder),
-        ]
-        callbacks += [RunFolder(self.folder, self.config_text, self.argv)]  # its results come last: then all is there
+            RunFolder(self.folder, self.config_text, self.argv, self.settings.evaluation.unit)
+        ]  # its results come last: then all is there
         objectives = self._objectives()
         if self.subcommand == "fit":
             callbacks = [ExactResume(), FiniteCheck(), TrainingLevels(), *callbacks]
@@ -230,6 +230,7 @@ _HELP = {
     "monitor": "Logged metric that picks the best checkpoint and stops early; null keeps the last epoch.",
     "patience": "Epochs to wait for a better monitor; null trains to the end.",
     "checkpoint_every_n_steps": "Optimiser steps after which last.ckpt is written within an epoch too; null: never.",
+    "unit": "What varies as one piece in the intervals; null is clips, and systems at system level.",
     "name": "Name of the run folder under trainer.default_root_dir; null takes the config's.",
     "variant": "Config file over those of --config, wherever it stands; what it says of objectives takes their place.",
     "init_from": "Checkpoint to start from, weights alone.",

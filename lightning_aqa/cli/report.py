@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def report(
     title: str | None = None,
     columns: str | None = None,
     unit: Unit | None = None,
-    resamples: int = 2000,
+    equivalence: float | None = None,
+    resamples: int = 10_000,
     detailed: int = 6,
     clips: int = 40,
     seconds: float = 10.0,
@@ -34,8 +36,9 @@ def report(
         baseline: Variant that the others are compared with; the default is the first.
         title: Title of the page; the default is the names of the folders.
         columns: Metrics and axes of the LaTeX tables, such as SRCC,MSE; the default fits the text of an article.
-        unit: What the bootstrap draws as one piece; the default is clips, and systems at system level.
-        resamples: Resamples of the bootstrap.
+        unit: What varies as one piece; the default is that of the runs, else clips, and systems at system level.
+        equivalence: Largest difference that counts as none, such as .01.
+        resamples: Draws of the simultaneous tests.
         detailed: Variants to show clip by clip, which are the best, the baseline and the next.
         clips: Clips whose sound is put into the page.
         seconds: Longest piece of such a clip, in seconds.
@@ -49,6 +52,8 @@ def report(
         ValueError: If the runs, or an option, are wrong.
     """
     check_at_least({"clips": 0, "seconds": 0, "megabytes": 0, "resamples": 100, "detailed": 1}, locals())
+    if equivalence is not None and not 0 < equivalence < math.inf:
+        raise ValueError(f"--equivalence must be a difference above 0, such as .01, got {equivalence:g}.")
     if audio_root is not None and not Path(audio_root).is_dir():
         raise ValueError(f"--audio_root={audio_root}: no such folder.")
     from lightning_aqa.report.build import build_report
@@ -61,6 +66,7 @@ def report(
         detailed=detailed,
         unit=unit,
         num_resamples=resamples,
+        equivalence=equivalence,
         audio_root=None if audio_root is None else Path(audio_root),
         inlined_audio=InlinedAudio(clips, seconds, megabytes),
         title=title,

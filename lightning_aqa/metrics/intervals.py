@@ -5,20 +5,33 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.bootstrap import Interval, Level, Method, Replicates, interval, replicate
 from lightning_aqa.metrics.ceilings import Ceiling, ceilings, system_only
 from lightning_aqa.metrics.correlation import rows_of_systems, sorted_rows, system_means
+from lightning_aqa.metrics.jackknife import Level, Replicates, replicate
 from lightning_aqa.metrics.levels import METRICS, Results
-from lightning_aqa.metrics.resampling import Unit
+from lightning_aqa.metrics.resampling import Unit, check_unit
+from lightning_aqa.metrics.uncertainty import CONFIDENCE, NO_INTERVAL, Interval, interval, why_no_interval
 
 Array = NDArray[np.float64]
 
-NUM_RESAMPLES, NUM_SPLITS = 1000, 20
+NUM_SPLITS = 20
+
+
+class Sureness(NamedTuple):
+    """The interval of a metric, or why there is none.
+
+    Args:
+        interval: NaN where there is none.
+        why: A few words; empty where there is one.
+    """
+
+    interval: Interval
+    why: str
 
 
 def intervals(
@@ -31,12 +44,10 @@ def intervals(
     prompts: Sequence[str] | None = None,
     *,
     unit: Unit | None = None,
-    method: Method = "bca",
-    confidence: float = 0.95,
-    num_resamples: int = 2000,
-    seed: int = 0,
+    folds: int = 0,
+    confidence: float = CONFIDENCE,
     metrics: Sequence[str] = METRICS,
-) -> dict[str, dict[str, dict[str, dict[str, Interval]]]]:
+) -> dict[str, dict[str, dict[str, dict[str, Sureness]]]]:
     """Compute the interval of every metric, per axis and for their mean, at both levels, overall and per domain.
 
     Args:
@@ -47,37 +58,38 @@ def intervals(
         targets: Shape ``(N, A)``, in score points; NaN where not rated.
         axes: Names of the axes.
         prompts: Prompt of each clip; empty where unknown.
-        unit: What is drawn as one piece; None is ``clip`` at utterance level and ``system`` at system level.
-        method: ``bca`` or ``percentile``.
+        unit: What varies as one piece; None is ``clip`` at utterance level and ``system`` at system level.
+        folds: Folds of a cross-validation that the predictions come from; 0 for others.
         confidence: Share of intervals that are to hold the true value.
-        num_resamples: How many resamples.
-        seed: Of the draws.
         metrics: Which of MSE, LCC, SRCC and KTAU.
 
     Returns:
-        ``{domain: {level: {axis: {metric: Interval}}}}``; the domain of all clips is ``""``, and each axis table also
+        ``{domain: {level: {axis: {metric: Sureness}}}}``; the domain of all clips is ``""``, and each axis table also
         holds ``mean``, over the axes.
+
+    Raises:
+        ValueError: If no clip names what is to vary.
 
     Example:
         >>> y = np.arange(20.0)[:, None]
         >>> ids = [f"{i:02}" for i in range(20)]
-        >>> intervals(ids, [""] * 20, [""] * 20, y + 1, y, ["PQ"], metrics=["MSE"])[""]["utterance"]["PQ"]
-        {'MSE': Interval(low=1.0, high=1.0)}
+        >>> found = intervals(ids, [""] * 20, [""] * 20, y + 1, y, ["PQ"], metrics=["MSE"])
+        >>> found[""]["utterance"]["PQ"]["MSE"].interval
+        Interval(low=1.0, high=1.0)
     """
+    if unit is not None:
+        check_unit(unit, systems, prompts)
     order = sorted_rows(ids)
     p_NA, y_NA = np.asarray(predictions, np.float64)[order], np.asarray(targets, np.float64)[order]
     columns = [[names[i] for i in order] for names in (systems, domains, prompts or [""] * len(ids))]
-    found: dict[str, dict[str, dict[str, dict[str, Interval]]]] = {}
+    found: dict[str, dict[str, dict[str, dict[str, Sureness]]]] = {}
     for domain in ["", *sorted(set(domains) - {""})]:
         rows = np.array([i for i, name in enumerate(columns[1]) if domain in ("", name)], dtype=np.intp)
         named, _, texts = ([column[i] for i in rows] for column in columns)
         found[domain] = {}
         for level in _levels(named):
-            drawn = replicate(
-                p_NA[rows], y_NA[rows], named, texts,
-                level=level, unit=unit, metrics=metrics, num_resamples=num_resamples, seed=seed,
-            )  # fmt: skip
-            found[domain][level] = _per_axis(drawn, y_NA[rows], axes, method, confidence)
+            varied = replicate(p_NA[rows], y_NA[rows], named, texts, level=level, unit=unit, metrics=metrics)
+            found[domain][level] = _per_axis(varied, y_NA[rows], axes, folds, confidence)
     return found
 
 
@@ -88,19 +100,20 @@ def _levels(systems: Sequence[str]) -> Iterator[Level]:
 
 
 def _per_axis(
-    drawn: dict[str, Replicates], y_NA: Array, axes: Sequence[str], method: Method, confidence: float
-) -> dict[str, dict[str, Interval]]:
+    varied: dict[str, Replicates], y_NA: Array, axes: Sequence[str], folds: int, confidence: float
+) -> dict[str, dict[str, Sureness]]:
     rated = np.flatnonzero(np.isfinite(y_NA).any(0)) if len(y_NA) else np.arange(0)
 
-    def column(chosen: NDArray[np.intp]) -> dict[str, Interval]:
-        picked = {m: Replicates(*(values[chosen] for values in of)) for m, of in drawn.items()}
-        return {m: interval(of.mean() if len(chosen) else _nothing(), method, confidence) for m, of in picked.items()}
+    def column(chosen: NDArray[np.intp]) -> dict[str, Sureness]:
+        if not len(chosen):
+            return {metric: Sureness(NO_INTERVAL, "not rated") for metric in varied}
+        means = {metric: of.pick(chosen).mean() for metric, of in varied.items()}
+        return {
+            metric: Sureness(interval(of, folds=folds, confidence=confidence), why_no_interval(of))
+            for metric, of in means.items()
+        }
 
     return {axis: column(np.array([a])) for a, axis in enumerate(axes)} | {"mean": column(rated)}
-
-
-def _nothing() -> Replicates:
-    return Replicates(np.array([math.nan]), np.zeros((1, 0)), np.zeros((1, 0)))
 
 
 def with_intervals(
@@ -111,14 +124,13 @@ def with_intervals(
     predictions: Array,
     targets: Array,
     axes: Sequence[str],
+    prompts: Sequence[str] | None = None,
     system_scores: Mapping[str, Mapping[str, float]] | None = None,
     *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    unit: Unit | None = None,
+    folds: int = 0,
 ) -> Results:
     """Return what ``evaluate`` found with a 95 % interval beside each metric.
-
-    Over clips at utterance level and over systems at the system levels, bias-corrected and accelerated.
 
     Args:
         results: Of these clips, from ``evaluate``.
@@ -128,30 +140,38 @@ def with_intervals(
         predictions: Shape ``(N, A)``, in score points.
         targets: Shape ``(N, A)``, in score points; NaN where not rated.
         axes: Names of the axes.
+        prompts: Prompt of each clip; empty where unknown.
         system_scores: Published score per axis name per system, in score points.
-        num_resamples: How many resamples.
-        seed: Of the draws.
+        unit: What varies as one piece; None is clips at utterance level and systems at the system levels.
+        folds: Folds of a cross-validation that the predictions come from; 0 for others.
 
     Returns:
-        A copy in which each entry has ``ci``: ``{metric: [low, high]}``, NaN where undefined.
+        A copy in which each entry has ``ci``: ``{metric: [low, high]}``, NaN where there is none, and then ``ci_why``:
+        ``{metric: reason}``. Where the unit is not given and clips name systems, entries at utterance level also have
+        ``ci_system``, over systems.
     """
     results = copy.deepcopy(results)
-    settings: dict[str, Any] = {"num_resamples": num_resamples, "seed": seed}
-    found = intervals(ids, systems, domains, predictions, targets, axes, **settings)
-    for domain, levels in found.items():
+    tables = (ids, systems, domains, predictions, targets, axes, prompts)
+    for domain, levels in intervals(*tables, unit=unit, folds=folds).items():
         for level, table in levels.items():
             _add_ci(_levels_of(results, domain)[level], table)
+    if unit is None and any(systems):
+        for domain, levels in intervals(*tables, unit="system", folds=folds).items():
+            _add_ci(_levels_of(results, domain)["utterance"], levels["utterance"], "ci_system")
     if "system_mos" in results:
         names, means_SA, published_SA = _published(systems, predictions, axes, system_scores or {})
         nameless = [""] * len(names)
-        found = intervals(names, nameless, nameless, means_SA, published_SA, axes, **settings)
+        found = intervals(names, names, nameless, means_SA, published_SA, axes, unit="system", folds=folds)
         _add_ci(results["system_mos"], found[""]["utterance"])
     return results
 
 
-def _add_ci(entries: dict[str, Any], table: Mapping[str, Mapping[str, Interval]]) -> None:
+def _add_ci(entries: dict[str, Any], table: Mapping[str, Mapping[str, Sureness]], key: str = "ci") -> None:
     for axis, of_metrics in table.items():
-        entries[axis]["ci"] = {metric: list(ends) for metric, ends in of_metrics.items()}
+        entries[axis][key] = {metric: list(of.interval) for metric, of in of_metrics.items()}
+        reasons = {metric: of.why for metric, of in of_metrics.items() if of.why}
+        if reasons:
+            entries[axis][f"{key}_why"] = reasons
 
 
 def _published(

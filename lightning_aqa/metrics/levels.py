@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_aqa.metrics.correlation import ktau, lcc, mse, rows_of_systems, srcc, system_means
+from lightning_aqa.metrics.few import FEWEST_FOR_CORRELATION
 
 METRICS = ("MSE", "LCC", "SRCC", "KTAU")
 MEAN = "mean"
@@ -62,9 +63,9 @@ def evaluate(
         ValueError: If the lengths differ, an id repeats, or an axis is named ``mean``.
 
     Example:
-        >>> results = evaluate(["a", "b"], ["", ""], ["", ""], [[1.0], [2.0]], [[1.0], [4.0]], ["PQ"])
-        >>> results["utterance"]["PQ"]
-        {'MSE': 2.0, 'LCC': 1.0, 'SRCC': 1.0, 'KTAU': 1.0, 'n': 2, 'unrated': 0}
+        >>> results = evaluate("abc", [""] * 3, [""] * 3, [[1.0], [2.0], [3.0]], [[1.0], [2.0], [6.0]], ["PQ"])
+        >>> results["utterance"]["PQ"]["MSE"], results["utterance"]["PQ"]["SRCC"], results["utterance"]["PQ"]["n"]
+        (3.0, 1.0, 3)
     """
     predictions_NA, targets_NA = _as_table(predictions), _as_table(targets)
     _check(ids, systems, domains, predictions_NA, targets_NA, axes)
@@ -187,8 +188,8 @@ def _why_undefined(p_N: Array, y_N: Array) -> str:
     bad = int(np.count_nonzero(~np.isfinite(p_N)))
     if bad:
         return f"{bad} of {len(p_N)} predictions are not finite"
-    if len(p_N) < 2:
-        return f"{len(p_N)} rated, a correlation needs 2"
+    if len(p_N) < FEWEST_FOR_CORRELATION:
+        return f"{len(p_N)} rated, a correlation needs {FEWEST_FOR_CORRELATION}"
     if np.all(p_N == p_N[0]):
         return "all predictions are equal"
     return "all ratings are equal" if np.all(y_N == y_N[0]) else ""

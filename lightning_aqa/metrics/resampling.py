@@ -1,4 +1,4 @@
-"""Resamples as counts of rows: units of clips, systems or prompts drawn with replacement, or left out."""
+"""Samples as counts of rows: units of clips, systems or prompts, of which one is left out or doubled."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Unit = Literal["clip", "system", "prompt", "system+prompt"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 _ELEMENTS = 2**20  # of one chunk of counts: 8 MB in float64
-_MOST_LEFT_OUT = 200
+MOST_GROUPS = 200
 
 
 class Counts(NamedTuple):
-    """Counts of each clip and each system in each of R resamples.
+    """Counts of each clip and each system in each of R samples.
 
     Args:
         clips: Shape ``(N, R)``.
-        systems: Shape ``(S, R)``; ones where systems are not what is drawn.
+        systems: Shape ``(S, R)``; ones where systems are not what varies.
     """
 
     clips: Array
@@ -30,50 +30,55 @@ class Counts(NamedTuple):
 
 
 class Units(NamedTuple):
-    """Units that are drawn as one piece: one numbering of the clips per way of drawing.
+    """Units that vary as one piece: one numbering of the clips per way in which they vary.
 
     Args:
         ways: Number of the unit of each clip, 0 to U - 1, one array of shape ``(N,)`` per way; two ways are crossed.
         systems: Number of the system of each clip, -1 for none, shape ``(N,)``.
-        drawn_system: Number of the unit of each system, shape ``(S,)``; None where systems are not drawn.
+        varied_system: Number of the unit of each system, shape ``(S,)``; None where systems do not vary.
     """
 
     ways: tuple[Codes, ...]
     systems: Codes
-    drawn_system: Codes | None
+    varied_system: Codes | None
 
 
 def units_of(unit: Unit, systems: Sequence[str], prompts: Sequence[str] | None = None) -> Units:
     """Number the units of clips that are sorted by id, so that the order of a file cannot matter.
 
-    A clip whose system or prompt is not known is a unit of its own. ``system+prompt`` draws systems and, independently,
-    prompts; a clip counts as often as the product of the two (the pigeonhole bootstrap, a little wide rather than
-    narrow).
+    A clip whose system or prompt is not known is a unit of its own. ``system+prompt`` varies systems and, besides,
+    prompts.
 
     Args:
-        unit: What is drawn as one piece.
+        unit: What varies as one piece.
         systems: System of each of N clips; empty where unknown.
         prompts: Prompt of each clip; empty where unknown.
-
-    Raises:
-        ValueError: If the unit is unknown, or no clip names what is to be drawn.
 
     Example:
         >>> units_of("system", ["b", "a", "b"]).ways
         (array([1, 0, 1]),)
     """
-    if unit not in UNITS:
-        raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}.")
-    names = {"system": list(systems), "prompt": list(prompts or [""] * len(systems))}
-    for name in unit.split("+"):
-        if name != "clip" and len(systems) and not any(names[name]):
-            raise ValueError(f"unit {unit!r} needs the {name} of the clips, and none is named; draw unit 'clip'.")
+    names = {"system": systems, "prompt": prompts or [""] * len(systems)}
     ways = tuple(
         np.arange(len(systems)) if name == "clip" else _number_all(_number(names[name])) for name in unit.split("+")
     )
     codes = _number(systems)
     num_systems = int(codes.max(initial=-1)) + 1
     return Units(ways, codes, np.arange(num_systems) if "system" in unit else None)
+
+
+def check_unit(unit: Unit, systems: Sequence[str], prompts: Sequence[str] | None = None) -> None:
+    """Check that clips name what is to vary.
+
+    Raises:
+        ValueError: If the unit is unknown, or no clip names a system or prompt that it needs.
+    """
+    if unit not in UNITS:
+        raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}.")
+    names = {"system": systems, "prompt": prompts or []}
+    for name in unit.split("+"):
+        if name != "clip" and len(systems) and not any(names[name]):
+            raise ValueError(f"unit {unit!r} needs the {name} of the clips, and none is named; take unit 'clip'.")
 
 
 def _number(names: Sequence[str]) -> Codes:
@@ -88,43 +93,46 @@ def _number_all(codes: Codes) -> Codes:
     return np.where(alone, codes.max(initial=-1) + np.cumsum(alone), codes)
 
 
-def draw(units: Units, num_resamples: int, seed: int = 0) -> Iterator[Counts]:
-    """Draw as many units as there are, with replacement, in chunks of bounded memory; one seed, one result.
+def vary(units: Units, times: int, most: int = MOST_GROUPS) -> Iterator[Counts]:
+    """Hold one unit after the other ``times`` times and all others once: 0 leaves it out, 2 doubles it.
 
-    Args:
-        units: What is drawn.
-        num_resamples: How many resamples.
-        seed: Of the generator.
+    More than ``most`` units go in as many groups, dealt at random from a fixed seed. With two crossed ways the units of
+    each are varied in turn.
     """
-    generator = np.random.default_rng(seed)
-    sizes = [int(way.max(initial=-1)) + 1 for way in units.ways]
-    for width in chunks(num_resamples, len(units.systems)):
-        drawn = [_multinomial(generator, size, width) for size in sizes]
-        yield _counts(units, drawn)
-
-
-def leave_out(units: Units, seed: int = 0, most: int = _MOST_LEFT_OUT) -> Iterator[Counts]:
-    """Leave out one unit after the other; more than ``most`` units leave in as many groups, drawn at random.
-
-    With two crossed ways the units of each are left out in turn.
-    """
-    generator = np.random.default_rng(seed)
-    sizes = [int(way.max(initial=-1)) + 1 for way in units.ways]
+    sizes = [_size(way) for way in units.ways]
     for number, size in enumerate(sizes):
-        group_U = np.arange(size) if size <= most else generator.permutation(np.arange(size) % most)
-        num_groups = min(size, most)
+        group_U = _groups(size, most)
         start = 0
-        for width in chunks(num_groups, len(units.systems)):
-            left_out = group_U[:, None] == np.arange(start, start + width)
+        for width in chunks(min(size, most), len(units.systems)):
+            chosen = group_U[:, None] == np.arange(start, start + width)
             start += width
-            kept = [np.ones((other, width)) for other in sizes]
-            kept[number] = (~left_out).astype(np.float64)
-            yield _counts(units, kept)
+            held = [np.ones((other, width)) for other in sizes]
+            held[number] = np.where(chosen, float(times), 1.0)
+            yield _counts(units, held)
+
+
+def count_groups(units: Units, kept: NDArray[np.bool_], most: int = MOST_GROUPS) -> tuple[int, ...]:
+    """Count, per way, the groups of ``vary`` that hold one of the kept clips."""
+    return tuple(len(np.unique(_groups(_size(way), most)[way[kept]])) for way in units.ways)
+
+
+def count_units(units: Units, kept: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Count, per way, the units that hold one of the kept clips."""
+    return tuple(len(np.unique(way[kept])) for way in units.ways)
+
+
+def _size(way: Codes) -> int:
+    return int(way.max(initial=-1)) + 1
+
+
+def _groups(size: int, most: int) -> Codes:
+    every = np.arange(size)
+    return every if size <= most else np.random.default_rng(0).permutation(every % most)
 
 
 def everything(units: Units) -> Counts:
     """Return one sample that holds every row once."""
-    return _counts(units, [np.ones((int(way.max(initial=-1)) + 1, 1)) for way in units.ways])
+    return _counts(units, [np.ones((_size(way), 1)) for way in units.ways])
 
 
 def _counts(units: Units, drawn: list[Array]) -> Counts:
@@ -132,9 +140,9 @@ def _counts(units: Units, drawn: list[Array]) -> Counts:
     for way, counts in zip(units.ways[1:], drawn[1:], strict=True):
         clips = clips * counts[way]
     num_systems = int(units.systems.max(initial=-1)) + 1
-    if units.drawn_system is None:
+    if units.varied_system is None:
         return Counts(clips, np.ones((num_systems, clips.shape[1])))
-    return Counts(clips, drawn[0][units.drawn_system])
+    return Counts(clips, drawn[0][units.varied_system])
 
 
 def chunks(total: int, num_rows: int) -> Iterator[int]:
@@ -142,13 +150,3 @@ def chunks(total: int, num_rows: int) -> Iterator[int]:
     width = max(1, _ELEMENTS // max(num_rows, 1))
     for start in range(0, total, width):
         yield min(width, total - start)
-
-
-def _multinomial(generator: np.random.Generator, size: int, width: int) -> Array:
-    """Count ``size`` draws from as many units for each of ``width`` samples, shape ``(size, width)``."""
-    if not size:
-        return np.zeros((0, width))
-    picked = generator.integers(0, size, (width, size), dtype=np.int32).astype(np.intp)
-    picked += size * np.arange(width)[:, None]
-    counts = np.bincount(picked.ravel(), minlength=size * width).reshape(width, size)
-    return np.ascontiguousarray(counts.T, dtype=np.float64)

@@ -1,20 +1,33 @@
-"""Is one variant better than another, over seeds and clips: paired bootstrap, Holm's correction, ties with the best."""
+"""Is one variant better than another, over seeds and clips: paired jackknife, simultaneous over all comparisons."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.bootstrap import Interval, Method, Replicates, interval, p_value
+from lightning_aqa.metrics.jackknife import Replicates
 from lightning_aqa.metrics.levels import higher_is_better
+from lightning_aqa.metrics.uncertainty import (
+    NO_INTERVAL,
+    Interval,
+    Uncertainty,
+    spread_of,
+    uncertainty,
+    why_no_interval,
+)
 
 Array = NDArray[np.float64]
+Verdict = Literal["better", "worse", "equal", "undecided", ""]
 SIGNIFICANCE = 0.05
-"""Chance of any false alarm over the variants of a column."""
+"""Chance of any false alarm over the comparisons of a column."""
+POWER = 0.8
+NUM_DRAWS = 10_000
+_TURNED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 
 class Difference(NamedTuple):
@@ -22,134 +35,198 @@ class Difference(NamedTuple):
 
     Args:
         value: Mean over seeds of the first minus that of the second, in the metric's unit.
-        interval: Of ``value``, over clips (or systems) and seeds.
-        p_value: Two-sided, of no difference.
-        superiority: Chance that a run of the first is better than a run of the second, ties counted half.
-        superiority_interval: Of ``superiority``.
+        interval: Of ``value``, simultaneous with those of the other comparisons: it holds zero iff p_adjusted >= .05.
+        p_value: Two-sided, of no difference, as if nothing else had been compared.
+        p_adjusted: The same over all comparisons that were made.
+        smallest: The smallest true difference that the test would show in 80 % of cases.
+        verdict: Of the first; empty where nothing can be said: too few units, or one seed.
     """
 
     value: float
     interval: Interval
     p_value: float
-    superiority: float
-    superiority_interval: Interval
-    p_adjusted: float = math.nan
-    smallest: float = math.nan
+    p_adjusted: float
+    smallest: float
+    verdict: Verdict
+
+    def turned(self) -> Difference:
+        """Return the second against the first."""
+        ends = Interval(-self.interval.high, -self.interval.low)
+        return self._replace(value=-self.value, interval=ends, verdict=_TURNED.get(self.verdict, self.verdict))
+
+
+class Contestant(NamedTuple):
+    """A variant in a comparison.
+
+    Args:
+        runs: Its runs on the same samples as all others, one column per seed.
+        is_fixed: Whether it was not trained here, so that there are no other seeds of it.
+    """
+
+    runs: Replicates
+    is_fixed: bool = False
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether anything is known of other seeds."""
+        return self.is_fixed or len(self.runs.estimate) > 1
+
+
+def compare(
+    contestants: Sequence[Contestant],
+    pairs: Sequence[tuple[int, int]],
+    *,
+    folds: int = 0,
+    equivalence: float | None = None,
+    num_draws: int = NUM_DRAWS,
+) -> list[Difference]:
+    r"""Compare pairs of variants, all at once.
+
+    The difference is taken on Fisher's z (of an MSE on the logarithm), where the errors of good and of worse variants
+    are alike, with Student's t over units, paired, and over seeds, which are independent. The adjusted p-value is the
+    chance that the largest of all these t values is as large where nothing differs (max-T): the scores of the units
+    are multiplied by normal draws, which keeps how the comparisons depend on each other. Interval, margin and smallest
+    difference are those of z times :math:`(r_1 - r_2) / (z_1 - z_2)`.
+
+    Two variants are equal where the interval of twice the error rate lies within the margin (two one-sided tests).
+
+    Args:
+        contestants: The variants.
+        pairs: Positions of the first and the second of each pair.
+        folds: Folds of a cross-validation that the predictions come from; 0 for others.
+        equivalence: Largest difference that counts as none, in the metric's unit; None asks nothing.
+        num_draws: Draws for the adjusted p-value, which is never below 1 / (num_draws + 1).
+
+    Returns:
+        One difference per pair. Nothing but its value is known where units are too few, or where a variant that was
+        trained has one seed, of which the interval is over units alone.
+
+    Reference:
+        P. Westfall and S. Young, "Resampling-based multiple testing", 1993. D. Schuirmann, "A comparison of the two
+        one-sided tests procedure and the power approach for assessing the equivalence of average bioavailability",
+        J. of Pharmacokinetics and Biopharmaceutics 15, 1987.
+    """
+    chosen = [v for v in sorted({v for pair in pairs for v in pair}) if not why_no_interval(contestants[v].runs)]
+    known = {v: uncertainty(contestants[v].runs, folds) for v in chosen}
+    metric = contestants[0].runs.metric
+    tests = {(i, j): _test(known[i], known[j], metric) for i, j in pairs if i in known and j in known}
+    largest = _Largest(np.sort(_largest(known, tests, num_draws)))
+    return [_difference(contestants, pair, tests.get(pair), largest, equivalence) for pair in pairs]
+
+
+class _Test(NamedTuple):
+    """Difference on the scale, its standard error there, degrees of freedom, and the slope to the metric's unit."""
+
+    value: float
+    error: float
+    freedom: float
+    slope: float
+
+    def p_value(self) -> float:
+        from scipy.special import stdtr
+
+        if self.value == 0 or not self.error > 0:
+            return 1.0
+        return float(2 * stdtr(self.freedom, -abs(self.value) / self.error))
+
+    def factor(self, critical: float) -> float:
+        """Return the t value that is as rare as this z value."""
+        from scipy.special import ndtr, stdtrit
+
+        return float(-stdtrit(self.freedom, float(ndtr(-critical))))
+
+
+class _Largest(NamedTuple):
+    """Draws of the largest absolute z value where nothing differs, sorted."""
+
+    draws: Array
+
+    def critical(self, significance: float) -> float:
+        """Return the value that the largest passes in so many cases."""
+        return float(self.draws[min(math.ceil((1 - significance) * len(self.draws)), len(self.draws) - 1)])
+
+    def p_value(self, reached: float) -> float:
+        """Return the share of draws that are as large, one more counted, so that it is never zero."""
+        return float(1 + len(self.draws) - np.searchsorted(self.draws, reached)) / (1 + len(self.draws))
+
+
+def _test(first: Uncertainty, second: Uncertainty, metric: str) -> _Test:
+    value = first.point - second.point
+    error, freedom = spread_of(first.scores - second.scores, first, second)
+    if abs(value) > 1e-9:
+        return _Test(value, error, freedom, abs((first.value - second.value) / value))
+    return _Test(value, error, freedom, first.value if metric == "MSE" else 1 - first.value**2)
+
+
+def _largest(known: dict[int, Uncertainty], tests: dict[tuple[int, int], _Test], num_draws: int) -> Array:
+    """Draw the largest absolute z value of all tests where nothing differs, shape ``(num_draws,)``."""
+    largest = np.zeros(num_draws)
+    drawn: dict[int, Array] = {}
+    for v, parts in known.items():
+        over_units, over_seeds = _normals(num_draws, len(parts.scores), v)
+        drawn[v] = over_units @ parts.scores + math.sqrt(parts.seeds) * over_seeds
+    for (i, j), test in tests.items():
+        if test.error > 0:
+            np.maximum(largest, np.abs(drawn[i] - drawn[j]) / test.error, out=largest)
+    return largest
+
+
+@lru_cache(maxsize=2)
+def _unit_normals(num_draws: int, num_groups: int) -> Array:
+    return np.random.default_rng(0).standard_normal((num_draws, num_groups))
+
+
+def _normals(num_draws: int, num_groups: int, v: int) -> tuple[Array, Array]:
+    """Return draws for the units, the same for every variant, and for the seeds of one."""
+    return _unit_normals(num_draws, num_groups), np.random.default_rng([1, v]).standard_normal(num_draws)
+
+
+def _difference(
+    contestants: Sequence[Contestant],
+    pair: tuple[int, int],
+    test: _Test | None,
+    largest: _Largest,
+    equivalence: float | None,
+) -> Difference:
+    first, second = (contestants[v] for v in pair)
+    value = float(first.runs.estimate.mean() - second.runs.estimate.mean())
+    if test is None:
+        return Difference(value, NO_INTERVAL, math.nan, math.nan, math.nan, "")
+    from scipy.special import ndtri, stdtrit
+
+    error = test.error * test.slope if test.error > 0 else 0.0
+    factor = test.factor(largest.critical(SIGNIFICANCE))
+    ends = _bounded(value - factor * error, value + factor * error, first.runs.metric)
+    if not (first.has_seeds and second.has_seeds):
+        return Difference(value, ends, math.nan, math.nan, math.nan, "")
+    p_value = test.p_value()
+    p_adjusted = max(p_value, largest.p_value(-float(ndtri(p_value / 2)) if p_value > 0 else math.inf))
+    smallest = (factor + float(stdtrit(test.freedom, POWER))) * error
+    within = abs(value) + test.factor(largest.critical(2 * SIGNIFICANCE)) * error
+    verdict = _verdict(value, p_adjusted, first.runs.metric, within, equivalence)
+    return Difference(value, ends, p_value, p_adjusted, smallest, verdict)
+
+
+def _bounded(low: float, high: float, metric: str) -> Interval:
+    return Interval(low, high) if metric == "MSE" else Interval(max(low, -2.0), min(high, 2.0))
+
+
+def _verdict(value: float, p_adjusted: float, metric: str, within: float, equivalence: float | None) -> Verdict:
+    if equivalence is not None and within < equivalence:
+        return "equal"
+    if differs(p_adjusted):
+        return "better" if (value > 0) == higher_is_better(metric) else "worse"
+    return "undecided"
 
 
 def differs(p_adjusted: float) -> bool:
-    """Tell whether two variants differ: the p-value after Holm's correction is below 5 %.
+    """Tell whether two variants differ: the adjusted p-value is below 5 %.
 
-    This is the one rule of every table. A variant that does not differ from the best is tied with it, and an undefined
-    p-value shows no difference.
+    This is the one rule of every table. A variant that does not differ from the best is not told apart from it, and an
+    undefined p-value shows no difference.
 
     Example:
         >>> [differs(p) for p in (0.049, 0.05, math.nan)]
         [True, False, False]
     """
     return p_adjusted < SIGNIFICANCE
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for their number, so that the chance of any false alarm in a table stays at the level.
-
-    Args:
-        p_values: Of the comparisons; one that is NaN stays so and does not count.
-
-    Returns:
-        Adjusted p-values in the same order.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-
-    Reference:
-        S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian J. of Statistics 6, 1979.
-    """
-    adjusted, highest = list(p_values), 0.0
-    defined = sorted((p, position) for position, p in enumerate(p_values) if not math.isnan(p))
-    for rank, (p, position) in enumerate(defined):
-        highest = max(highest, min(1.0, (len(defined) - rank) * p))
-        adjusted[position] = highest
-    return adjusted
-
-
-def over_seeds(replicates: Replicates, seed: int = 0) -> Replicates:
-    r"""Average the runs of a variant, column k being the run of seed k, and add what other seeds could give.
-
-    To each draw of the mean over K runs a draw of :math:`t_{K-1}\, s / \sqrt{K}` is added, with s the standard
-    deviation of the runs: the spread of a mean of K when s itself is known from K runs only. One run alone tells
-    nothing about other seeds, and adds no spread.
-
-    Args:
-        replicates: Of K runs on the same resamples.
-        seed: Of the draws of t.
-
-    Returns:
-        Replicates of one column.
-    """
-    return _with_seed_noise(replicates.mean(), [replicates], seed)
-
-
-def _with_seed_noise(mean: Replicates, variants: Sequence[Replicates], seed: int) -> Replicates:
-    """Add t with Welch and Satterthwaite's degrees of freedom, for the sum of the variants' means."""
-    runs = [of.estimate for of in variants if len(of.estimate) > 1]
-    parts = [float(values.var(ddof=1)) / len(values) for values in runs]
-    if not sum(parts) > 0:  # NaN too
-        return mean
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, runs, strict=True))
-    noise = np.random.default_rng([seed, 1]).standard_t(freedom, mean.draws.shape)
-    return mean._replace(draws=mean.draws + math.sqrt(sum(parts)) * noise)
-
-
-def compare(
-    first: Replicates,
-    second: Replicates,
-    metric: str,
-    *,
-    method: Method = "bca",
-    confidence: float = 1 - SIGNIFICANCE,
-    seed: int = 0,
-) -> Difference:
-    """Compare two variants by the same resamples: paired over clips, independent over seeds as Welch's test is.
-
-    Args:
-        first: Of the runs of one variant, from ``replicate``.
-        second: Of the runs of the other, with the same clips, unit, number of resamples and seed.
-        metric: The metric, which says what is better.
-        method: How the interval is made.
-        confidence: Of the intervals.
-        seed: Of what is drawn about seeds.
-
-    Returns:
-        The difference; its p-value is one minus the confidence at which the interval just touches zero, never below
-        ``2 / (R + 1)``.
-    """
-    difference = _with_seed_noise(first.mean().minus(second.mean()), (first, second), seed)
-    superiority = _superiority(first, second, metric, seed)
-    return Difference(
-        value=float(difference.estimate[0]),
-        interval=interval(difference, method, confidence),
-        p_value=p_value(difference, method),
-        superiority=float(superiority.estimate[0]),
-        superiority_interval=interval(superiority, "percentile", confidence),
-    )
-
-
-def _superiority(first: Replicates, second: Replicates, metric: str, seed: int) -> Replicates:
-    """Return the share of pairs of runs that the first wins; for the draws the runs are drawn too."""
-    sign = 1 if higher_is_better(metric) else -1
-
-    def share(mine: Array, its: Array, weight_mine: Array, weight_its: Array) -> Array:
-        wins = np.sign(sign * (mine[:, None] - its[None]))
-        return np.asarray(0.5 + np.einsum("ijr,ir,jr->r", wins, weight_mine, weight_its) / 2)
-
-    generator = np.random.default_rng([seed, 2])
-    num_draws = first.draws.shape[1]
-    drawn = [
-        generator.multinomial(n, np.full(n, 1 / n), num_draws).T / n
-        for n in map(len, (first.estimate, second.estimate))
-    ]
-    equal = [np.full((len(of.estimate), 1), 1 / len(of.estimate)) for of in (first, second)]
-    estimate = share(first.estimate[:, None], second.estimate[:, None], *equal)
-    return Replicates(estimate, share(first.draws, second.draws, *drawn)[None], np.zeros((1, 0)))

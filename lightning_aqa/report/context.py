@@ -35,8 +35,9 @@ class Options(NamedTuple):
         split: Split to report; None is test, else dev.
         baseline: Variant that the others are compared with; None is the first.
         detailed: Of how many variants, the baseline and the best, single clips and systems are shown.
-        unit: What the bootstrap draws as one piece; None is clips at utterance and systems at system level.
-        num_resamples: How many resamples.
+        unit: What varies as one piece; None is that of the runs, else clips at utterance and systems at system level.
+        num_resamples: Draws of the simultaneous tests.
+        equivalence: Largest difference that counts as none; None asks nothing.
         audio_root: Folder to look for audio in that the runs do not know of.
         inlined_audio: How much sound goes into the page.
         title: Title of the page; None takes the names of the folders.
@@ -47,7 +48,8 @@ class Options(NamedTuple):
     baseline: str | None = None
     detailed: int = 6
     unit: Unit | None = None
-    num_resamples: int = 2000
+    num_resamples: int = 10_000
+    equivalence: float | None = None
     audio_root: Path | None = None
     inlined_audio: InlinedAudio = InlinedAudio()
     title: str | None = None
@@ -110,7 +112,14 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
     if not any(evidence.prompts):
         evidence = replace(evidence, prompts=[source.prompt for source in sources])
     published = read_system_scores(runs, evidence.systems, evidence.axes)
-    blocks = compare_variants(evidence, ratings, published, unit=options.unit, num_resamples=options.num_resamples)
+    blocks = compare_variants(
+        evidence,
+        ratings,
+        published,
+        unit=options.unit,
+        equivalence=options.equivalence,
+        num_resamples=options.num_resamples,
+    )
     first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
     blocks.sort(key=lambda block: (block.domain != "", block.level == "system_mos", block.level != first))
     notes += [*evidence.notes, *_missing(runs, sources, ratings)]

@@ -23,13 +23,12 @@ from lightning_aqa.report.comparisons import (
 from lightning_aqa.report.plots import colour
 from lightning_aqa.report.tables import axis_title
 from lightning_aqa.report.templating import phrase, picture, render
-from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
+from lightning_aqa.results.comparison import ONE_SEED, ComparisonCell, ComparisonTable
 from lightning_aqa.results.history import kept_epoch
 from lightning_aqa.results.runs import Run
 from lightning_aqa.results.tables import (
     LEVELS,
     METRICS_SHOWN,
-    ONE_SEED,
     axes_of,
     shown,
     signed,

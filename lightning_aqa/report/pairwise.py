@@ -10,8 +10,8 @@ from lightning_aqa.report.clip_browser import rounded
 from lightning_aqa.report.context import choose_detailed
 from lightning_aqa.report.tables import axis_title
 from lightning_aqa.report.templating import render
-from lightning_aqa.results.comparison import ComparisonTable
-from lightning_aqa.results.tables import LEVELS, METRICS_SHOWN, ONE_SEED, axes_of, columns_of
+from lightning_aqa.results.comparison import ONE_SEED, ComparisonTable
+from lightning_aqa.results.tables import LEVELS, METRICS_SHOWN, axes_of, columns_of
 from lightning_aqa.results.variants import SharedClips
 
 MOST_VARIANTS = 12
@@ -35,7 +35,6 @@ def each_against_each(evidence: SharedClips, blocks: Sequence[ComparisonTable], 
         "names": [evidence.variants[v].name for v in chosen],
         "pairs": {f"{block.level}|{axis}|{metric}": _pairs(block, chosen, (axis, metric))
                   for block in plain for axis, metric in columns_of(block)},
-        "marked": not plain[0].one_seed,
     }  # fmt: skip
     return render(
         "pairwise",
@@ -46,6 +45,7 @@ def each_against_each(evidence: SharedClips, blocks: Sequence[ComparisonTable], 
             ("metric", "Metric", [(metric, metric) for metric in METRICS_SHOWN]),
         ],
         one_seed=ONE_SEED if plain[0].one_seed else "",
+        equivalence=plain[0].equivalence,
         num_left_out=len(evidence.variants) - len(chosen),
     )
 
@@ -57,5 +57,7 @@ def _pairs(block: ComparisonTable, chosen: Sequence[int], column: tuple[str, str
     return [_plain(rows[i][j]) for i, j in upper] if rows else []
 
 
-def _plain(pair: Difference | None) -> list[float | None] | None:
-    return None if pair is None else rounded([pair.value, *pair.interval, pair.p_adjusted], DIGITS)
+def _plain(pair: Difference | None) -> list[float | str | None] | None:
+    if pair is None:
+        return None
+    return [*rounded([pair.value, *pair.interval, pair.p_adjusted], DIGITS), pair.verdict]

@@ -26,8 +26,7 @@ def facts(evidence: SharedClips) -> list[str]:
     parts = [f"Split {evidence.split}", many(len(evidence.ids), "clip")]
     parts += [many(len(set(evidence.systems) - {""}), "system")] if evidence.has_systems else []
     parts += [", ".join(evidence.named_domains)] if evidence.named_domains else []
-    folds = {count for variant in evidence.variants for run in variant.runs if (count := num_folds(run))}
-    parts += [f"out of fold, {', '.join(map(str, sorted(folds)))} folds"] if folds else []
+    parts += [f"out of fold, {evidence.folds} folds"] if evidence.folds else []
     counts = {len(variant.runs) for variant in evidence.variants}
     parts += [many(len(evidence.variants), "variant"), many(runs, "run")]
     has_many = len(counts) == 1 and runs > len(evidence.variants)
@@ -36,12 +35,6 @@ def facts(evidence: SharedClips) -> list[str]:
     dates = sorted({date[:10] for run in _runs(evidence) if (date := _text(run, "date"))})
     of_runs = f"runs of {' to '.join(dict.fromkeys((dates[0], dates[-1])))}" if dates else ""
     return [" · ".join(parts), " · ".join(filter(None, [f"Written {written}", of_runs, _commits(evidence)]))]
-
-
-def num_folds(run: Run) -> int:
-    """Return the number of folds of a cross-validation; 0 of another run."""
-    count = run.facts.get("folds")
-    return count if type(count) is int and count > 0 else len(run.fold_results)
 
 
 def _runs(evidence: SharedClips) -> Iterator[Run]:

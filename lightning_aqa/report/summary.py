@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
 from lightning_aqa.report.templating import render
-from lightning_aqa.results.comparison import CEILING, SYSTEM_MEAN, Column, ComparisonCell, ComparisonTable
+from lightning_aqa.results.comparison import CEILING, ONE_SEED, SYSTEM_MEAN, Column, ComparisonCell, ComparisonTable
 from lightning_aqa.results.tables import (
     LEVELS,
-    ONE_SEED,
     beside_of,
     columns_of,
     headline,

@@ -19,6 +19,8 @@ def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], n
     console = _console()
     if results:
         console.print(results_table(results))
+        for reason in reasons_of(results):
+            console.print(f"No interval: {reason}.", highlight=False, markup=False, soft_wrap=True)
     files = [PREDICTIONS, RESULTS] if results else [PREDICTIONS]
     shown = ", ".join([*files, *(path.name for path in pictures)])
     console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, markup=False, soft_wrap=True)
@@ -32,7 +34,7 @@ def results_table(results: dict[str, Any]) -> Table:
     table = Table(title="results", title_justify="left", box=None, pad_edge=False)
     for name in ("split", "level", "axis"):
         table.add_column(name)
-    for name in ("n", *METRICS, "SRCC 95 %", "highest LCC"):
+    for name in ("n", *METRICS, "SRCC 95 %", "over systems", "highest LCC"):
         table.add_column(name, justify="right")
     for split, levels in results.items():
         for level, axes in levels.items():
@@ -41,9 +43,22 @@ def results_table(results: dict[str, Any]) -> Table:
             shown = {axis: values for axis, values in axes.items() if axis != MEAN or len(axes) > 2}
             for axis, values in shown.items():
                 numbers = [_number(values.get(metric)) for metric in METRICS]
-                evidence = [_interval(values.get("ci", {}).get("SRCC")), _ceiling(values.get("ceiling", {}).get("lcc"))]
+                ends = [_interval(values.get(key, {}).get("SRCC")) for key in ("ci", "ci_system")]
+                evidence = [*ends, _ceiling(values.get("ceiling", {}).get("lcc"))]
                 table.add_row(escape(split), level, escape(axis), str(values.get("n", "")), *numbers, *evidence)
     return table
+
+
+def reasons_of(results: dict[str, Any]) -> list[str]:
+    """List why intervals of SRCC that the table has a place for are not there."""
+    entries = [
+        entry
+        for levels in results.values()
+        for name, axes in levels.items()
+        if name != "domains"
+        for entry in axes.values()
+    ]
+    return list(dict.fromkeys(e[key]["SRCC"] for e in entries for key in ("ci_why", "ci_system_why") if key in e))
 
 
 def _interval(ends: list[float] | None) -> str:

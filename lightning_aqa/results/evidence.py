@@ -8,6 +8,7 @@ from typing import Any
 from lightning_aqa.metrics.ceilings import ratings_table
 from lightning_aqa.metrics.intervals import with_ceilings, with_intervals
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.results.ratings import RatingRow
 
 TRAINING = "train"
@@ -20,6 +21,9 @@ def with_evidence(
     axes: Sequence[str],
     ratings: Sequence[RatingRow] = (),
     system_scores: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    unit: Unit | None = None,
+    folds: int = 0,
 ) -> dict[str, Any]:
     """Return the results of one split with intervals and, where single ratings are known, ceilings.
 
@@ -33,10 +37,12 @@ def with_evidence(
         axes: Names of the axes.
         ratings: Of single listeners.
         system_scores: Published score per axis name per system.
+        unit: What varies as one piece; None is clips at utterance level and systems at the system levels.
+        folds: Folds of the cross-validation that the predictions come from; 0 for others.
     """
     if split != TRAINING:
-        tables = (table.ids, table.systems, table.domains, table.scores, table.targets)
-        results = with_intervals(results, *tables, axes, system_scores)
+        tables = (table.ids, table.systems, table.domains, table.scores, table.targets, axes, table.prompts)
+        results = with_intervals(results, *tables, system_scores, unit=unit, folds=folds)
     if ratings:
         of_clips = ratings_table(table.ids, axes, ratings)
         results = with_ceilings(results, table.ids, table.systems, table.domains, table.targets, of_clips, axes)

@@ -85,6 +85,12 @@ class Run:
         return read_facts(self.folder)
 
     @property
+    def folds(self) -> int:
+        """Folds of the cross-validation that its predictions come from; 0 without one."""
+        count = self.facts.get("folds", 0)
+        return count if isinstance(count, int) else 0
+
+    @property
     def _settings(self) -> dict[str, Any]:
         plain = without_seed_suffix(self.name)
         return self.config or self.parameters or {"folder": plain, "seed": self.name.removeprefix(plain)}

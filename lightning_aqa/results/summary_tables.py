@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
-from lightning_aqa.results.comparison import ComparisonCell
+from lightning_aqa.results.comparison import ONE_SEED, ComparisonCell
 from lightning_aqa.results.files import SUMMARY_CSV, SUMMARY_MD
 from lightning_aqa.results.naming import short_names
 from lightning_aqa.results.runs import Run
@@ -23,8 +23,11 @@ from lightning_aqa.utils.records import write_records
 
 MOST_AXES_ABREAST = 2
 BEST = "†"
-EVIDENCE = ("low", "high", "difference", "difference_low", "difference_high", "p_holm", "is_tied")
-NOTE = "Mean ± standard deviation over the seeds (n) of a variant; computed from the results of the runs."
+EVIDENCE = (
+    "low", "high", "difference", "difference_low", "difference_high", "p_adjusted", "smallest_difference", "verdict",
+    "why_no_interval", "is_tied",
+)  # fmt: skip
+NOTE = "Mean ± standard deviation over the seeds of a variant; computed from the results of the runs."
 
 
 class ScreenTable(NamedTuple):
@@ -60,10 +63,10 @@ def _grid(split: str, level: str, found: Sequence[SummaryRow]) -> ScreenTable:
     if len(axes) > MOST_AXES_ABREAST:
         below = [(variant, axis) for axis in axes for variant in counts]
         rows = [[axis, v, str(counts[v]), *(shown.get((v, axis, m), "-") for m in METRICS)] for v, axis in below]
-        return ScreenTable(f"{split}, {level} level", ["axis", "variant", "n", *METRICS], rows)
+        return ScreenTable(f"{split}, {level} level", ["axis", "variant", "seeds", *METRICS], rows)
     columns = [(axis, metric) for axis in axes for metric in METRICS]
     rows = [[v, str(n), *(shown.get((v, *column), "-") for column in columns)] for v, n in counts.items()]
-    return ScreenTable(f"{split}, {level} level", ["variant", "n", *(f"{axis} {m}" for axis, m in columns)], rows)
+    return ScreenTable(f"{split}, {level} level", ["variant", "seeds", *(f"{axis} {m}" for axis, m in columns)], rows)
 
 
 def _variants(found: Sequence[SummaryRow]) -> list[str]:
@@ -110,18 +113,24 @@ def print_tables(name: str, runs: Sequence[Run], folder: Path, missing: str = ""
 def _table(title: str, grid: ScreenTable) -> Table:
     table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
     for column in grid.header:
-        table.add_column(escape(column), justify="right" if column == "n" else "left", no_wrap=True)
+        table.add_column(escape(column), justify="right" if column == "seeds" else "left", no_wrap=True)
     for row in grid.rows:
         table.add_row(*map(escape, row))
     return table
 
 
 def note(found: Sequence[SummaryRow]) -> str:
-    """Say how the tables are to be read."""
-    first = f"{NOTE} {BEST} the best or not told apart from it, * told apart from {_variants(found)[0]}: 95 %, paired"
-    if any(row.compared for row in found):
-        return f"{first} bootstrap over clips or systems and seeds, Holm's correction over the variants."
-    return NOTE
+    """Say how the tables are to be read, what forbids a mark, and what the tests could show."""
+    cells = [row.compared for row in found if row.compared]
+    if not cells:
+        return NOTE
+    if any(cell.num_seeds == 1 for cell in cells):
+        return f"{NOTE} {ONE_SEED}"
+    first = f"{NOTE} {BEST} the best or not told apart from it, * told apart from {_variants(found)[0]}: 5 % for all"
+    reasons = "; ".join(dict.fromkeys(cell.why for cell in cells if cell.why))
+    return f"{first} comparisons of a column together, paired over clips or systems, and over seeds." + (
+        f" No interval and no mark where there are too few: {reasons}." if reasons else ""
+    )
 
 
 def write_csv(path: Path, found: Iterable[SummaryRow]) -> None:
@@ -147,8 +156,10 @@ def _evidence(known: ComparisonCell | None) -> list[object]:
     if known is None:
         return [""] * len(EVIDENCE)
     other = known.difference
-    against = ["", "", "", ""] if other is None else [other.value, *other.interval, known.p_adjusted]
-    return [*known.interval, *against, int(known.is_tied)]
+    against = [""] * 5 if other is None else [other.value, *other.interval, other.p_adjusted, other.smallest]
+    numbers = ["" if isinstance(number, float) and math.isnan(number) else number for number in against]
+    ends = ["" if math.isnan(end) else end for end in known.interval]
+    return [*ends, *numbers, known.verdict, known.why, int(known.is_tied)]
 
 
 def _plain(value: object) -> object:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_aqa.metrics.bootstrap import Interval
 from lightning_aqa.metrics.levels import MEAN
-from lightning_aqa.results.comparison import Column, ComparisonCell, ComparisonTable
+from lightning_aqa.metrics.uncertainty import Interval
+from lightning_aqa.results.comparison import ONE_SEED, Column, ComparisonCell, ComparisonTable
 from lightning_aqa.results.files import CONFIG
 from lightning_aqa.results.variants import SharedClips, Variant
 from lightning_aqa.utils.files import replacing
@@ -49,7 +49,6 @@ COLUMNS = (
 )
 METRICS_SHOWN = ("SRCC", "LCC", "KTAU", "MSE")
 """Metrics in the order of the tables that people read."""
-ONE_SEED = "One seed: these runs may differ, but nothing is said of the methods."
 DAGGER = "\u2020"
 
 
@@ -67,11 +66,10 @@ def shown(value: float, metric: str = "") -> str:
 
 
 def shown_interval(interval: Interval, metric: str, between: str = ", ") -> str:
-    """Write the ends of an interval, cut to what the metric can be."""
-    least, most = (0.0, math.inf) if metric == "MSE" else (-1.0, 1.0)
+    """Write the ends of an interval; nothing where there is none."""
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return ""
-    return f"{shown(max(interval.low, least), metric)}{between}{shown(min(interval.high, most), metric)}"
+    return f"{shown(interval.low, metric)}{between}{shown(interval.high, metric)}"
 
 
 def signed(value: float, metric: str = "") -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.metrics.resampling import UNITS, Unit
 from lightning_aqa.results.naming import tell_apart, without_seed_suffix, without_seeds
 from lightning_aqa.results.runs import Run
 
@@ -28,12 +29,14 @@ class Variant:
         runs: Its runs.
         scores: Predicted scores, shape ``(K, N, A)``: seeds, clips, axes.
         deviations: Predicted standard deviations, of the same shape; None from a head without them.
+        is_fixed: Whether it was not trained here, so that there are no other seeds of it.
     """
 
     name: str
     runs: Sequence[Run]
     scores: Array
     deviations: Array | None = None
+    is_fixed: bool = False
 
     @property
     def mean_scores(self) -> Array:
@@ -89,6 +92,18 @@ class SharedClips:
         """Names of the domains, where clips name more than one."""
         names = sorted(set(self.domains) - {""})
         return names if len(names) > 1 else []
+
+    @property
+    def unit(self) -> Unit | None:
+        """What varies as one piece, by the option ``evaluation.unit`` that all runs have in common; None without."""
+        units = {run.config.get("evaluation.unit") for variant in self.variants for run in variant.runs}
+        unit = units.pop() if len(units) == 1 else None
+        return unit if unit in UNITS else None
+
+    @property
+    def folds(self) -> int:
+        """Folds of the cross-validation that the predictions of some variant come from; 0 without one."""
+        return max((run.folds for variant in self.variants for run in variant.runs), default=0)
 
     @property
     def has_systems(self) -> bool:

@@ -17,6 +17,7 @@ from jsonargparse import Namespace
 from lightning_aqa.batch import Axis
 from lightning_aqa.metrics.levels import MEAN, evaluate
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
 from lightning_aqa.results.facts import axes_of_run, read_facts
@@ -81,7 +82,7 @@ def crossvalidate(
             if code:
                 return code
         print(f"fold {fold + 1} of {num_folds}: {_summary(folder / f'fold{fold}')}", flush=True)
-    pool_folds(folder, num_folds, command)
+    pool_folds(folder, num_folds, command, settings.evaluation.unit)
     if any(folder.glob("fold*/wandb/offline-run-*")):
         print(f"W&B logged offline; to send it: wandb sync {folder}/fold*/wandb/offline-run-*")
     return 0
@@ -132,7 +133,7 @@ def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def pool_folds(folder: Path, num_folds: int, command: Sequence[str] = ()) -> None:
+def pool_folds(folder: Path, num_folds: int, command: Sequence[str] = (), unit: Unit | None = None) -> None:
     """Join the folds' test predictions, in which each clip appears once, and compute the results over all of them."""
     tables: list[Predictions] = []
     ratings: list[RatingRow] = []
@@ -149,7 +150,7 @@ def pool_folds(folder: Path, num_folds: int, command: Sequence[str] = ()) -> Non
     ratings.sort(key=lambda row: row[0])
     write_ratings(folder / RATINGS, [(POOLED, ratings)])
     found = evaluate(pooled.ids, pooled.systems, pooled.domains, pooled.scores, pooled.targets, axes)
-    results = {POOLED: with_evidence(POOLED, found, pooled, axes, ratings)}
+    results = {POOLED: with_evidence(POOLED, found, pooled, axes, ratings, unit=unit, folds=num_folds)}
     write_results(folder / RESULTS, results)
     drawn = draw_run(folder, axes_of_run(facts) or _axes_of_checkpoint(folder / "fold0"))
     print_results(results, folder, drawn, num_predicted=len(pooled.ids))

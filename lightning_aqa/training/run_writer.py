@@ -15,6 +15,7 @@ from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.validation import write_skipped
 from lightning_aqa.encoders.fingerprint import weights_hash
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
@@ -34,10 +35,11 @@ class RunFolder(Callback):
         folder: The run folder.
         config: Text of ``config.yaml``.
         command: Arguments of the command line, for the record.
+        unit: What varies as one piece in the intervals; None is clips, and systems at system level.
     """
 
-    def __init__(self, folder: Path, config: str, command: Sequence[str] = ()) -> None:
-        self.folder, self.config, self.command = folder, config, command
+    def __init__(self, folder: Path, config: str, command: Sequence[str] = (), unit: Unit | None = None) -> None:
+        self.folder, self.config, self.command, self.unit = folder, config, command, unit
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make the folder with the config, the facts of the run and the list of skipped clips."""
@@ -48,6 +50,8 @@ class RunFolder(Callback):
             with replacing(self.folder / CONFIG) as file:
                 file.write(self.config)
         data = cast(AQADataModule, cast(Any, trainer).datamodule)
+        if self.unit is not None:
+            check_unit(self.unit, [clip.system for clip in data.manifest], [clip.prompt for clip in data.manifest])
         if not (self.folder / RUN).exists():
             assert isinstance(pl_module, AQAModule)
             write_facts(
@@ -101,7 +105,9 @@ class RunFolder(Callback):
             write_ratings(self.folder / RATINGS, ratings.items())
             for name in evaluated:
                 found, rows = pl_module.results[name], ratings[name]
-                results[name] = with_evidence(name, found, splits[name], axes, rows, manifest.system_scores)
+                results[name] = with_evidence(
+                    name, found, splits[name], axes, rows, manifest.system_scores, unit=self.unit
+                )
             write_results(self.folder / RESULTS, results)
         drawn = self._draw(trainer, pl_module) if results else []
         print_results(results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))

@@ -27,8 +27,8 @@ def corpus():
 def test_each_entry_gets_its_interval_and_what_was_there_stays(corpus):
     table, _, published = corpus
     before = evaluate(*table, AXES, published)
-    found = with_intervals(before, *table, AXES, published, num_resamples=100)
-    expected = intervals(*table, AXES, num_resamples=100)
+    found = with_intervals(before, *table, AXES, None, published)
+    expected = intervals(*table, AXES)
     entries = {
         "": found, "music": found["domains"]["music"],
     }  # fmt: skip
@@ -36,12 +36,17 @@ def test_each_entry_gets_its_interval_and_what_was_there_stays(corpus):
         for level in ("utterance", "system"):
             for axis in (*AXES, "mean"):
                 ci = levels[level][axis].pop("ci")
-                assert ci == {metric: list(expected[domain][level][axis][metric]) for metric in METRICS}
+                assert ci == {metric: list(expected[domain][level][axis][metric].interval) for metric in METRICS}
+                if level == "utterance":
+                    over_systems = levels[level][axis].pop("ci_system")
+                    assert over_systems != ci
     low, high = found["system_mos"]["PQ"]["ci"]["MSE"]
     assert low < found["system_mos"]["PQ"]["MSE"] < high
     assert math.isnan(found["system_mos"]["PC"]["ci"]["MSE"][0])
+    assert found["system_mos"]["PC"]["ci_why"]["MSE"] == "0 systems: an interval needs 6"
     for axis in (*AXES, "mean"):
         del found["system_mos"][axis]["ci"]
+        found["system_mos"][axis].pop("ci_why", None)
     assert to_json(found) == to_json(before)
     assert "ci" not in before["utterance"]["PQ"]
 
@@ -64,7 +69,7 @@ def test_evidence_is_json_and_is_not_logged(corpus):
     ids, systems, domains, _, targets = table
     results = evaluate(*table, AXES)
     keys = flatten(results, "val").keys()
-    results = with_intervals(results, *table, AXES, num_resamples=50)
+    results = with_intervals(results, *table, AXES)
     results = with_ceilings(results, ids, systems, domains, targets, ratings, AXES, num_splits=2)
     assert flatten(results, "val").keys() == keys
     results["utterance"]["PQ"]["ci"]["SRCC"] = [math.nan, 1.0]

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from lightning_aqa.metrics.bootstrap import replicate
+from lightning_aqa.metrics.jackknife import replicate
 from lightning_aqa.metrics.levels import METRICS, evaluate
-from lightning_aqa.metrics.significance import compare
+from lightning_aqa.metrics.significance import Contestant
 from lightning_aqa.results.clips import read_listeners
 from lightning_aqa.results.comparison import compare_column, compare_variants
 from lightning_aqa.results.runs import find_runs
@@ -57,7 +57,7 @@ def test_systems_are_also_set_against_the_scores_that_the_corpus_publishes(evide
     scores = np.array(
         [[published.get(name, {}).get(axis, np.nan) for axis in ("MI", "TA")] for name in evidence.systems]
     )
-    (block,) = [b for b in compare_variants(evidence, None, scores, num_resamples=100) if b.level == "system_mos"]
+    (block,) = [b for b in compare_variants(evidence, None, scores, num_resamples=500) if b.level == "system_mos"]
     assert block.n == {"MI": 4, "TA": 4}
     for v, variant in enumerate(evidence.variants):
         found = [
@@ -92,25 +92,25 @@ def test_what_is_far_worse_is_marked_and_what_is_the_same_is_not():
         y + draw.normal(size=(200, 1)) * 0.1,
         draw.normal(size=(200, 1)),
     )
-    drawn = [replicate(p, y, [""] * 200, num_resamples=400, metrics=["SRCC"])["SRCC"] for p in (good, same, bad)]
-    cells = compare_column(drawn, "SRCC")
+    runs = [replicate(p, y, [""] * 200, metrics=["SRCC"])["SRCC"] for p in (good, same, bad)]
+    cells = compare_column([Contestant(of, is_fixed=True) for of in runs])
     assert [cell.is_sure for cell in cells] == [False, False, True]
     assert [cell.is_tied for cell in cells] == [True, True, False]
-    assert cells[2].p_adjusted == pytest.approx(2 * compare(drawn[2], drawn[0], "SRCC").p_value)
+    assert [cell.verdict for cell in cells] == ["", "undecided", "worse"]
 
 
 def test_what_has_no_p_value_is_not_told_from_the_best():
-    y = np.array([[1.0], [2.0], [3.0], [4.0]])
-    drawn = [
-        replicate(p, y, ["A", "A", "B", "B"], level="system", num_resamples=20, metrics=["SRCC"])["SRCC"]
-        for p in (y, y + 0.1)
-    ]
-    assert [cell.is_tied for cell in compare_column(drawn, "SRCC")] == [True, True]
+    y = np.arange(6.0)[:, None]
+    runs = [replicate(np.hstack([p, p]), y, list("AABBCC"), level="system", metrics=["SRCC"])["SRCC"] for p in (y, -y)]
+    cells = compare_column([Contestant(of) for of in runs])
+    assert [cell.is_tied for cell in cells] == [True, True]
+    assert [cell.why for cell in cells] == ["3 systems: a perfect order comes by luck in 1 of 3"] * 2
+    assert np.isnan([*cells[0].interval, cells[1].difference.p_value]).all()
 
 
 def test_one_variant_is_tied_with_nothing(tmp_path):
     evidence = collect(find_runs([write_run(tmp_path / "a", table(12))])[0], "test")
-    block = compare_variants(evidence, num_resamples=100)[0]
+    block = compare_variants(evidence, num_resamples=500)[0]
     assert not any(cell.is_tied for cell in block.rows[0].values())
 
 
@@ -119,7 +119,7 @@ def test_an_axis_that_nobody_rated_is_undefined_and_told_as_a_dash(tmp_path):
     of.targets[:, 1] = np.nan
     folder = write_run(tmp_path / "a", of)
     evidence = collect(find_runs([folder])[0], "test")
-    block = compare_variants(evidence, num_resamples=100)[0]
+    block = compare_variants(evidence, num_resamples=500)[0]
     assert block.n == {"MI": 12, "TA": 0}
     assert math.isnan(block.rows[0]["TA", "SRCC"].value)
     assert block.rows[0]["mean", "SRCC"].value == block.rows[0]["MI", "SRCC"].value
@@ -137,12 +137,10 @@ def test_ceilings_and_the_system_alone_stand_beside(blocks):
 
 def _column(variants, y, systems=None, **settings):
     """Compare variants given as lists of runs on one axis."""
-    settings = {"metrics": ["SRCC"], "num_resamples": 200, "level": "utterance", **settings}
+    settings = {"metrics": ["SRCC"], "level": "utterance", **settings}
     systems = systems or [""] * len(y)
-    targets = [np.tile(y[:, None], (1, len(runs))) for runs in variants]
-    pairs = zip(variants, targets, strict=True)
-    drawn = [replicate(np.stack(runs, 1), rated, systems, None, **settings) for runs, rated in pairs]
-    return compare_column([of["SRCC"] for of in drawn], "SRCC")
+    varied = [replicate(np.stack(runs, 1), y[:, None], systems, None, **settings)["SRCC"] for runs in variants]
+    return compare_column([Contestant(of) for of in varied])
 
 
 def test_a_column_names_the_best_its_ties_and_what_differs_from_the_first():
@@ -159,16 +157,24 @@ def test_a_column_names_the_best_its_ties_and_what_differs_from_the_first():
 
 def test_a_constant_variant_is_undefined_and_not_tied():
     y = np.random.default_rng(0).normal(size=20)
-    constant, right = _column([[np.zeros(20)], [y]], y, num_resamples=50)
-    assert np.isnan([constant.value, right.difference.p_value, right.deviation]).all()
+    constant, right = _column([[np.zeros(20)] * 2, [y] * 2], y)
+    assert np.isnan([constant.value, right.difference.p_value]).all()
     assert (constant.is_tied, right.is_tied) == (False, True)
+
+
+def test_one_seed_marks_nothing():
+    y, noise = np.random.default_rng(0).normal(size=(2, 40))
+    cells = _column([[y + noise], [y + 0.1 * noise]], y)
+    assert not any(cell.is_tied or cell.is_sure or cell.verdict for cell in cells)
+    assert cells[1].is_best
+    assert math.isnan(cells[1].p_adjusted)
 
 
 def test_false_alarms_are_as_rare_as_promised():
     generator = np.random.default_rng(1)
     alarms = 0
-    for trial in range(60):
+    for _ in range(60):
         y = generator.normal(size=40)
         variants = [[y + 0.8 * generator.normal(size=40) for _ in range(3)] for _ in range(2)]
-        alarms += not all(cell.is_tied for cell in _column(variants, y, seed=trial))
+        alarms += not all(cell.is_tied for cell in _column(variants, y))
     assert alarms / 60 < 0.12

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from lightning_aqa.metrics.bootstrap import Interval
+from lightning_aqa.metrics.uncertainty import Interval
+from lightning_aqa.results.comparison import ONE_SEED
 from lightning_aqa.results.tables import (
     Marks,
     axes_of,
@@ -31,9 +32,8 @@ def test_numbers_are_written_with_three_decimals(value, metric, text):
     assert shown(value, metric) == text
 
 
-def test_an_interval_is_cut_to_what_the_metric_can_be():
-    assert shown_interval(Interval(-1.2, 1.3), "SRCC") == "\u22121.000, 1.000"
-    assert shown_interval(Interval(-0.2, 1.3), "MSE") == "0.000, 1.300"
+def test_an_interval_is_written_as_it_is_or_not_at_all():
+    assert shown_interval(Interval(-0.2, 0.3), "SRCC") == "\u2212.200, .300"
     assert shown_interval(Interval(math.nan, 1.0), "MSE") == ""
     assert [signed(value, "SRCC") for value in (0.02, -0.02)] == ["+.020", "\u2212.020"]
 
@@ -72,9 +72,7 @@ def test_the_legend_says_what_is_there_and_no_more():
     assert "differs from the baseline, x. All at 5 %" in legend_of(two, [table])
     assert "=: equal to it within .010." in legend_of(two, [table._replace(equivalence=0.01)])
     one = block({SRCC: [cell(0.9), cell(0.8)]}, "system", one_seed=True)
-    assert legend_of(two, [one]) == (
-        "[95 % interval over systems]. One seed: these runs may differ, but nothing is said of the methods."
-    )
+    assert legend_of(two, [one]) == f"[95 % interval over systems]. {ONE_SEED}"
     assert "over clips (utterance level) or systems (system level)" in legend_of(two, [table, one])
 
 

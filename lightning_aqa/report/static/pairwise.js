@@ -32,9 +32,9 @@ const withSign = (value, digits = 2) => (Number(value?.toFixed(digits)) > 0 ? "+
     const [first, second] = [Math.min(i, j), Math.max(i, j)];
     const pair = pairs[(first * (2 * count - first - 1)) / 2 + second - first - 1];
     if (!pair) return null;
-    const [value, low, high, p] = pair;
+    const [value, low, high, p, verdict] = pair;
     const turned = (end) => end === null ? null : -end;
-    return i < j ? { value, low, high, p } : { value: turned(value), low: turned(high), high: turned(low), p };
+    return i < j ? { value, low, high, p, verdict } : { value: turned(value), low: turned(high), high: turned(low), p, verdict };
   }
 
   // As in the tables: three decimals, a correlation without the zero before the point.
@@ -46,10 +46,10 @@ const withSign = (value, digits = 2) => (Number(value?.toFixed(digits)) > 0 ? "+
 
   function cell(pair) {
     if (!pair || pair.value === null) return make("td", { class: "n" }, "–");
-    const isSure = data.marked && pair.p !== null && pair.p < 0.05;
+    const mark = { better: "*", worse: "*", equal: "=" }[pair.verdict] ?? "";
     const ends = pair.low === null ? null : make("span", { class: "ci" }, `[${written(pair.low)}, ${written(pair.high)}]`);
     const title = pair.p === null ? null : `p = ${pair.p.toPrecision(2)}`;
-    return make("td", { class: isSure ? "n sure" : "n", title }, written(pair.value, true), make("span", { class: "star" }, isSure ? "*" : ""), ends);
+    return make("td", { class: mark === "*" ? "n sure" : "n", title }, written(pair.value, true), make("span", { class: "star" }, mark), ends);
   }
 
   function show() {

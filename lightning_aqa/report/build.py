@@ -11,7 +11,7 @@ from lightning_aqa.report import clip_browser, figures, maps, pairwise, predicte
 from lightning_aqa.report.context import Material, Options, gather
 from lightning_aqa.report.templating import picture, render
 from lightning_aqa.results.latex import write_latex
-from lightning_aqa.results.tables import write_csv, write_markdown
+from lightning_aqa.results.tables import units_of, write_csv, write_markdown
 from lightning_aqa.utils.files import replacing
 
 PAGE, TABLES = "report.html", "tables"
@@ -45,8 +45,8 @@ def build_report(paths: Sequence[Path], output: Path, options: Options | None = 
     output.mkdir(parents=True, exist_ok=True)
     written = [output / f"{TABLES}.{suffix}" for suffix in ("csv", "md", "tex")]
     write_csv(written[0], material.evidence, material.blocks)
-    write_markdown(written[1], material.evidence, material.blocks)
-    write_latex(written[2], material.evidence, material.blocks, material.options.columns)
+    write_markdown(written[1], material.evidence, material.blocks, material.unit)
+    write_latex(written[2], material.evidence, material.blocks, material.options.columns, material.unit)
     title = material.options.title or ", ".join(path.resolve().name for path in paths)
     sections = _sections(material, output, written)
     _write_page(output / PAGE, title, provenance.facts(material.evidence), sections)
@@ -60,12 +60,14 @@ def _sections(of: Material, output: Path, written: Sequence[Path]) -> list[PageS
     )
     warning = SIMULATED if of.is_simulated else ""
     others = tables.published(tables.published_rows(evidence.axes), of.is_simulated)
-    remarks = [*of.notes, *notes, *_left_out(of), *_how(of.options), *provenance.made_with(evidence)]
+    remarks = [*of.notes, *notes, *_left_out(of), *_how(of), *provenance.made_with(evidence)]
     predicted_ = predicted.predictions(evidence, of.detailed, blocks, of.axes, titles)
     return [
         PageSection("answer", "In short", summary.answer(evidence, blocks, warning)),
         PageSection("effects", "Differences from the baseline", figures.effects(evidence, blocks, titles)),
-        PageSection("results", "Results", tables.results(evidence, blocks, titles) + provenance.downloads(written)),
+        PageSection(
+            "results", "Results", tables.results(evidence, blocks, titles, of.unit) + provenance.downloads(written)
+        ),
         PageSection("folds", "Folds", tables.folds(evidence)),
         PageSection("each", "Each against each", pairwise.each_against_each(evidence, blocks, titles)),
         PageSection("published", "Published numbers", others),
@@ -101,11 +103,12 @@ def _left_out(of: Material) -> list[str]:
     return [message] if count else []
 
 
-def _how(options: Options) -> list[str]:
-    unit = "clips (utterance level) or systems (system level)" if options.unit is None else f"unit {options.unit}"
+def _how(of: Material) -> list[str]:
+    """Say how intervals and tests were made, and from what."""
+    units = units_of([block for block in of.blocks if not block.domain], of.unit)
     return [
-        f"Intervals: 95 %, bootstrap over {unit}, {options.num_resamples} resamples; where there are several seeds, "
-        "with the spread between seeds.",
+        f"Intervals: 95 %, jackknife over {units}, with the spread between seeds where there are several. Tests: 5 %, "
+        f"over all variants of a column at once (max-T, {of.options.num_resamples} draws).",
         "Everything is computed from predictions.csv; config.yaml, history.csv, clips.csv, ratings.csv, "
         "observations.npz and trial.json add to it where they are there.",
     ]

@@ -92,6 +92,11 @@ class Material:
         return choose_detailed(self.evidence, self.blocks[0], self.options.detailed)
 
     @property
+    def unit(self) -> Unit | None:
+        """Option that says what varies as one piece: that of the report, else of the runs; None for the defaults."""
+        return self.options.unit or self.evidence.unit
+
+    @property
     def is_simulated(self) -> bool:
         """Whether the corpus of some run is synthesised, with simulated scores."""
         return any(run.facts.get("is_simulated", False) for variant in self.evidence.variants for run in variant.runs)

@@ -15,6 +15,7 @@ from lightning_aqa.metrics.calibration import calibration, coverage
 from lightning_aqa.metrics.correlation import exact_mean, rows_of_systems
 from lightning_aqa.metrics.levels import MEAN
 from lightning_aqa.metrics.pairwise import top_k_accuracy, within_groups
+from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.report.templating import render
 from lightning_aqa.results.comparison import ComparisonTable
 from lightning_aqa.results.runs import Run
@@ -56,13 +57,16 @@ FURTHER = {
 }
 
 
-def results(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
+def results(
+    evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str], unit: Unit | None
+) -> str:
     """Return the tables, of which the reader chooses level and domain.
 
     Args:
         evidence: The variants.
         blocks: Their tables; the one that the text speaks of first.
         titles: Title of each axis.
+        unit: What varied as one piece; None is clips at utterance and systems at system level.
     """
     levels = list(dict.fromkeys(block.level for block in blocks))
     domains = list(dict.fromkeys(block.domain for block in blocks))
@@ -76,7 +80,7 @@ def results(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Ma
         tables=[_laid_out(block, titles) for block in blocks],
         missing=[value for value in every if value not in there],
         variants=names,
-        legend=legend_of(evidence, blocks),
+        legend=legend_of(evidence, blocks, unit),
     )
 
 

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
+from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.results.comparison import Column, ComparisonTable
 from lightning_aqa.results.tables import (
     DAGGER,
@@ -43,7 +44,11 @@ HEAD = r"""% In the preamble: \usepackage{booktabs,tabularx}. One table per leve
 
 
 def write_latex(
-    path: Path, evidence: SharedClips, blocks: Sequence[ComparisonTable], wanted: Sequence[str] = ()
+    path: Path,
+    evidence: SharedClips,
+    blocks: Sequence[ComparisonTable],
+    wanted: Sequence[str] = (),
+    unit: Unit | None = None,
 ) -> None:
     """Write one ``table`` per level and domain.
 
@@ -52,11 +57,12 @@ def write_latex(
         evidence: The variants.
         blocks: Their tables.
         wanted: Names of metrics and axes; the default is what fits the width of an article.
+        unit: What varied as one piece; None is clips at utterance and systems at system level.
     """
     with replacing(path, errors="backslashreplace") as file:
         file.write(HEAD)
         for block in blocks:
-            file.write("\n" + "\n".join(_lines(evidence, block, choose_columns(block, wanted))) + "\n")
+            file.write("\n" + "\n".join(_lines(evidence, block, choose_columns(block, wanted), unit)) + "\n")
 
 
 def check_columns(wanted: Sequence[str], axes: Sequence[str]) -> None:
@@ -94,13 +100,15 @@ def choose_columns(block: ComparisonTable, wanted: Sequence[str] = ()) -> list[C
     return [(axis, metric) for axis in axes for metric in metrics if (axis, metric) in columns]
 
 
-def _lines(evidence: SharedClips, block: ComparisonTable, columns: Sequence[Column]) -> Iterator[str]:
+def _lines(
+    evidence: SharedClips, block: ComparisonTable, columns: Sequence[Column], unit: Unit | None
+) -> Iterator[str]:
     why = "".join(f" No interval: {reason}." for reason in reasons_of(block))
     caption = f"{capital(title_of(block))}, split {evidence.split} ({sizes_of(block)}). "
     words = "-".join(filter(None, (block.level, block.domain)))
     label = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in words)
     yield "\\begin{table}"
-    yield f"\\caption{{{escaped(caption + legend_of(evidence, [block]) + why)}}}"
+    yield f"\\caption{{{escaped(caption + legend_of(evidence, [block], unit) + why)}}}"
     yield f"\\label{{tab:{label}}}"
     yield "\\medskip\\centering\\footnotesize\\setlength{\\tabcolsep}{2pt}"
     yield f"\\begin{{tabularx}}{{\\linewidth}}{{@{{}}>{{\\raggedright\\arraybackslash}}X{'r' * len(columns)}@{{}}}}"

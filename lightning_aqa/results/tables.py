@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_aqa.metrics.levels import MEAN
+from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.metrics.uncertainty import Interval
 from lightning_aqa.results.comparison import ONE_SEED, Column, ComparisonCell, ComparisonTable
 from lightning_aqa.results.files import CONFIG
@@ -153,15 +154,33 @@ def marks_of(block: ComparisonTable, v: int, column: Column) -> Marks:
     return Marks(cell.is_best, dagger, "*" if cell.is_sure else "=" if cell.verdict == "equal" else "")
 
 
-def legend_of(evidence: SharedClips, blocks: Sequence[ComparisonTable]) -> str:
-    """Say how the numbers and the marks of tables are to be read."""
+def units_of(blocks: Sequence[ComparisonTable], unit: Unit | None) -> str:
+    """Say over what the intervals of tables are, by what varies as one piece.
+
+    Example:
+        >>> units_of([], "system+prompt")
+        'systems and prompts'
+    """
+    if unit is not None:
+        return " and ".join(f"{name}s" for name in unit.split("+"))
+    levels = {block.level == "utterance" for block in blocks}
+    if len(levels) > 1:
+        return "clips (utterance level) or systems (system level)"
+    return "clips" if levels == {True} else "systems"
+
+
+def legend_of(evidence: SharedClips, blocks: Sequence[ComparisonTable], unit: Unit | None = None) -> str:
+    """Say how the numbers and the marks of tables are to be read.
+
+    Args:
+        evidence: The variants.
+        blocks: The tables.
+        unit: What varied as one piece; None is clips at utterance and systems at system level.
+    """
     cells = [cell for block in blocks for row in block.rows for cell in row.values()]
     has_seeds = any(math.isfinite(cell.deviation) for cell in cells)
     first = "Mean ± standard deviation over seeds; " if has_seeds else ""
-    levels = {block.level == "utterance" for block in blocks}
-    over = "over clips (utterance level) or systems (system level)" if len(levels) > 1 else "over systems"
-    over = "over clips" if levels == {True} else over
-    parts = [f"{first}[95 % interval {over}{' and seeds' if has_seeds else ''}]."]
+    parts = [f"{first}[95 % interval over {units_of(blocks, unit)}{' and seeds' if has_seeds else ''}]."]
     if len(evidence.variants) > 1 and any(block.one_seed for block in blocks):
         parts.append(ONE_SEED)
     elif len(evidence.variants) > 1:
@@ -234,7 +253,9 @@ def _plain(value: float) -> object:
     return "" if math.isnan(value) else value
 
 
-def write_markdown(path: Path, evidence: SharedClips, blocks: Sequence[ComparisonTable]) -> None:
+def write_markdown(
+    path: Path, evidence: SharedClips, blocks: Sequence[ComparisonTable], unit: Unit | None = None
+) -> None:
     """Write one table per level and domain; a variant links to its config."""
     with replacing(path, errors="backslashreplace") as file:
         for block in blocks:
@@ -252,7 +273,7 @@ def write_markdown(path: Path, evidence: SharedClips, blocks: Sequence[Compariso
             lines += [f"\nNo interval: {_markdown(why)}." for why in reasons_of(block)]
             file.write("\n".join([*lines, "", ""]))
         file.write(
-            f"{_markdown(legend_of(evidence, blocks)).replace(chr(92) + '[', '[').replace(chr(92) + ']', ']')}\n"
+            f"{_markdown(legend_of(evidence, blocks, unit)).replace(chr(92) + '[', '[').replace(chr(92) + ']', ']')}\n"
         )
 
 

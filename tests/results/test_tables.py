@@ -73,6 +73,7 @@ def test_the_legend_says_what_is_there_and_no_more():
     assert "=: equal to it within .010." in legend_of(two, [table._replace(equivalence=0.01)])
     one = block({SRCC: [cell(0.9), cell(0.8)]}, "system", one_seed=True)
     assert legend_of(two, [one]) == f"[95 % interval over systems]. {ONE_SEED}"
+    assert "interval over systems and prompts and seeds]" in legend_of(two, [table], "system+prompt")
     assert "over clips (utterance level) or systems (system level)" in legend_of(two, [table, one])
 
 

@@ -162,14 +162,18 @@ def _assert_same(rows, others):
         assert one == two
 
 
-def test_wandb_gets_the_whole_config(command, monkeypatch):
+def test_wandb_gets_the_whole_config_and_the_run_keeps_its_address(command, monkeypatch, tmp_path):
     logged = []
     monkeypatch.setattr(WandbLogger, "log_hyperparams", lambda self, params: logged.append(params))
+    monkeypatch.setattr(wandb.Run, "url", "https://example.org/runs/1")
     assert main([*command("experiments/quickstart.yaml"), "--objectives.qamro.margin_scale=0.7"]) == 0
     wandb.finish()
     (config,) = [params["config"] for params in logged if "config" in params]
     assert config["objectives"]["qamro"]["init_args"]["margin_scale"] == 0.7
     assert {"data", "model", "trainer", "monitor"} <= config.keys()
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["wandb"] == "https://example.org/runs/1"
+    assert facts["speed"]["peak_megabytes"] > 0
 
 
 @pytest.mark.parametrize("path", all_but([path for path in PATHS if "/" in path.removeprefix("experiments/")], TWO[0]))

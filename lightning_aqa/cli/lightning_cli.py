@@ -48,6 +48,7 @@ from lightning_aqa.training.loading import (
 from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
+from lightning_aqa.training.speed import ScoringSpeed
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process, is_local_rank_zero
 from lightning_aqa.utils.signals import Stopped
@@ -179,6 +180,7 @@ class AQACLI(OpenCLI):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeFiles())
         callbacks += [Interruption(self.session.signals), FeatureCache(), Observations(self.folder)]
+        callbacks += [ScoringSpeed(self.folder)]
         callbacks += [
             RunFolder(self.folder, self.config_text, self.argv, self.settings.evaluation.unit)
         ]  # its results come last: then all is there

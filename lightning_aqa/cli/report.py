@@ -18,6 +18,7 @@ def report(
     baseline: str | None = None,
     judge: list[str] | None = None,
     title: str | None = None,
+    columns: str | None = None,
     unit: Unit | None = None,
     equivalence: float | None = None,
     resamples: int = 10_000,
@@ -36,6 +37,7 @@ def report(
         baseline: Variant that the others are compared with; the default is the first.
         judge: Scores of another tool as one more row: NAME=FILE, a table with a row per clip; may come several times.
         title: Title of the page; the default is the names of the folders.
+        columns: Metrics and axes of the LaTeX tables, such as SRCC,MSE; the default fits the text of an article.
         unit: What varies as one piece; the default is that of the runs, else clips, and systems at system level.
         equivalence: Largest difference that counts as none, such as .01.
         resamples: Draws of the simultaneous tests.
@@ -72,6 +74,7 @@ def report(
         inlined_audio=InlinedAudio(clips, seconds, megabytes),
         title=title,
         judges=parse_judges(judge or ()),
+        columns=[name.strip() for name in columns.split(",")] if columns else (),
     )
     folders = [Path(path) for path in paths]
     for path in build_report(folders, Path(output) if output else folders[0] / "report", options):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from lightning_aqa.report import clip_browser, figures, maps, summary, tables
+from lightning_aqa.report import clip_browser, figures, maps, pairwise, predicted, provenance, summary, tables
 from lightning_aqa.report.context import Material, Options, gather
 from lightning_aqa.report.templating import picture, render
-from lightning_aqa.results.files import CONFIG
-from lightning_aqa.results.tables import write_csv, write_latex, write_markdown
-from lightning_aqa.results.variants import SharedClips, Variant
+from lightning_aqa.results.latex import write_latex
+from lightning_aqa.results.tables import units_of, write_csv, write_markdown
 from lightning_aqa.utils.files import replacing
 
 PAGE, TABLES = "report.html", "tables"
+SCRIPTS = ("page.js", "pairwise.js", "browser.js")
 SIMULATED = "The corpus is synthesised and its scores are simulated: nothing here says how people hear."
 
 
@@ -45,71 +44,57 @@ def build_report(paths: Sequence[Path], output: Path, options: Options | None = 
     material = gather(paths, options or Options())
     output.mkdir(parents=True, exist_ok=True)
     written = [output / f"{TABLES}.{suffix}" for suffix in ("csv", "md", "tex")]
-    for write, path in zip((write_csv, write_markdown, write_latex), written, strict=True):
-        write(path, material.evidence, material.blocks)
+    write_csv(written[0], material.evidence, material.blocks)
+    write_markdown(written[1], material.evidence, material.blocks, material.unit)
+    write_latex(written[2], material.evidence, material.blocks, material.options.columns, material.unit)
     title = material.options.title or ", ".join(path.resolve().name for path in paths)
-    _write_page(output / PAGE, title, material.evidence, _sections(material, output))
+    sections = _sections(material, output, written)
+    _write_page(output / PAGE, title, provenance.facts(material.evidence), sections)
     return [output / PAGE, *written]
 
 
-def _sections(of: Material, output: Path) -> list[PageSection]:
+def _sections(of: Material, output: Path, written: Sequence[Path]) -> list[PageSection]:
     evidence, blocks, titles = of.evidence, of.blocks, of.titles
     data, notes = clip_browser.browser_data(
         evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.inlined_audio
     )
     warning = SIMULATED if of.is_simulated else ""
     others = tables.published(tables.published_rows(evidence.axes), of.is_simulated)
-    remarks = [*of.notes, *notes, *_left_out(of), *_how(of.options)]
+    remarks = [*of.notes, *notes, *_left_out(of), *_how(of), *provenance.made_with(evidence)]
+    predicted_ = predicted.predictions(evidence, of.detailed, blocks, of.axes, titles)
     return [
-        PageSection("answer", "In short", summary.answer(evidence, blocks[0], warning)),
-        PageSection("results", "Results", tables.results(evidence, blocks, titles)),
-        PageSection("published", "Published numbers", others),
+        PageSection("answer", "In short", summary.answer(evidence, blocks, warning)),
         PageSection("effects", "Differences from the baseline", figures.effects(evidence, blocks, titles)),
+        PageSection(
+            "results", "Results", tables.results(evidence, blocks, titles, of.unit) + provenance.downloads(written)
+        ),
+        PageSection("folds", "Folds", tables.folds(evidence)),
+        PageSection("each", "Each against each", pairwise.each_against_each(evidence, blocks, titles)),
+        PageSection("published", "Published numbers", others),
         PageSection("heat", "Over two settings", figures.heat_maps(evidence, blocks, titles)),
-        PageSection("curves", "Learning curves", figures.learning_curves(evidence)),
-        PageSection("predictions", "Predicted and rated", figures.predictions(evidence, of.detailed, blocks, titles)),
-        PageSection("pairs", "Pairs in the right order", figures.pairs_by_gap(evidence, of.detailed, titles)),
+        PageSection("predictions", "Predicted and rated", predicted_),
+        PageSection("pairs", "Pairs in the right order", predicted.pairs_by_gap(evidence, of.detailed, titles)),
         PageSection("further", "Further numbers", tables.further(evidence, of.detailed, titles)),
+        PageSection("costs", "Speed and memory", tables.costs(evidence, blocks[0])),
         PageSection("maps", "Embedding", maps.embedding_maps(evidence, of.detailed, titles)),
-        PageSection("errors", "Errors, clip by clip", clip_browser.browser(evidence, of.axes, of.detailed, data)),
-        PageSection("configs", "Configurations and commands", _configurations(evidence, output)),
+        PageSection("errors", "Clips, systems, pairs", clip_browser.browser(evidence, of.axes, of.detailed, data)),
+        PageSection("curves", "Learning curves", figures.learning_curves(evidence)),
+        PageSection("configs", "Configurations and commands", provenance.configurations(evidence)),
         PageSection("notes", "Notes", render("notes", items=remarks)),
     ]
 
 
-def _write_page(path: Path, title: str, evidence: SharedClips, sections: Sequence[PageSection]) -> None:
+def _write_page(path: Path, title: str, facts: Sequence[str], sections: Sequence[PageSection]) -> None:
     text = render(
         "page",
         title=title,
         css=_asset("page.css"),
-        script=_asset("page.js") + _asset("browser.js"),
-        facts=_facts(evidence),
+        script=picture("\n".join(map(_asset, SCRIPTS))),
+        facts=facts,
         sections=[part for part in sections if part.inside],
     )
     with replacing(path, errors="backslashreplace") as file:
         file.write(text)
-
-
-def _configurations(evidence: SharedClips, output: Path) -> str:
-    """Return, per variant, its runs with a link to each config and the command that makes it again."""
-    variants = [
-        {
-            "name": variant.name,
-            "reason": variant.reason,
-            "runs": [_described(variant, i, output) for i in range(len(variant.runs))],
-            "config": variant.runs[0].config_text,
-        }
-        for variant in evidence.variants
-    ]
-    return render("configurations", variants=variants)
-
-
-def _described(variant: Variant, number: int, output: Path) -> dict[str, Any]:
-    run = variant.runs[number]
-    config = run.folder / CONFIG
-    link = Path(os.path.relpath(config, output)).as_posix() if config.exists() else ""
-    seeds = "" if variant.is_fixed else ", ".join(f"{key} {value}" for key, value in run.seed)
-    return {"name": run.name, "link": link, "seeds": seeds, "command": run.command}
 
 
 def _left_out(of: Material) -> list[str]:
@@ -118,30 +103,15 @@ def _left_out(of: Material) -> list[str]:
     return [message] if count else []
 
 
-def _how(options: Options) -> list[str]:
-    unit = "clips (utterance level) or systems (system level)" if options.unit is None else f"unit {options.unit}"
+def _how(of: Material) -> list[str]:
+    """Say how intervals and tests were made, and from what."""
+    units = units_of([block for block in of.blocks if not block.domain], of.unit)
     return [
-        f"Intervals: bias-corrected and accelerated bootstrap over {unit}, {options.num_resamples} resamples, 95 %; "
-        "where there are several seeds, with what other seeds could give.",
+        f"Intervals: 95 %, jackknife over {units}, with the spread between seeds where there are several. Tests: 5 %, "
+        f"over all variants of a column at once (max-T, {of.options.num_resamples} draws).",
         "Everything is computed from predictions.csv; config.yaml, history.csv, clips.csv, ratings.csv, "
         "observations.npz and trial.json add to it where they are there.",
     ]
-
-
-def _facts(evidence: SharedClips) -> str:
-    def many(count: int, word: str) -> str:
-        return f"{count:,} {word}{'' if count == 1 else 's'}".replace(",", "\u202f")
-
-    made = [variant for variant in evidence.variants if not variant.is_fixed]
-    runs = sum(len(variant.runs) for variant in made)
-    parts = [f"Split {evidence.split}", many(len(evidence.ids), "clip")]
-    parts += [many(len(set(evidence.systems) - {""}), "system")] if evidence.has_systems else []
-    parts += [", ".join(evidence.named_domains)] if evidence.named_domains else []
-    counts = {len(variant.runs) for variant in made}
-    parts += [many(len(made), "variant"), many(runs, "run")]
-    parts += [f"{counts.pop()} seeds each"] if len(counts) == 1 and runs > len(made) else []
-    others = len(evidence.variants) - len(made)
-    return " · ".join([*parts, many(others, "other tool")] if others else parts)
 
 
 def _asset(name: str) -> str:

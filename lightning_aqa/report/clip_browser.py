@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,8 +136,17 @@ def browser_data(
         "media": {clip: _plain(of) for clip, of in media.items()},
         "frames": {i: _frames(frames[id_]) for i, id_ in enumerate(evidence.ids) if i in media and id_ in frames},
         "ratings": _strips(ratings),
+        "quantiles": _quantiles(evidence),
     }
     return data, notes
+
+
+def _quantiles(evidence: SharedClips) -> dict[int, float]:
+    """Return Student's quantiles for the intervals of means over up to as many clips as a system has."""
+    from scipy.stats import t
+
+    most = max(Counter(evidence.systems).values(), default=0)
+    return {n: round(float(t.ppf(0.975, n - 1)), 4) for n in range(2, most + 1)} if evidence.has_systems else {}
 
 
 def rounded(values: NDArray[np.float64] | Sequence[float], digits: int = 3) -> list[float | None]:
@@ -187,5 +197,6 @@ def browser(evidence: SharedClips, axes: Sequence[Axis], detailed: Sequence[int]
         axes=[(str(a), axis.title) for a, axis in enumerate(axes)],
         filters=filters,
         num_pairs=NUM_PAIRS,
+        has_systems=evidence.has_systems,
         data=data,
     )

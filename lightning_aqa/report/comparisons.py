@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.report.plots import colour
-from lightning_aqa.report.svg import NUM_SHADES, Panel, Span, number, shade, span
+from lightning_aqa.report.svg import Panel, Span, number, span
 
 Array = NDArray[np.float64]
 MAX_COLOURED = 8
 LEAST_FILLED = 0.6
+NOT_SET = "not set"
+"""Word for a setting that is null: the part then chooses for itself, as an adaptive margin does."""
 
 
 class Effect(NamedTuple):
@@ -25,63 +27,111 @@ class Effect(NamedTuple):
         value: Difference of the metric; NaN where undefined.
         low: Lower end of its interval.
         high: Upper end.
-        is_sure: Whether it differs after the correction for many comparisons.
+        verdict: ``better``, ``worse``, ``equal``, ``undecided``, or empty where nothing can be said.
         note: What shows on hover.
+        written: The difference and its interval, as written beside it.
     """
 
     name: str
     value: float
     low: float
     high: float
-    is_sure: bool
+    verdict: str
     note: str
+    written: str
 
 
-def draw_effects(effects: Sequence[Effect], unit: str, label: str) -> str:
-    """Plot each effect with its interval, zero in the middle of the page; a full dot differs after correction."""
+SHAPES = {"better": "dot", "worse": "dot", "equal": "diamond"}
+
+
+def draw_effects(effects: Sequence[Effect], unit: str, label: str, margin: float | None = None) -> str:
+    """Plot each effect with its interval and its numbers; a full dot differs, a diamond is equal within the margin.
+
+    Args:
+        effects: The variants.
+        unit: What the differences are of.
+        label: What a screen reader says.
+        margin: Half the width of the band in which differences count as none; None draws no band.
+    """
     ends = [end for effect in effects for end in (effect.value, effect.low, effect.high)]
     count = len(effects)
     longest = max((len(effect.name) for effect in effects), default=0)
-    left = min(16 + 6.8 * min(longest, 24), 170)
+    left, right = min(16 + 6.8 * min(longest, 24), 170), 22 + 5.6 * max((len(e.written) for e in effects), default=0)
     rows = Span(-0.6, count - 0.4)
-    panel = Panel(span([*ends, 0.0], 0.08), rows, width=360, height=52 + 22 * count, margins=(8, 12, 40, left))
+    around = span([*ends, 0.0, *([] if margin is None else [-margin, margin])], 0.08)
+    panel = Panel(around, rows, width=left + 170 + right, height=52 + 22 * count, margins=(8, right, 40, left))
+    if margin is not None:
+        panel.cell(-margin, margin, rows.low, rows.high, "band", f"within {number(margin)} of the baseline")
     panel.x_axis(unit)
     panel.line((0, 0), rows, "zero")
     for i, effect in enumerate(effects):
         y = count - 1 - i
         panel.side_text(y, effect.name, limit=24)
         panel.across(effect.low, effect.high, y, "c0")
+        panel.text(around.high, y, effect.written, "moved", dx=10)
         if np.isfinite(effect.value):
-            panel.mark(effect.value, y, "c0", effect.note, radius=4, shape="dot" if effect.is_sure else "ring")
+            shape = SHAPES.get(effect.verdict, "ring")
+            panel.mark(effect.value, y, "c0", effect.note, radius=4, shape=shape)
     return panel.svg(label)
 
 
 class Curve(NamedTuple):
-    """Values that one run logged over its epochs."""
+    """Values that one run logged over its epochs.
+
+    Args:
+        variant: Number of the variant.
+        note: What shows on hover.
+        epochs: Epochs, from 1.
+        values: What was logged.
+        kept: Epoch whose weights were kept; None where that is not known.
+    """
 
     variant: int
     note: str
     epochs: list[float]
     values: list[float]
+    kept: float | None = None
 
 
-def curves_of(histories: Sequence[tuple[int, str, list[dict[str, float]]]], name: str) -> list[Curve]:
-    """Pick what was logged under a name from the histories of runs: number of the variant, note, rows."""
+class RunHistory(NamedTuple):
+    """Values that one run logged, under all names.
+
+    Args:
+        variant: Number of the variant.
+        note: What shows on hover.
+        rows: Values by name, a row per epoch.
+        kept: Epoch whose weights were kept, from 1; None where that is not known.
+    """
+
+    variant: int
+    note: str
+    rows: list[dict[str, float]]
+    kept: float | None = None
+
+
+def curves_of(histories: Sequence[RunHistory], name: str) -> list[Curve]:
+    """Pick what was logged under a name from the histories of runs."""
     curves = []
-    for variant, note, rows in histories:
+    for variant, note, rows, kept in histories:
         points = [(row["epoch"] + 1, row[name]) for row in rows if name in row and "epoch" in row]
         if points:
-            curves.append(Curve(variant, note, [x for x, _ in points], [y for _, y in points]))
+            curves.append(Curve(variant, note, [x for x, _ in points], [y for _, y in points], kept))
     return curves
 
 
-def draw_curves(curves: Sequence[Curve], label: str) -> str:
-    """Plot curves over the epochs; the first eight variants have colours, the rest are grey."""
+def draw_curves(curves: Sequence[Curve], unit: str, label: str) -> str:
+    """Plot curves over the epochs, a dot at the epoch that was kept; the first eight variants have colours.
+
+    Args:
+        curves: Of the runs.
+        unit: What they are of.
+        label: What a screen reader says.
+    """
     x = span([value for curve in curves for value in curve.epochs], 0.0, 1.0)
     y = span([value for curve in curves for value in curve.values], 0.05)
-    panel = Panel(x, y, width=320, height=220, margins=(8, 10, 40, 50))
+    panel = Panel(x, y, width=320, height=220, margins=(8, 10, 40, 56))
     panel.x_axis("epoch")
-    panel.y_axis("")
+    panel.y_axis(unit)
     means = mean_curves(curves)
     for curve in reversed([*means, *(curve for curve in curves if curve not in means)]):
         css = colour(curve.variant) if curve.variant < MAX_COLOURED else "rest"
@@ -90,6 +140,11 @@ def draw_curves(curves: Sequence[Curve], label: str) -> str:
             panel.mark(curve.epochs[0], curve.values[0], css, curve.note)
         else:
             panel.line(curve.epochs, curve.values, css if curve in means else f"{css} thin", last)
+    for curve in curves:
+        if curve.kept in curve.epochs and len(curve.epochs) > 1:
+            css = colour(curve.variant) if curve.variant < MAX_COLOURED else "rest"
+            value = curve.values[curve.epochs.index(curve.kept)]
+            panel.mark(curve.kept, value, css, f"{curve.note}: kept epoch {number(curve.kept)}", radius=2.6)
     return panel.svg(label)
 
 
@@ -168,7 +223,7 @@ def _grid(
 
 
 def _word(value: Any) -> str:
-    return "null" if value is None or value == "None" else str(value)
+    return NOT_SET if value is None or value == "None" else str(value)
 
 
 def _levels(values: Iterable[Any]) -> list[str]:
@@ -184,30 +239,52 @@ def _levels(values: Iterable[Any]) -> list[str]:
     return sorted(different, key=key)
 
 
-def draw_grid(grid: SettingGrid, higher_is_better: bool, label: str) -> str:
-    """Draw a heat map: the better, the darker; the value stands in the cell."""
+def draw_grid(grid: SettingGrid, higher_is_better: bool, label: str, step: float) -> str:
+    """Draw a heat map: the better, the darker; the value stands in the cell.
+
+    Args:
+        grid: The metric over two settings.
+        higher_is_better: Whether high values are dark.
+        label: What a screen reader says.
+        step: By how much a value is worse for each two shades less: a difference smaller than noise then looks like
+            none; NaN leaves all cells in one shade.
+    """
     num_rows, num_columns = grid.values.shape
     left = min(36 + 6.2 * max(map(len, grid.rows)), 150)
     width, height = max(left + 12 + 58 * num_columns, 240), 62 + 34 * num_rows
     panel = Panel(Span(0, num_columns), Span(0, num_rows), width=width, height=height, margins=(8, 12, 54, left))
-    of = span(grid.values, 0.0, 1e-4)
+    best = np.nanmax(grid.values) if higher_is_better else np.nanmin(grid.values)
     for r, row_name in enumerate(grid.rows):
         y = num_rows - 1 - r
         panel.side_text(y + 0.5, row_name)
         for c, column_name in enumerate(grid.columns):
+            value = float(grid.values[r, c])
             note = f"{grid.row_name} {row_name}, {grid.column_name} {column_name}"
-            _draw_cell(panel, c, y, float(grid.values[r, c]), of, higher_is_better, note)
+            _draw_cell(panel, c, y, value, shade_below(abs(best - value), step), note)
     for c, column_name in enumerate(grid.columns):
         panel.text(c + 0.5, 0, column_name, "tick mid", dy=15)
     _name_sides(panel, grid)
     return panel.svg(label)
 
 
-def _draw_cell(panel: Panel, c: int, y: int, value: float, of: Span, higher_is_better: bool, note: str) -> None:
+DARKEST = 6
+"""Shade of the best cell: text on it is still read well."""
+
+
+def shade_below(gap: float, step: float) -> int:
+    """Return the shade of a value that is worse than the best by a gap: two shades for each whole step.
+
+    Example:
+        >>> [shade_below(gap, 0.1) for gap in (0.0, 0.09, 0.11, 0.25, 9.0)]
+        [6, 6, 4, 2, 0]
+    """
+    return DARKEST if not step > 0 else max(DARKEST - 2 * int(gap / step + 1e-9), 0) if np.isfinite(gap) else 0
+
+
+def _draw_cell(panel: Panel, c: int, y: int, value: float, level: int, note: str) -> None:
     if not np.isfinite(value):
         panel.cell(c, c + 1, y, y + 1, "none", f"{note}: not tried")
         return
-    level = shade(value, of) if higher_is_better else NUM_SHADES - 1 - shade(value, of)
     panel.cell(c, c + 1, y, y + 1, f"q{level}", f"{note}: {value:.4f}")
     panel.text(c + 0.5, y + 0.5, f"{value:.3f}", f"mid in q{level}")
 

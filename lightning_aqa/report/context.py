@@ -20,6 +20,7 @@ from lightning_aqa.results.clips import ClipSource, read_listeners, read_sources
 from lightning_aqa.results.comparison import ComparisonTable, compare_variants
 from lightning_aqa.results.facts import axes_of_run
 from lightning_aqa.results.judges import JudgeFile, with_judges, without_foreign_errors
+from lightning_aqa.results.latex import check_columns
 from lightning_aqa.results.runs import Run, choose_split, find_runs
 from lightning_aqa.results.tables import headline
 from lightning_aqa.results.variants import SharedClips, collect
@@ -42,6 +43,7 @@ class Options(NamedTuple):
         inlined_audio: How much sound goes into the page.
         title: Title of the page; None takes the names of the folders.
         judges: Tables of scores of other tools, each a row of the comparison.
+        columns: Metrics and axes of the LaTeX tables; empty takes what fits the text of an article.
     """
 
     split: str | None = None
@@ -54,6 +56,7 @@ class Options(NamedTuple):
     inlined_audio: InlinedAudio = InlinedAudio()
     title: str | None = None
     judges: Sequence[JudgeFile] = ()
+    columns: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class Material:
         return choose_detailed(self.evidence, self.blocks[0], self.options.detailed)
 
     @property
+    def unit(self) -> Unit | None:
+        """Option that says what varies as one piece: that of the report, else of the runs; None for the defaults."""
+        return self.options.unit or self.evidence.unit
+
+    @property
     def is_simulated(self) -> bool:
         """Whether the corpus of some run is synthesised, with simulated scores."""
         return any(run.facts.get("is_simulated", False) for variant in self.evidence.variants for run in variant.runs)
@@ -108,6 +116,7 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
     evidence = collect(runs, choose_split(runs, options.split), None if is_judge else options.baseline)
     if options.judges:
         evidence = with_judges(evidence, options.judges, options.baseline)
+    check_columns(options.columns, evidence.axes)
     known = read_sources(runs, options.audio_root)
     sources = [known.get(id_, ClipSource(None)) for id_ in evidence.ids]
     ratings = read_listeners(runs, evidence.split, evidence.ids, evidence.axes)

@@ -1,4 +1,4 @@
-"""The sections of pictures, each with what to see in it."""
+"""The sections of pictures that set variants side by side, each with what to see in it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lightning_aqa.metrics.levels import METRICS, higher_is_better
-from lightning_aqa.metrics.pairwise import accuracy_by_gap
+from lightning_aqa.metrics.levels import MEAN, higher_is_better
 from lightning_aqa.report.comparisons import (
     MAX_COLOURED,
     Effect,
+    RunHistory,
     curves_of,
     draw_curves,
     draw_effects,
@@ -20,29 +20,20 @@ from lightning_aqa.report.comparisons import (
     find_grids,
     panels_of,
 )
-from lightning_aqa.report.plots import (
-    SystemMeans,
-    colour,
-    draw_accuracy,
-    draw_calibration,
-    draw_clips,
-    draw_ranking,
-    draw_systems,
-)
+from lightning_aqa.report.plots import colour
 from lightning_aqa.report.tables import axis_title
 from lightning_aqa.report.templating import phrase, picture, render
-from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
-from lightning_aqa.results.tables import LEVELS, axes_of, shown
+from lightning_aqa.results.comparison import ONE_SEED, ComparisonCell, ComparisonTable
+from lightning_aqa.results.history import kept_epoch
+from lightning_aqa.results.runs import Run
+from lightning_aqa.results.tables import (
+    LEVELS,
+    METRICS_SHOWN,
+    axes_of,
+    shown,
+    signed,
+)
 from lightning_aqa.results.variants import SharedClips
-
-METRICS_SHOWN = ["SRCC", *(metric for metric in METRICS if metric != "SRCC")]
-NOTES = {
-    "Clips": "",
-    "Systems": "Thin lines: 95 % intervals of a system's mean over its clips.",
-    "Ranking of systems": "",
-    "Error by rating": "Six bins of equal count: mean error with its 95 % interval (thick) and the middle 80 % of the "
-    "errors (thin). Any predictor that is not perfect over-rates the worst and under-rates the best.",
-}
 
 
 class Figure(NamedTuple):
@@ -66,7 +57,8 @@ class FigurePanel(NamedTuple):
     figures: list[Figure]
 
 
-def _figures(panels: Sequence[FigurePanel], message: str = "", **more: Any) -> str:
+def gallery(panels: Sequence[FigurePanel], message: str = "", **more: Any) -> str:
+    """Return panels of figures below what is said of them; the rest is for the template."""
     context = {"message": message, "keys": [], "kind": "", "choosers": [], "group": "", **more}
     return render("figures", panels=panels, **context)
 
@@ -82,36 +74,49 @@ def effects(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Ma
         return ""
     plain = [block for block in blocks if not block.domain]
     panels = [
-        FigurePanel(f"{block.level}|{metric}", "grid wide", _effects(evidence, block, metric, titles))
+        FigurePanel(f"{block.level}|{metric}", "grid broad", _effects(evidence, block, metric, titles))
         for block in plain
         for metric in METRICS_SHOWN
     ]
     message = phrase(
-        "Each variant minus the baseline, <b>{}</b>: the same resamples of clips (or systems) for both, seeds of their "
-        "own; lines are 95 % intervals. A full dot differs from the baseline after Holm's correction over the "
-        "variants, an open one does not.",
+        "Each variant minus the baseline, <b>{}</b>, on the same clips; lines are 95 % intervals, corrected for the "
+        "number of variants. ",
         evidence.variants[0].name,
-    )
-    return _figures(panels, message, choosers=_choosers(plain), group="effects")
+    ) + _shapes(plain[0])
+    return gallery(panels, message, choosers=_choosers(plain), group="effects")
+
+
+def _shapes(block: ComparisonTable) -> str:
+    if block.one_seed:
+        return ONE_SEED
+    equal = " A diamond: equal to it within the grey band." if block.equivalence is not None else ""
+    return f"A full dot: differs from the baseline. An open dot: not shown to differ.{equal}"
 
 
 def _effects(evidence: SharedClips, block: ComparisonTable, metric: str, titles: Mapping[str, str]) -> list[Figure]:
     side = "right is better" if higher_is_better(metric) else "left is better"
     found = []
     for axis in axes_of(block):
+        if metric not in {of for of_axis, of in block.columns if of_axis == axis}:
+            continue
         title, rows = axis_title(axis, titles), [row[axis, metric] for row in block.rows[1:]]
-        drawn = [_effect(variant.name, cell) for variant, cell in zip(evidence.variants[1:], rows, strict=True)]
+        drawn = [_effect(variant.name, cell, metric) for variant, cell in zip(evidence.variants[1:], rows, strict=True)]
         label = f"Differences in {metric} from the baseline, {title}, {LEVELS[block.level]}"
-        found.append(figure(title, side, draw_effects(drawn, f"difference in {metric}", label)))
+        found.append(figure(title, side, draw_effects(drawn, f"difference in {metric}", label, block.equivalence)))
     return found
 
 
-def _effect(name: str, cell: ComparisonCell) -> Effect:
+def _effect(name: str, cell: ComparisonCell, metric: str) -> Effect:
     if cell.difference is None:
-        return Effect(name, math.nan, math.nan, math.nan, False, "")
-    ends = cell.difference.interval
-    note = f"{name}: {cell.difference.value:+.4f} [{ends.low:.4f}, {ends.high:.4f}], p = {cell.p_adjusted:.3g}"
-    return Effect(name, cell.difference.value, ends.low, ends.high, cell.is_sure, note)
+        return Effect(name, math.nan, math.nan, math.nan, "", "", "")
+    value, ends = cell.difference.value, cell.difference.interval
+    inside = f"[{ends.low:.4f}, {ends.high:.4f}]" if math.isfinite(ends.low) else f"no interval: {cell.why}"
+    note = f"{name}: {value:+.4f} {inside}" + (f", p = {cell.p_adjusted:.3g}" if math.isfinite(cell.p_adjusted) else "")
+    note += f", the smallest that this test could show is {cell.difference.smallest:.4f}"
+    note = note if math.isfinite(cell.difference.smallest) else note.rsplit(", the", 1)[0]
+    low, high = (shown(end, metric) for end in ends)
+    written = f"{signed(value, metric)} [{low}, {high}]" if math.isfinite(ends.low) else signed(value, metric)
+    return Effect(name, value, ends.low, ends.high, cell.verdict, note, written)
 
 
 def heat_maps(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
@@ -125,15 +130,28 @@ def heat_maps(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: 
             drawn = []
             for axis in axes_of(block):
                 title = axis_title(axis, titles)
-                for grid in find_grids(settings, [row[axis, metric].value for row in block.rows]):
-                    label = f"{metric}, {title}, over {grid.row_name} and {grid.column_name}"
-                    drawn.append(figure(title, "", draw_grid(grid, higher_is_better(metric), label)))
+                cells = [row[axis, metric] for row in block.rows if (axis, metric) in row]
+                for grid in find_grids(settings, [cell.value for cell in cells]) if cells else []:
+                    label, step = f"{metric}, {title}, over {grid.row_name} and {grid.column_name}", _noise(cells)
+                    note = f"shades of {shown(step, metric)}" if math.isfinite(step) else ""
+                    drawn.append(figure(title, note, draw_grid(grid, higher_is_better(metric), label, step)))
             panels.append(FigurePanel(f"{block.level}|{metric}", "grid", drawn))
     message = (
         "Mean over seeds, and over other settings where these vary too. The darker (on dark: the brighter), the "
-        "better. Each panel has shades of its own, from its worst to its best cell."
+        "better: a shade less is worse by the half width of the 95 % interval of a difference, so that cells of one "
+        "shade may well be equal. \u201cnot set\u201d: the setting is null."
     )
-    return _figures(panels, message, choosers=_choosers(plain), group="heat")
+    return gallery(panels, message, choosers=_choosers(plain), group="heat")
+
+
+def _noise(cells: Sequence[ComparisonCell]) -> float:
+    """Return the mean half width of the intervals of differences, or of the values where there are none."""
+    differences = [cell.difference.interval for cell in cells if cell.difference is not None]
+    for intervals in (differences, [cell.interval for cell in cells]):
+        halves = [(of.high - of.low) / 2 for of in intervals if math.isfinite(of.high - of.low)]
+        if halves:
+            return float(np.mean(halves))
+    return math.nan
 
 
 def _settings(evidence: SharedClips) -> list[dict[str, Any]]:
@@ -147,18 +165,36 @@ def _settings(evidence: SharedClips) -> list[dict[str, Any]]:
 def learning_curves(evidence: SharedClips) -> str:
     """Return what the runs logged over their epochs, where they left a history."""
     histories = [
-        (v, f"{variant.name}, {run.name}", run.history)
+        RunHistory(v, f"{variant.name}, {run.name}", run.history, _kept(run))
         for v, variant in enumerate(evidence.variants)
         for run in variant.runs
     ]
-    names = panels_of(name for _, _, rows in histories for row in rows for name in row)
+    names = panels_of(name for of in histories for row in of.rows for name in row)
     found = [(name, curves) for name in names if (curves := curves_of(histories, name))]
-    drawn = [figure(_logged(name), "", draw_curves(curves, f"Learning curve of {name}")) for name, curves in found]
+    drawn = [
+        figure(_logged(name), "", draw_curves(curves, _unit(name), f"Learning curve of {name}"))
+        for name, curves in found
+    ]
     if not drawn:
         return ""
     has_seeds = len(histories) > len(evidence.variants)
-    message = "Mean over seeds; the seeds are the thin lines." if has_seeds else ""
-    return _figures([FigurePanel("", "grid", drawn)], message, keys=_variant_keys(evidence), kind="line")
+    message = "Mean over seeds; the seeds are the thin lines. " if has_seeds else ""
+    message += "A dot is the epoch whose weights were kept." if any(of.kept for of in histories) else ""
+    return gallery([FigurePanel("", "grid", drawn)], message.strip(), keys=variant_keys(evidence), kind="line")
+
+
+def _kept(run: Run) -> float | None:
+    """Return the epoch that a run kept, from 1; None where its config does not say by what it chose."""
+    if "monitor" not in run.config:
+        return None
+    monitor = run.config["monitor"]
+    epoch = kept_epoch(run.history, None if monitor is None else str(monitor))
+    return None if epoch is None else epoch + 1
+
+
+def _unit(name: str) -> str:
+    """Name what a logged value is: a metric, or a loss."""
+    return "SRCC" if name.endswith(f"/SRCC/{MEAN}") else "loss"
 
 
 def _logged(name: str) -> str:
@@ -169,7 +205,8 @@ def _logged(name: str) -> str:
     return f"{'sum of the weighted losses' if rest == ['loss'] else '/'.join(rest)}, {where}"
 
 
-def _variant_keys(evidence: SharedClips) -> list[tuple[str, str]]:
+def variant_keys(evidence: SharedClips) -> list[tuple[str, str]]:
+    """Return the colour of each variant; none for one alone."""
     if len(evidence.variants) == 1:
         return []
     entries = [(colour(v), variant.name) for v, variant in enumerate(evidence.variants[:MAX_COLOURED])]
@@ -177,72 +214,6 @@ def _variant_keys(evidence: SharedClips) -> list[tuple[str, str]]:
     return [*entries, *([("rest", f"{rest} more")] if rest > 0 else [])]
 
 
-def pairs_by_gap(evidence: SharedClips, detailed: Sequence[int], titles: Mapping[str, str]) -> str:
-    """Return how often the better of two clips is found, by how much better it is rated."""
-    drawn = []
-    for a, axis in enumerate(evidence.axes):
-        targets, title = evidence.targets[:, a], titles.get(axis, axis)
-        if np.isfinite(targets).sum() < 3:
-            continue
-        lines = [
-            (v, evidence.variants[v].name, accuracy_by_gap(evidence.variants[v].mean_scores[:, a], targets))
-            for v in detailed
-        ]
-        drawn.append(figure(title, "", draw_accuracy(lines, f"Pairs in the right order by gap, {title}")))
-    message = (
-        "Share of pairs of clips that the scores put in the right order, by the gap of their ratings; one half is "
-        "chance. Small gaps are close to the noise of the ratings."
-    )
-    return (
-        _figures([FigurePanel("", "grid", drawn)], message, keys=_variant_keys(evidence), kind="line") if drawn else ""
-    )
-
-
-def predictions(
-    evidence: SharedClips, detailed: Sequence[int], blocks: Sequence[ComparisonTable], titles: Mapping[str, str]
-) -> str:
-    """Return the pictures of the scores of each detailed variant: clips, systems, ranks, the error by rating."""
-    variants = []
-    for v in detailed:
-        figures: dict[str, list[Figure]] = {heading: [] for heading in NOTES}
-        for a, axis in enumerate(evidence.axes):
-            for heading, drawn in _pictures(evidence, v, a, blocks, titles.get(axis, axis)).items():
-                figures[heading].append(drawn)
-        variants.append({"value": str(v), "num_seeds": len(evidence.variants[v].runs), "figures": figures})
-    return render(
-        "predictions",
-        names=[(str(v), evidence.variants[v].name) for v in detailed],
-        domains=domain_keys(evidence) if evidence.named_domains else [],
-        variants=variants,
-        is_single=len(evidence.axes) == 1,
-        notes=NOTES,
-    )
-
-
 def domain_keys(evidence: SharedClips) -> list[tuple[str, str]]:
     """Return the colour of each domain."""
     return [(colour(i), domain) for i, domain in enumerate(sorted(set(evidence.domains)))]
-
-
-def _pictures(
-    evidence: SharedClips, v: int, a: int, blocks: Sequence[ComparisonTable], title: str
-) -> dict[str, Figure]:
-    """Draw the pictures of one variant on one axis, under their headings."""
-    variant, axis, targets = evidence.variants[v], evidence.axes[a], evidence.targets[:, a]
-    scores, name = variant.mean_scores[:, a], f"{title}, {variant.name}"
-    if not (np.isfinite(targets) & np.isfinite(scores)).any():
-        return {}
-    numbers = {block.level: _numbers(block.rows[v], axis) for block in blocks if not block.domain}
-    clips = draw_clips(targets, scores, evidence.domains, f"Predicted against rated clips, {name}")
-    errors = draw_calibration(targets, scores, f"Error by rating, {name}")
-    drawn = {"Clips": figure(title, numbers["utterance"], clips), "Error by rating": figure(title, "", errors)}
-    if "system" in numbers:
-        means = SystemMeans(targets, scores, evidence.systems)
-        systems = draw_systems(means, f"Predicted against rated systems, {name}")
-        drawn["Systems"] = figure(title, numbers["system"], systems)
-        drawn["Ranking of systems"] = figure(title, "", draw_ranking(means, f"Systems as rated, {name}"))
-    return drawn
-
-
-def _numbers(row: Mapping[tuple[str, str], ComparisonCell], axis: str) -> str:
-    return ", ".join(f"{metric} {shown(row[axis, metric].value, metric)}" for metric in ("MSE", "LCC", "SRCC"))

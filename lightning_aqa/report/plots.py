@@ -15,6 +15,8 @@ from lightning_aqa.results.tables import DASH, MINUS
 
 Array = NDArray[np.float64]
 NUM_BINS = 6
+MANY = 1500
+"""From so many clips on dots are nearly transparent, so that their density is seen."""
 
 
 def colour(index: int) -> str:
@@ -22,7 +24,7 @@ def colour(index: int) -> str:
     return f"c{index % NUM_COLOURS}"
 
 
-def draw_clips(targets: Array, scores: Array, domains: Sequence[str], label: str) -> str:
+def draw_clips(targets: Array, scores: Array, domains: Sequence[str], label: str, both: Span) -> str:
     """Plot the predicted against the rated score of each clip, coloured by domain, with the identity line.
 
     Args:
@@ -30,18 +32,23 @@ def draw_clips(targets: Array, scores: Array, domains: Sequence[str], label: str
         scores: Shape ``(N,)``.
         domains: Domain of each clip.
         label: What a screen reader says.
+        both: What both sides cover.
     """
-    panel = _square(np.concatenate([targets[np.isfinite(targets)], scores[np.isfinite(targets)]]))
+    panel = _square(both)
     names = sorted(set(domains))
-    size = 4.5 if len(targets) < 500 else 3.2 if len(targets) < 1500 else 2.2
+    size = 4.5 if len(targets) < 500 else 3.2 if len(targets) < MANY else 2.6
     for index, name in enumerate(names):
         chosen = np.array([domain == name for domain in domains]) & np.isfinite(targets)
-        panel.dots(targets[chosen], scores[chosen], colour(index), size)
+        panel.dots(targets[chosen], scores[chosen], colour(index) + (" many" if len(targets) >= MANY else ""), size)
     return panel.svg(label)
 
 
-def _square(values: Array) -> Panel:
-    both = span(values, 0.05, 0.1)
+def shared_span(parts: Sequence[Array]) -> Span:
+    """Return the span of the scores of several pictures, so that they can be compared by eye."""
+    return span(np.concatenate([part.ravel() for part in parts]), 0.05, 0.1)
+
+
+def _square(both: Span) -> Panel:
     panel = Panel(both, both, width=320, height=308, margins=(8, 8, 40, 46))
     panel.x_axis("rated")
     panel.y_axis("predicted")
@@ -56,9 +63,10 @@ class SystemMeans:
         targets: Shape ``(N,)``; NaN where not rated.
         scores: Shape ``(N,)``.
         systems: System of each clip.
+        scale: Lowest and highest rating, at which the intervals end.
     """
 
-    def __init__(self, targets: Array, scores: Array, systems: Sequence[str]) -> None:
+    def __init__(self, targets: Array, scores: Array, systems: Sequence[str], scale: Span) -> None:
         rated = np.flatnonzero(np.isfinite(targets))
         rows = {name: rated[of] for name, of in rows_of_systems([systems[i] for i in rated.tolist()]).items()}
         self.names = sorted(rows, key=lambda name: (-exact_mean(targets[rows[name]]), name))
@@ -66,8 +74,9 @@ class SystemMeans:
         self.rated, self.predicted = (
             np.array([exact_mean(values[rows[name]]) for name in self.names]) for values in (targets, scores)
         )
-        self.rated_half, self.predicted_half = (
-            np.array([_half_width(values[rows[name]]) for name in self.names]) for values in (targets, scores)
+        self.rated_ends, self.predicted_ends = (
+            _ends([values[rows[name]] for name in self.names], means, scale)
+            for values, means in ((targets, self.rated), (scores, self.predicted))
         )
 
     def position(self, predicted: bool) -> NDArray[np.intp]:
@@ -86,67 +95,89 @@ def _half_width(values: Array) -> float:
     return float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
 
 
-def draw_systems(means: SystemMeans, label: str) -> str:
-    """Plot the predicted against the rated mean of each system, with the intervals of both."""
-    halves = (means.rated, means.rated_half), (means.predicted, means.predicted_half)
-    panel = _square(np.concatenate([end for mean, half in halves for end in (mean, mean - half, mean + half)]))
+def _ends(clips: Sequence[Array], means: Array, scale: Span) -> Array:
+    """Return the ends of the intervals of means, shape ``(2, S)``, cut to the scale unless the mean lies outside."""
+    halves = np.array([_half_width(values) for values in clips])
+    low, high = np.minimum(scale.low, means), np.maximum(scale.high, means)
+    return np.stack([np.maximum(means - halves, low), np.minimum(means + halves, high)])
+
+
+def draw_systems(means: SystemMeans, label: str, both: Span) -> str:
+    """Plot the predicted against the rated mean of each system, with the intervals of both.
+
+    Args:
+        means: Of the systems.
+        label: What a screen reader says.
+        both: What both sides cover.
+    """
+    panel = _square(both)
     for i in range(len(means.names)):
         rated, predicted = float(means.rated[i]), float(means.predicted[i])
-        panel.upright(rated, predicted - means.predicted_half[i], predicted + means.predicted_half[i], "c0 faint")
-        panel.across(rated - means.rated_half[i], rated + means.rated_half[i], predicted, "c0 faint")
+        panel.upright(rated, means.predicted_ends[0, i], means.predicted_ends[1, i], "c0 faint")
+        panel.across(means.rated_ends[0, i], means.rated_ends[1, i], predicted, "c0 faint")
     for i, name in enumerate(means.names):
-        note = f"{name}: rated {means.rated[i]:.2f}, predicted {means.predicted[i]:.2f}, {means.sizes[i]} clips"
+        note = f"{name}: rated {means.rated[i]:.2f}, predicted {means.predicted[i]:.2f}, n = {means.sizes[i]}"
         panel.mark(float(means.rated[i]), float(means.predicted[i]), "c0", note, radius=4)
     return panel.svg(label)
 
 
-def draw_ranking(means: SystemMeans, label: str) -> str:
-    """List the systems from best to worst as rated, each with its rated and its predicted mean and their intervals."""
+def draw_ranking(means: SystemMeans, label: str, both: Span) -> str:
+    """List the systems from best to worst as rated, each with its rated and its predicted mean and their intervals.
+
+    Args:
+        means: Of the systems.
+        label: What a screen reader says.
+        both: What the side of the scores covers.
+    """
     count = len(means.names)
-    ends = [means.rated - means.rated_half, means.rated + means.rated_half, means.predicted]
-    ends += [means.predicted - means.predicted_half, means.predicted + means.predicted_half, means.rated]
     longest = max((len(name) for name in means.names), default=0)
     left = min(16 + 6.8 * min(longest, 22), 150)
     rows = Span(-0.6, count - 0.4)
-    panel = Panel(span(np.concatenate(ends)), rows, width=360, height=58 + 19 * count, margins=(8, 34, 40, left))
+    panel = Panel(both, rows, width=360, height=58 + 19 * count, margins=(8, 34, 40, left))
     panel.x_axis("mean score, best as rated on top")
     positions, message = means.position(predicted=True), means.position(predicted=False)
     for i, name in enumerate(means.names):
         y = count - 1 - i
         rated, predicted = float(means.rated[i]), float(means.predicted[i])
         panel.side_text(y, name)
-        panel.across(rated - means.rated_half[i], rated + means.rated_half[i], y + 0.17, "ink")
-        panel.across(predicted - means.predicted_half[i], predicted + means.predicted_half[i], y - 0.17, "c0")
+        panel.across(means.rated_ends[0, i], means.rated_ends[1, i], y + 0.17, "ink")
+        panel.across(means.predicted_ends[0, i], means.predicted_ends[1, i], y - 0.17, "c0")
         note = f"{name}: rated {rated:.2f}, place {message[i]}; predicted {predicted:.2f}, place {positions[i]}"
         panel.mark(rated, y + 0.17, "ink", note, radius=3.2)
         panel.mark(predicted, y - 0.17, "c0", note, radius=3.4, shape="diamond")
         moved = int(message[i] - positions[i])
         if moved:
-            arrow = "▲" if moved > 0 else "▼"
+            arrow = "\u25b2" if moved > 0 else "\u25bc"
             panel.text(panel.x.high, y, f"{arrow}{abs(moved)}", "moved", dx=6)
     return panel.svg(label)
 
 
-def draw_calibration(targets: Array, scores: Array, label: str) -> str:
-    """Plot the mean error, and its spread, by the rating: bins of equal count.
+def draw_calibration(targets: Array, scores: Array, label: str, by: str = "rated") -> str:
+    """Plot the mean error, and its spread, in bins of equal count.
 
     The middle line of a bin is its mean error, the thin one the middle 80 % of its errors.
+
+    Args:
+        targets: Shape ``(N,)``; NaN where not rated.
+        scores: Shape ``(N,)``.
+        label: What a screen reader says.
+        by: ``rated`` or ``predicted``: what the bins are of.
     """
-    rated = np.isfinite(targets)
-    y_N, error_N = targets[rated], (scores - targets)[rated]
-    bins = [bin_ for bin_ in np.array_split(np.argsort(y_N, kind="stable"), NUM_BINS) if len(bin_)]
+    known = np.isfinite(targets) & np.isfinite(scores)
+    x_N, error_N = (targets if by == "rated" else scores)[known], (scores - targets)[known]
+    bins = [bin_ for bin_ in np.array_split(np.argsort(x_N, kind="stable"), NUM_BINS) if len(bin_)]
     shown = np.concatenate([np.quantile(error_N[bin_], (0.1, 0.9)) for bin_ in bins] + [[0.0]])
-    panel = Panel(span(y_N, 0.04, 0.1), span(shown, 0.1, 0.1), width=320, height=220, margins=(8, 8, 40, 46))
-    panel.x_axis("rated")
+    panel = Panel(span(x_N, 0.04, 0.1), span(shown, 0.1, 0.1), width=320, height=220, margins=(8, 8, 40, 46))
+    panel.x_axis(by)
     panel.y_axis("predicted " + MINUS + " rated")
     panel.line(panel.x, (0, 0), "identity")
     for bin_ in bins:
-        x, error_B = float(y_N[bin_].mean()), error_N[bin_]
+        x, error_B = float(x_N[bin_].mean()), error_N[bin_]
         low, high = np.quantile(error_B, (0.1, 0.9))
         panel.upright(x, float(low), float(high), "c0 faint")
         half = _half_width(error_B)
         panel.upright(x, float(error_B.mean() - half), float(error_B.mean() + half), "c0 strong")
-        note = f"rated {y_N[bin_].min():.2f} to {y_N[bin_].max():.2f}, {len(bin_)} clips: "
+        note = f"{by} {x_N[bin_].min():.2f} to {x_N[bin_].max():.2f}, n = {len(bin_)}: "
         panel.mark(x, float(error_B.mean()), "c0", f"{note}mean error {number(round(float(error_B.mean()), 3))}")
     return panel.svg(label)
 

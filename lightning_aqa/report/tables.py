@@ -15,43 +15,58 @@ from lightning_aqa.metrics.calibration import calibration, coverage
 from lightning_aqa.metrics.correlation import exact_mean, rows_of_systems
 from lightning_aqa.metrics.levels import MEAN
 from lightning_aqa.metrics.pairwise import top_k_accuracy, within_groups
+from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.report.templating import render
 from lightning_aqa.results.comparison import ComparisonTable
-from lightning_aqa.results.tables import LEVELS, MARKS, axes_of, metrics_of, title_of
+from lightning_aqa.results.runs import Run
+from lightning_aqa.results.tables import (
+    LEVELS,
+    axes_of,
+    beside_of,
+    columns_of,
+    headline,
+    legend_of,
+    many,
+    marks_of,
+    metrics_of,
+    reasons_of,
+    title_of,
+)
 from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
 
-FEW = (
-    "Mean ± standard deviation over seeds, where there are several; [95 % interval over clips, or systems, and seeds]."
-)
 CORPORA = {"MusicEval": ("MI", "TA"), "AES-Natural": ("PQ", "PC", "CE", "CU")}
 REMARKS = {
     "AES-Natural": "An MSE over all systems lies between those of the domains. By Table I of the paper, AESA-Net's MSE "
     "of CE and CU in its Table II cannot come from the same predictions."
 }
 TOP = 3
+MOST = 1e12
 FURTHER = {
     "bias": ("Bias", "mean of predicted minus rated, in score points"),
     "slope": (
         "Slope",
-        "of the line from predicted to rated: below 1 the scores are spread too far, above 1 too little",
+        "of the regression of ratings on predictions: 1 if calibrated, below 1 where predictions spread too far",
     ),
     "top": (f"Top {TOP}", f"share of the {TOP} best systems that are among the {TOP} best predicted"),
-    "systems": ("SRCC in systems", "mean over systems of the SRCC of their clips: what is left without the system"),
-    "prompts": ("SRCC in prompts", "mean over prompts of the SRCC of the clips made from them"),
+    "systems": ("SRCC within systems", "mean over systems of the SRCC of the clips of one"),
+    "prompts": ("SRCC within prompts", "mean over prompts of the SRCC of the clips made from one"),
     "68": ("68 % covers", "share of ratings inside the interval that the predicted deviation gives for 68 %"),
     "95": ("95 % covers", "the same for 95 %"),
 }
 
 
-def results(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str]) -> str:
+def results(
+    evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Mapping[str, str], unit: Unit | None
+) -> str:
     """Return the tables, of which the reader chooses level and domain.
 
     Args:
         evidence: The variants.
         blocks: Their tables; the one that the text speaks of first.
         titles: Title of each axis.
+        unit: What varied as one piece; None is clips at utterance and systems at system level.
     """
     levels = list(dict.fromkeys(block.level for block in blocks))
     domains = list(dict.fromkeys(block.domain for block in blocks))
@@ -65,17 +80,37 @@ def results(evidence: SharedClips, blocks: Sequence[ComparisonTable], titles: Ma
         tables=[_laid_out(block, titles) for block in blocks],
         missing=[value for value in every if value not in there],
         variants=names,
-        marks=MARKS if len(evidence.variants) > 1 else FEW,
+        legend=legend_of(evidence, blocks, unit),
     )
 
 
 def _laid_out(block: ComparisonTable, titles: Mapping[str, str]) -> dict[str, Any]:
-    what = "clips" if block.level == "utterance" else "systems"
-    axes = [
-        {"title": axis_title(axis, titles), "n": f"{block.n[axis]} {what}" if axis in block.n else ""}
+    unit = "clip" if block.level == "utterance" else "system"
+    groups = [
+        {"title": axis_title(axis, titles), "n": _size(block, axis, unit), "num_metrics": len(metrics_of(block))}
         for axis in axes_of(block)
     ]
-    return {"block": block, "label": title_of(block), "axes": axes, "num_metrics": len(metrics_of(block))}
+    columns = columns_of(block)
+    marks = [{column: marks_of(block, v, column) for column in columns} for v in range(len(block.rows))]
+    return {
+        "block": block,
+        "label": title_of(block),
+        "groups": groups,
+        "columns": columns,
+        "marks": marks,
+        "reasons": reasons_of(block),
+        "beside": [
+            (name, told, {column: beside_of(block, name, column) for column in columns})
+            for name, told, _ in block.beside
+        ],
+    }
+
+
+def _size(block: ComparisonTable, axis: str, unit: str) -> str:
+    """Say over how many clips or systems an axis is, such as ``n = 36 clips``."""
+    if axis not in block.n:
+        return ""
+    return f"n = {many(block.n[axis], unit)}" if block.n[axis] else "not rated"
 
 
 def axis_title(axis: str, titles: Mapping[str, str]) -> str:
@@ -166,3 +201,56 @@ def _top(evidence: SharedClips, scores: Array, targets: Array) -> float:
         return math.nan
     means = [np.array([exact_mean(values[of]) for of in rows]) for values in (scores, targets)]
     return top_k_accuracy(means[0], means[1], TOP)
+
+
+# Folds of a cross-validation
+
+
+def folds(evidence: SharedClips) -> str:
+    """Return the numbers of each fold and their spread; none where no run is a cross-validation."""
+    rows = []
+    for variant, run in ((of, run) for of in evidence.variants for run in of.runs):
+        name = variant.name if len(variant.runs) == 1 else f"{variant.name}, {run.name}"
+        found = [fold.get(evidence.split, {}).get("utterance", {}).get(MEAN, {}) for fold in run.fold_results]
+        for metric in ("SRCC", "MSE") if len(found) > 1 else ():
+            values = np.array([entry.get(metric, math.nan) for entry in found])
+            rows.append((name, metric, values.tolist(), float(values.mean()), float(values.std(ddof=1))))
+    return render("folds", rows=rows, most=max(len(row[2]) for row in rows)) if rows else ""
+
+
+# Speed and memory
+
+
+def costs(evidence: SharedClips, block: ComparisonTable) -> str:
+    """Return what each variant takes beside its headline number; none where no run says so."""
+    column = headline(block)
+    found = [[_speed(run) for run in variant.runs] for variant in evidence.variants]
+    times = [_mean([times for times, _, _ in of]) for of in found]
+    megabytes = [_mean([megabytes for _, megabytes, _ in of]) for of in found]
+    if not any(map(math.isfinite, [*times, *megabytes])):
+        return ""
+    rows = [
+        {
+            "name": variant.name,
+            "value": block.rows[v][column].value,
+            "times": times[v],
+            "megabytes": megabytes[v],
+            "device": ", ".join(dict.fromkeys(device for _, _, device in found[v] if device)),
+        }
+        for v, variant in enumerate(evidence.variants)
+    ]
+    return render("costs", rows=rows, metric=column[1], level=LEVELS[block.level])
+
+
+def _speed(run: Run) -> tuple[float, float, str]:
+    """Return seconds of audio in a second, megabytes and device as a run says; NaN where it does not."""
+    of = run.facts.get("speed")
+    of = of if isinstance(of, dict) else {}
+    numbers = [float(x) if isinstance(x, int | float) and 0 < x < MOST else math.nan
+               for x in (of.get("times_real_time"), of.get("peak_megabytes"))]  # fmt: skip
+    return numbers[0], numbers[1], of["device"] if isinstance(of.get("device"), str) else ""
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan

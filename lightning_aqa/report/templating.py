@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lightning_aqa.metrics.levels import higher_is_better
-from lightning_aqa.results.tables import LEVELS, capital, shown, shown_interval
+from lightning_aqa.results.tables import LEVELS, capital, shown, shown_interval, signed
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,7 +26,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
-    made.filters |= {"shown": shown, "interval": shown_interval, "capital": capital}
+    made.filters |= {
+        "shown": shown,
+        "signed": signed,
+        "breakable": breakable,
+        "interval": shown_interval,
+        "capital": capital,
+    }
     made.tests |= {"finite": math.isfinite, "better_if_higher": higher_is_better}
     made.globals["LEVELS"] = LEVELS
     return made
@@ -42,6 +48,16 @@ def render(template: str, **context: Any) -> str:
     from markupsafe import Markup
 
     return Markup(environment().get_template(f"{template}.html.j2").render(**context))
+
+
+def breakable(name: str) -> str:
+    """Let a long name break after its underscores, equals signs and commas."""
+    from markupsafe import Markup, escape
+
+    text = escape(name)
+    for sign in "_=,":
+        text = text.replace(sign, Markup(f"{sign}<wbr>"))
+    return text
 
 
 def phrase(text: str, *names: str) -> str:

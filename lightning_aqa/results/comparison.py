@@ -20,6 +20,8 @@ from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
 MANY_AXES = 2
+CEILING, SPLIT_HALF, SYSTEM_MEAN = "Ceiling", "Split half", "System mean"
+"""Rows beside the variants."""
 Column = tuple[str, str]
 """An axis and a metric."""
 ONE_SEED = "One seed each: intervals are over clips or systems alone, and nothing is said of how other seeds would do."
@@ -287,10 +289,10 @@ def _beside(
         highest = {(axis, metric): getattr(of, metric.lower()) for axis, of in found.items() for metric in METRICS[:3]}
         halves = {(axis, "LCC"): of.split_half_lcc for axis, of in found.items()}
         halves |= {(axis, "SRCC"): of.split_half_srcc for axis, of in found.items()}
-        rows.append(("Ceiling", "the best that these ratings let any predictor reach", highest))
-        rows.append(("Half the listeners", "against the other half", halves))
+        rows.append((CEILING, "expected of a predictor that knew the true quality", highest))
+        rows.append((SPLIT_HALF, "mean of half of the listeners against the other half", halves))
     if level == "utterance" and len(set(systems) - {""}) > 1:
         alone = {axis: system_only(systems, targets_NA[:, a]) for a, axis in enumerate(axes)}
         numbers = {(axis, metric): of[metric] for axis, of in alone.items() for metric in METRICS}
-        rows.append(("Knows the system alone", "predicts the mean of the system's other clips", numbers))
+        rows.append((SYSTEM_MEAN, "mean of the other clips of the clip's system", numbers))
     return rows

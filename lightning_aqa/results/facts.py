@@ -59,6 +59,20 @@ def write_facts(
         file.write(json.dumps(facts, indent=1, default=str) + "\n")
 
 
+def add_fact(folder: Path, name: str, value: Any) -> None:
+    """Add to ``run.json`` what is known only later; a run without one stays without.
+
+    Args:
+        folder: The run folder.
+        name: Name of the fact.
+        value: What JSON can hold.
+    """
+    facts = read_facts(folder)
+    if facts:
+        with replacing(folder / RUN) as file:
+            file.write(json.dumps({**facts, name: value}, indent=1) + "\n")
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
     """Read ``run.json``; empty for a run of an earlier version, or where the file is damaged, which is said."""
     return if_whole(folder / RUN, _read) or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from lightning_aqa.metrics.levels import METRICS, higher_is_better
 from lightning_aqa.results.files import HISTORY, RESULTS
 from lightning_aqa.results.side_files import if_whole, read_results
 from lightning_aqa.utils.records import read_records, write_records
@@ -24,6 +25,35 @@ def read_history(path: Path) -> list[dict[str, float]]:
     """
     records = read_records(path)
     return [{name: record.number(name) for name, text in record.cells.items() if text} for record in records]
+
+
+def is_better_if_higher(name: str) -> bool:
+    """Tell whether a logged metric is the better the higher it is: correlations are, losses and errors are not.
+
+    Example:
+        >>> [is_better_if_higher(name) for name in ("val/system/SRCC/PQ", "val/utterance/MSE/mean", "val/loss")]
+        [True, False, False]
+    """
+    level = name.removeprefix("val/").startswith(("utterance", "system"))
+    metric = next((metric for metric in METRICS if level and f"/{metric}/" in name), "MSE")  # names may hold slashes
+    return higher_is_better(metric)
+
+
+def kept_epoch(rows: list[dict[str, float]], monitor: str | None) -> float | None:
+    """Return the epoch whose weights a run kept, from 0: the first best one by its monitor, or the last without one.
+
+    Args:
+        rows: The history.
+        monitor: Key of the metric.
+
+    Returns:
+        None where the history does not have it.
+    """
+    if monitor is None:
+        return rows[-1].get("epoch") if rows else None
+    sign = 1 if is_better_if_higher(monitor) else -1
+    found = [row for row in rows if "epoch" in row and math.isfinite(row.get(monitor, math.nan))]
+    return max(found, key=lambda row: sign * row[monitor])["epoch"] if found else None
 
 
 def final_value(folder: Path, metric: str) -> float:

@@ -110,6 +110,12 @@ class Run:
         """The recorded numbers by split, level, axis and metric; empty where there are none."""
         return if_whole(self.folder / RESULTS, read_results) or {}
 
+    @cached_property
+    def fold_results(self) -> list[Numbers]:
+        """The recorded numbers of each fold of a cross-validation; none of another run."""
+        paths = sorted(self.folder.glob(f"fold*/{RESULTS}"), key=lambda path: _natural(path.parent.name))
+        return [found for path in paths if (found := if_whole(path, read_results))]
+
     @property
     def command(self) -> str:
         """The command that makes the run again."""

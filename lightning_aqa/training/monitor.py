@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Clip, Manifest
-from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
+from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.objectives.base import Objective
+from lightning_aqa.results.history import is_better_if_higher
 from lightning_aqa.utils.text import nearest
 
 
@@ -29,9 +30,7 @@ def direction_of(name: str, data: AQADataModule, objectives: Sequence[Objective]
         raise ValueError(
             f"--monitor={name} is not a logged metric. The nearest is {nearest(name, known, cutoff=0.0)}.{without}"
         )
-    level = name.removeprefix("val/").startswith(("utterance", "system"))
-    metric = next((metric for metric in METRICS if level and f"/{metric}/" in name), "MSE")  # names may hold slashes
-    return "max" if higher_is_better(metric) else "min"
+    return "max" if is_better_if_higher(name) else "min"
 
 
 def logged_names(data: AQADataModule, objectives: Sequence[Objective]) -> list[str]:

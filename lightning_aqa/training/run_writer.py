@@ -19,7 +19,7 @@ from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
-from lightning_aqa.results.facts import write_facts
+from lightning_aqa.results.facts import add_fact, write_facts
 from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
 from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.results.predictions import write_predictions, write_results
@@ -72,6 +72,8 @@ class RunFolder(Callback):
             print_run(pl_module, self.folder)
             for logger in wandb_loggers(trainer.loggers):
                 logger.log_hyperparams({"config": yaml.safe_load(self.config)})
+                if address := getattr(logger.experiment, "url", None):  # none where W&B is offline
+                    add_fact(self.folder, "wandb", str(address))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the numbers of ``validate``; inside ``fit`` there is nothing to write yet."""

@@ -1,5 +1,6 @@
 """The verb from end to end: what is on the page, what is told where something is missing, what is refused."""
 
+import base64
 import json
 import re
 
@@ -28,8 +29,8 @@ def _data(page):
 def test_the_page_has_every_part_of_a_sweep(page):
     found = re.findall(r'<section id="(\w+)"', page)
     assert found == [
-        "answer", "results", "published", "effects", "heat", "curves", "predictions", "pairs", "further", "maps",
-        "errors", "configs", "notes",
+        "answer", "effects", "results", "each", "published", "heat", "predictions", "pairs", "further", "maps",
+        "errors", "curves", "configs", "notes",
     ]  # fmt: skip
     assert page.count('<details class="config"') == 4
     assert "1 not finished, left out: t9" in page
@@ -43,6 +44,57 @@ def test_the_page_asks_for_nothing_from_elsewhere(page):
     assert "url(" not in outside
 
 
+def test_a_page_that_is_mailed_has_its_tables_and_no_link_that_leads_nowhere(page, report):
+    links = re.findall(r"""<a [^>]*href="([^"]*)\"""", page)
+    assert {link.partition(":")[0] for link in links if not link.startswith("#")} == {"data"}
+    assert all(f'id="{link[1:]}"' in page for link in links if link.startswith("#"))
+    found = re.findall(r'<a download="([^"]*)" href="data:[^;]*;base64,([^"]*)"', page)
+    assert {name: base64.b64decode(text) for name, text in found} == {
+        name: (report / name).read_bytes() for name in ("tables.csv", "tables.md", "tables.tex")
+    }
+
+
+def test_the_page_says_when_and_by_what_it_was_made(tmp_path):
+    folder = write_run(tmp_path / "run", table(12))
+    facts = {"git_commit": "0123456789abcdef", "date": "2026-11-01T10:00:00+00:00", "versions": {"torch": "2.8.0"}}
+    facts["speed"] = {"times_real_time": 43.21, "peak_megabytes": 812, "device": "cpu, 2 threads"}
+    facts["wandb"] = "https://example.org/runs/1"
+    (folder / "run.json").write_text(json.dumps(facts))
+    text = _reported(folder)
+    assert '<a href="https://example.org/runs/1" rel="noreferrer">W&amp;B</a>' in text
+    assert re.search(r"Written \d{4}-\d\d-\d\d by lightning_aqa \S+ · runs of 2026-11-01 · commit 0123456789<", text)
+    assert "The runs were made with torch 2.8.0." in text
+    assert re.search("Speed and memory</h2>.*>43.21</td>.*>812</td><td>cpu, 2 threads</td>", text, re.DOTALL)
+
+
+def test_folds_are_named_with_their_spread(tmp_path):
+    folder = write_run(tmp_path / "run", table(12))
+    (folder / "run.json").write_text('{"folds": 2}')
+    for k, (srcc, mse) in enumerate([(0.5, 0.2), (0.7, 0.1)]):
+        (folder / f"fold{k}").mkdir()
+        numbers = {"test": {"utterance": {"mean": {"SRCC": srcc, "MSE": mse}}}}
+        (folder / f"fold{k}" / "results.json").write_text(json.dumps(numbers))
+    assert main(["report", str(folder), "--resamples=100"]) == 0
+    text = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    assert "out of fold, 2 folds" in text
+    row = re.search(r"<td>SRCC</td>(.*?)</tr>", text)[1]
+    assert re.findall(r">([^<]+)</td>", row) == [".500", ".700", ".600 ± .141"]
+    assert "Folds</h2>" not in _reported(write_run(tmp_path / "whole", table(12)))
+
+
+def _reported(folder):
+    assert main(["report", str(folder), "--resamples=100"]) == 0
+    return (folder / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_pictures_of_all_variants_have_the_same_sides(page):
+    section = re.search(r'<section id="predictions">(.*?)</section>', page, re.DOTALL)[1]
+    for kind in ("clips", "systems"):
+        pictures = re.findall(rf'<svg role="img" aria-label="Predicted against rated {kind}, MI, .*?</svg>', section)
+        ticks = {tuple(re.findall(r'<text class="tick[^>]*>[^<]*</text>', of)) for of in pictures}
+        assert (len(pictures), len(ticks)) == (3, 1)
+
+
 def test_every_cell_of_a_heat_map_is_the_mean_of_its_variant(page, sweep):
     heat = re.search(r'data-of="heat" data-is="utterance\|MSE" class="grid">(.*?)</div>', page, re.DOTALL)[1]
     cells = re.findall(r"margin_scale (\S+), objectives.qamro.preference_factor (\S+): (\S+)</title>", heat)
@@ -54,7 +106,7 @@ def test_every_cell_of_a_heat_map_is_the_mean_of_its_variant(page, sweep):
         )
     }
     assert len(cells) == 4 * 3
-    assert {(m, f): float(value) for m, f, value in cells[:4]} == {
+    assert {(m, f): float(value) for m, f, value in cells[4:8]} == {
         key: pytest.approx(value, abs=1e-4) for key, value in expected.items()
     }  # fmt: skip
 
@@ -122,11 +174,24 @@ def test_a_weird_table_is_reported(tmp_path, name):
 
 
 SIMULATED = "its scores are simulated"
-NOT_FINITE = '{"axes": [{"name": "MI", "title": null, "low": NaN, "high": 1e999}]}'
+BROKEN = '{"axes": [1], "is_simulated": 0, "speed": {"device": 1, "times_real_time": "x"}}'
+NOT_FINITE = (
+    '{"date": 1, "versions": [], "folds": true, "wandb": "javascript:1", "speed": {"peak_megabytes": NaN}, '
+    '"axes": [{"name": "MI", "title": null, "low": NaN, "high": 1e999}]}'
+)
 
 
 @pytest.mark.parametrize(
-    "text", [None, "{}", "[]", "not json", '{"axes": [1], "is_simulated": 0}', '{"axes": null}', NOT_FINITE]
+    "text",
+    [
+        None,
+        "{}",
+        "[]",
+        "not json",
+        BROKEN,
+        '{"axes": null}',
+        NOT_FINITE,
+    ],
 )
 def test_a_page_says_that_scores_are_simulated_where_the_run_does_and_damaged_facts_are_none(tmp_path, text):
     folder = write_run(tmp_path / "run", table(12))
@@ -154,6 +219,7 @@ def test_old_run_folders_are_read(tmp_path):
         (["--split=dev"], "--split=dev: not rated in every run"),
         (["--baseline=x"], "--baseline=x: no such variant; there are: "),
         (["--resamples=3"], "--resamples must be at least 100, got 3."),
+        (["--columns=SRCC,TB"], "--columns: no metric or axis 'TB'; there are MSE, LCC, SRCC, KTAU, MI, TA, mean."),
         (["--clips=-1"], "--clips must be at least 0, got -1."),
         (["--audio_root=nowhere"], "--audio_root=nowhere: no such folder."),
     ],

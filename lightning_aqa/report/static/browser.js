@@ -1,24 +1,15 @@
 "use strict";
-// The browser of errors: a table over all clips, or over the pairs ranked wrongly, with one row open at a time.
+// The browser: a table of all clips, of the pairs ranked wrongly, of the systems, or of two variants clip by clip; one row is open at a time.
 
 (() => {
   const root = find("#browser");
   if (!root) return;
   const data = JSON.parse(find("#data").textContent);
   const PAGE = 25;
-  const state = { mode: "clips", page: 0, open: null, sort: { clips: ["size", "descending"], pairs: ["gap", "descending"] } };
+  const state = { mode: "clips", page: 0, open: null, sort: { clips: ["size", "descending"], pairs: ["gap", "descending"],
+                  systems: ["size", "descending"], two: ["gap", "descending"] } };
   const chosen = (name) => find(`[name="${name}"]`, root)?.value ?? "";
-  const number = (value, digits = 2) => value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
-  const signed = (value) => value === null ? "–" : (value > 0 ? "+" : "") + number(value);
-
-  function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-    }
-    element.append(...children.filter((child) => child !== null));
-    return element;
-  }
+  const [number, signed] = [(value) => plainNumber(value), (value) => withSign(value)];
 
   // Rows: plain objects with what the columns show.
 
@@ -55,12 +46,25 @@
              sound: [better, worse].every((clip) => clip in data.media) ? 2 : 0 };
   }
 
+  const againstOf = () => Number(chosen("against") || 0);
+
+  // Two variants: above zero the clip is the one that B knows better.
+  function twoRow(clip) {
+    const [rated, scoreA, scoreB] = [target(clip), score(clip), score(clip, axisOf(), againstOf())];
+    const [sizeA, sizeB] = [scoreA, scoreB].map((of) => of === null || rated === null ? null : Math.abs(of - rated));
+    return { ...clipRow(clip), key: `t${clip}`, scoreA, scoreB, sizeA, sizeB, gap: sizeA === null || sizeB === null ? null : sizeA - sizeB };
+  }
+
   const COLUMNS = {
     clips: [["id", "Clip"], ["system", "System"], ["domain", "Domain"], ["rated", "Rated", "n"], ["predicted", "Predicted", "n"],
             ["error", "Error", "n"], ["size", "|Error|", "n"], ["sound", "Sound"], ["prompt", "Prompt"]],
     pairs: [["id", "Rated better"], ["other", "Rated worse"], ["gap", "Gap of ratings", "n"], ["slip", "Gap of scores", "n"],
             ["rated", "Rated, better", "n"], ["ratedOther", "Rated, worse", "n"], ["predicted", "Predicted, better", "n"],
             ["predictedOther", "Predicted, worse", "n"], ["sound", "Sound"]],
+    systems: [["name", "System"], ["n", "Clips", "n"], ["rated", "Rated", "n"], ["predicted", "Predicted", "n"],
+              ["error", "Error", "n"], ["size", "|Error|", "n"]],
+    two: [["id", "Clip"], ["system", "System"], ["domain", "Domain"], ["rated", "Rated", "n"], ["scoreA", "A", "n"], ["scoreB", "B", "n"],
+          ["sizeA", "|Error| of A", "n"], ["sizeB", "|Error| of B", "n"], ["gap", "A − B", "n"], ["sound", "Sound"]],
   };
   const isShown = ([name]) => !(name === "domain" && data.domains.length < 2) && !(name === "system" && data.systems.length < 2)
     && !(name === "prompt" && !data.prompts.some(Boolean));
@@ -75,8 +79,13 @@
     if (state.mode === "pairs") {
       return data.pairs[variantOf()][axisOf()].filter((pair) => pair.some(allows)).map(pairRow);
     }
+    const clips = data.ids.map((_, clip) => clip).filter(allows);
+    if (state.mode === "two") return clips.map(twoRow);
+    if (state.mode === "systems") {
+      return meansOfSystems(clips, systemOf, (clip) => target(clip), (clip) => score(clip), data.quantiles, data.axes[axisOf()].scale);
+    }
     const side = chosen("side");
-    return data.ids.map((_, clip) => clip).filter(allows).map(clipRow)
+    return clips.map(clipRow)
       .filter((row) => !side || (row.error !== null && (side === "over" ? row.error > 0 : row.error < 0)));
   }
 
@@ -100,13 +109,32 @@
 
   const SOUND = ["–", "file", "in page"];
   const SHOW = { error: signed, rated: number, predicted: number, size: number, gap: number, slip: number, ratedOther: number,
-                 predictedOther: number, id: short, other: short, sound: (value) => SOUND[value], prompt: (value) => make("span", { title: value }, value) };
+                 predictedOther: number, id: short, other: short, scoreA: number, scoreB: number, sizeA: number, sizeB: number, sound: (value) => SOUND[value], prompt: (value) => make("span", { title: value }, value) };
+
+  // A mean has its interval below it; a system leads to its clips.
+  function withEnds(value, ends) {
+    const between = ends ? `[${number(ends[0])}, ${number(ends[1])}]` : "";
+    return make("td", { class: "n" }, number(value), make("span", { class: "ci" }, between));
+  }
+
+  function systemLine(row) {
+    const button = make("button", { type: "button", class: "open" }, row.name);
+    button.addEventListener("click", () => {
+      find('[name="system"]', root).value = row.name;
+      [state.mode, state.page] = ["clips", 0];
+      draw();
+    });
+    return make("tr", {}, make("th", { scope: "row" }, button), make("td", { class: "n" }, String(row.n)), withEnds(row.rated, row.ratedEnds),
+      withEnds(row.predicted, row.predictedEnds), make("td", { class: "n" }, signed(row.error)), make("td", { class: "n" }, number(row.size)));
+  }
 
   function line(row) {
+    if (state.mode === "systems") return systemLine(row);
     const isOpen = state.open === row.key;
     const element = make("tr", { class: isOpen ? "chosen" : null, "data-key": row.key });
+    const SIGNED = state.mode === "two" ? { gap: signed } : {};
     for (const [column, , kind] of COLUMNS[state.mode].filter(isShown)) {
-      const value = (SHOW[column] ?? String)(row[column]);
+      const value = (SIGNED[column] ?? SHOW[column] ?? String)(row[column]);
       if (column !== "id") { element.append(make("td", { class: kind ?? column }, value)); continue; }
       const button = make("button", { type: "button", class: "open", title: row.id, "aria-expanded": String(isOpen) }, value);
       button.addEventListener("click", () => {
@@ -122,7 +150,9 @@
   function draw() {
     const [name, order] = state.sort[state.mode];
     const kind = COLUMNS[state.mode].find(([column]) => column === name)[2];
-    const all = sortBy(rows(), (row) => row[name], kind === "n" || name === "sound", order);
+    const listed = rows();
+    find(".picture", root).replaceChildren(...(state.mode === "two" ? pictureOfTwo(listed) : []));
+    const all = sortBy(listed, (row) => row[name], kind === "n" || name === "sound", order);
     const last = Math.max(0, Math.ceil(all.length / PAGE) - 1);
     state.page = Math.min(state.page, last);
     const shown = all.slice(state.page * PAGE, (state.page + 1) * PAGE);
@@ -130,10 +160,10 @@
     find("thead", root).replaceChildren(header());
     find("tbody", root).replaceChildren(...lines);
     const range = all.length ? `${state.page * PAGE + 1}–${state.page * PAGE + shown.length} of ${all.length}` : "none";
-    find(".count", root).textContent = `${state.mode === "pairs" ? "Pairs" : "Clips"} ${range}`;
+    find(".count", root).textContent = `${{ pairs: "Pairs", systems: "Systems" }[state.mode] ?? "Clips"} ${range}`;
     find('[data-go="-1"]', root).disabled = state.page === 0;
     find('[data-go="1"]', root).disabled = state.page === last;
-    for (const label of findAll("[data-only]", root)) label.hidden = label.dataset.only !== state.mode;
+    for (const label of findAll("[data-only]", root)) label.hidden = !label.dataset.only.split(" ").includes(state.mode);
     for (const tab of findAll("[data-mode]", root)) tab.setAttribute("aria-pressed", String(tab.dataset.mode === state.mode));
   }
 
@@ -153,11 +183,14 @@
 
   function sound(clip) {
     const [media, path] = [data.media[clip], data.paths[clip]];
-    const link = path ? make("p", { class: "note" }, make("a", { href: path }, "the file itself")) : null;
     if (!media && !path) return [make("p", { class: "note" }, "No audio: the file of this clip is not known or not there.")];
     const player = make("audio", { controls: true, preload: media ? "metadata" : "none", src: media ? media.sound : path,
                                    "aria-label": `Play ${data.ids[clip]}` });
-    if (!media) return [player, link];
+    if (!media) {
+      const gone = make("p", { class: "note", hidden: true }, `The file is not where it was when this page was written: ${decodeURIComponent(path)}`);
+      player.addEventListener("error", () => { gone.hidden = false; });
+      return [player, gone];
+    }
     const head = make("div", { class: "playhead", hidden: true });
     const picture = make("div", { class: "sound" }, make("img", { src: media.picture, alt: `Spectrogram of ${data.ids[clip]}` }), frames(clip), head);
     player.addEventListener("timeupdate", () => {
@@ -167,13 +200,7 @@
     const told = `0–${(media.top / 1000).toFixed(0)} kHz (mel), ${media.seconds.toFixed(1)} s${media.cut ? ", the beginning of a longer clip" : ""}; `
       + (media.lossless ? "as in the file, mono" : "MP3, mono: a lossy copy")
       + (data.frames[clip] ? `; line: ${data.axes[axisOf()].name} of each frame, bottom to top of its scale` : "");
-    return [picture, player, make("p", { class: "note" }, told), link];
-  }
-
-  function drawn(tag, attributes) {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
+    return [picture, player, make("p", { class: "note" }, told)];
   }
 
   function frames(clip) {
@@ -217,6 +244,24 @@
     return make("div", { class: "scroll" }, make("table", {}, top, make("tbody", {}, ...lines)));
   }
 
+  // All rows that are listed, as a file: the columns shown, systems with the ends of their intervals.
+
+  function asCsv() {
+    const columns = COLUMNS[state.mode].filter(isShown);
+    const ends = state.mode === "systems" ? ["ratedEnds", "predictedEnds"] : [];
+    const quoted = (value) => /[",\n\r]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? "");
+    const head = [...columns.map(([, title]) => title), ...ends.flatMap((name) => [`${name.replace("Ends", "")} low`, `${name.replace("Ends", "")} high`])];
+    const lines = rows().map((row) => [...columns.map(([name]) => name === "sound" ? SOUND[row[name]] : row[name]),
+      ...ends.flatMap((name) => row[name] ?? ["", ""])]);
+    return [head, ...lines].map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n";
+  }
+
+  function save() {
+    const address = URL.createObjectURL(new Blob([asCsv()], { type: "text/csv" }));
+    make("a", { href: address, download: `${state.mode}.csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  }
+
   // What the reader does
 
   for (const field of findAll("select, input", root)) {
@@ -228,5 +273,6 @@
   for (const button of findAll("[data-go]", root)) {
     button.addEventListener("click", () => { state.page += Number(button.dataset.go); draw(); });
   }
+  find("[data-save]", root).addEventListener("click", save);
   draw();
 })();

@@ -80,6 +80,25 @@ function setUpSorting() {
   }
 }
 
+// A table that goes on to the right fades there, and says so, until the reader is at its end.
+
+function setUpScrolling() {
+  for (const box of findAll(".box")) {
+    const hint = document.createElement("p");
+    hint.className = "hint";
+    hint.textContent = "more columns: scroll →";
+    box.before(hint);
+    const show = () => {
+      const isMore = box.scrollWidth - box.clientWidth - box.scrollLeft > 4;
+      box.classList.toggle("more", isMore);
+      hint.hidden = !isMore;
+    };
+    box.addEventListener("scroll", show, { passive: true });
+    new ResizeObserver(show).observe(box);
+    if (box.firstElementChild) new ResizeObserver(show).observe(box.firstElementChild);
+  }
+}
+
 // A link to a configuration opens it.
 
 function openTarget() {
@@ -93,5 +112,6 @@ function openTarget() {
 setUpTheme();
 setUpChoices();
 setUpSorting();
+setUpScrolling();
 window.addEventListener("hashchange", openTarget);
 openTarget();

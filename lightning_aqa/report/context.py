@@ -102,11 +102,12 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
     evidence = collect(runs, choose_split(runs, options.split), options.baseline)
     known = read_sources(runs, options.audio_root)
     sources = [known.get(id_, ClipSource(None)) for id_ in evidence.ids]
-    ratings = read_listeners(runs, evidence.split, evidence.ids, evidence.axes)
+    listeners = read_listeners(runs, evidence.split, evidence.ids, evidence.axes)
+    ratings = None if listeners is None else listeners.values
     if not any(evidence.prompts):
         evidence = replace(evidence, prompts=[source.prompt for source in sources])
     published = read_system_scores(runs, evidence.systems, evidence.axes)
-    blocks = compare_variants(evidence, ratings, published, unit=options.unit, num_resamples=options.num_resamples)
+    blocks = compare_variants(evidence, listeners, published, unit=options.unit, num_resamples=options.num_resamples)
     first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
     blocks.sort(key=lambda block: (block.domain != "", block.level == "system_mos", block.level != first))
     notes += [*evidence.notes, *_missing(runs, sources, ratings)]

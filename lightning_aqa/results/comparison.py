@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.bootstrap import Interval, Level, Replicates, interval, replicate
-from lightning_aqa.metrics.ceilings import ceiling, system_only
+from lightning_aqa.metrics.ceilings import axis_ceilings, system_only
 from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
+from lightning_aqa.metrics.listeners import ListenerRatings
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.metrics.significance import Difference, compare, differs, holm, over_seeds
+from lightning_aqa.results.reference_points import behind_system, ceiling_notes
 from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
 MANY_AXES = 2
+CEILING, SYSTEM_ONLY = "Ceiling", "Knows the system alone"
 Column = tuple[str, str]
 """An axis and a metric."""
 
@@ -79,7 +82,7 @@ class ComparisonTable(NamedTuple):
 
 def compare_variants(
     evidence: SharedClips,
-    ratings: Array | None = None,
+    ratings: ListenerRatings | None = None,
     system_scores: Array | None = None,
     *,
     unit: Unit | None = None,
@@ -91,7 +94,7 @@ def compare_variants(
 
     Args:
         evidence: The variants on their clips.
-        ratings: Ratings of single listeners, shape ``(N, A, L)``, NaN where fewer rated; None without.
+        ratings: Ratings of single listeners; None without.
         system_scores: Published score of each clip's system, shape ``(N, A)``; None without.
         unit: What the bootstrap draws as one piece; None is clips at utterance and systems at system level.
         num_resamples: How many resamples.
@@ -121,7 +124,7 @@ def _block(
     rows: NDArray[np.intp],
     level: Level,
     domain: str,
-    ratings: Array | None,
+    ratings: ListenerRatings | None,
     unit: Unit | None,
     num_resamples: int,
     metrics: Sequence[str] = METRICS,
@@ -223,19 +226,41 @@ def _against(drawn: Sequence[Replicates], reference: int, metric: str) -> Mappin
 
 
 def _beside(
-    axes: Sequence[str], systems: Sequence[str], targets_NA: Array, ratings: Array | None, level: Level
+    axes: Sequence[str], systems: Sequence[str], targets_NA: Array, ratings: ListenerRatings | None, level: Level
 ) -> list[tuple[str, str, dict[Column, float]]]:
     """Return the ceilings of any predictor, and the numbers of one that knows the system alone."""
     rows = []
     if ratings is not None:
-        found = {axis: ceiling(ratings[:, a], systems if level == "system" else None) for a, axis in enumerate(axes)}
+        found = axis_ceilings(ratings, systems, axes, level)
         highest = {(axis, metric): getattr(of, metric.lower()) for axis, of in found.items() for metric in METRICS[:3]}
         halves = {(axis, "LCC"): of.split_half_lcc for axis, of in found.items()}
         halves |= {(axis, "SRCC"): of.split_half_srcc for axis, of in found.items()}
-        rows.append(("Ceiling", "the best that these ratings let any predictor reach", highest))
-        rows.append(("Half the listeners", "against the other half", halves))
+        said = "".join(f"; {text}" for text in ceiling_notes({a: of._asdict() for a, of in found.items()}))
+        rows.append((CEILING, f"what a predictor without error can be expected to reach{said}", highest))
+        rows.append(("Half the listeners", "against the other half, expected", halves))
     if level == "utterance" and len(set(systems) - {""}) > 1:
         alone = {axis: system_only(systems, targets_NA[:, a]) for a, axis in enumerate(axes)}
         numbers = {(axis, metric): of[metric] for axis, of in alone.items() for metric in METRICS}
-        rows.append(("Knows the system alone", "predicts the mean of the system's other clips", numbers))
+        rows.append((SYSTEM_ONLY, "predicts each system's true mean", numbers))
     return rows
+
+
+def behind_system_only(block: ComparisonTable) -> list[str]:
+    """Say per axis where no variant is better than knowing the system alone, in LCC or in MSE.
+
+    Args:
+        block: The table of utterances; one of another level gives nothing.
+    """
+    alone = next((numbers for name, _, numbers in block.beside if name == SYSTEM_ONLY), {})
+    who = "this model" if len(block.rows) == 1 else "the best variant"
+    found = []
+    for axis in block.n:
+        columns = [(axis, metric) for metric in ("LCC", "MSE") if (axis, metric) in block.columns]
+        own = {column[1]: _best([row[column].value for row in block.rows], column[1]) for column in columns}
+        found.append(behind_system(axis, own, {m: alone.get((axis, m), math.nan) for m in own}, who))
+    return [said for said in found if said]
+
+
+def _best(values: Sequence[float], metric: str) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return (max if higher_is_better(metric) else min)(known) if known else math.nan

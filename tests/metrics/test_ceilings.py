@@ -134,7 +134,8 @@ def test_the_ceiling_is_what_the_truth_reaches_whoever_rated(who, bias, view, al
     gap = np.mean(printed, axis=0) - np.mean(true, axis=0)
     wide = 2 if who == "own" and level == "system" else 1  # 20 panels say little of how panels differ
     assert np.abs(gap[:2]).max() < 0.02 * wide, gap
-    assert abs(gap[2]) < 0.12 * np.mean(true, axis=0)[2] * wide, gap
+    share = 0.4 if level == "system" else 0.12  # of 20 systems the variance itself is known to a third
+    assert abs(gap[2]) < share * np.mean(true, axis=0)[2], gap
     assert found.assumes == (DRAWN_ANEW if who == "anew" else KNOWN)
 
 

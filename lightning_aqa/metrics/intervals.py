@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.ceilings import Ceiling, ceilings, system_only
 from lightning_aqa.metrics.correlation import rows_of_systems, sorted_rows, system_means
 from lightning_aqa.metrics.jackknife import Level, Replicates, replicate
 from lightning_aqa.metrics.levels import METRICS, Results
@@ -18,8 +17,6 @@ from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.metrics.uncertainty import CONFIDENCE, NO_INTERVAL, Interval, interval, why_no_interval
 
 Array = NDArray[np.float64]
-
-NUM_SPLITS = 20
 
 
 class Sureness(NamedTuple):
@@ -181,55 +178,6 @@ def _published(
     means_SA = system_means(predictions, np.full(predictions.shape, True), rows)
     published = [[system_scores.get(name, {}).get(axis, math.nan) for axis in axes] for name in rows]
     return list(rows), means_SA, np.array(published, dtype=np.float64)
-
-
-def with_ceilings(
-    results: Results,
-    ids: Sequence[str],
-    systems: Sequence[str],
-    domains: Sequence[str],
-    targets: Array,
-    ratings: Array,
-    axes: Sequence[str],
-    *,
-    num_splits: int = NUM_SPLITS,
-    seed: int = 0,
-) -> Results:
-    """Return what ``evaluate`` found with what the listeners allow beside each axis.
-
-    Args:
-        results: Of these clips, from ``evaluate``.
-        ids: Name of each of N clips.
-        systems: System of each clip; empty where unknown.
-        domains: Domain of each clip; empty where unknown.
-        targets: Shape ``(N, A)``, in score points; NaN where not rated.
-        ratings: Per listener, shape ``(N, A, K)``, see ``ratings_table``; all NaN where the corpus has means alone.
-        axes: Names of the axes.
-        num_splits: Random splits of the listeners to average over.
-        seed: Of the splits.
-
-    Returns:
-        A copy in which the entries of axes with ratings have ``ceiling``, the fields of ``Ceiling``, and those at
-        utterance level ``system_only``, the metrics of a predictor that knows only the system.
-    """
-    results = copy.deepcopy(results)
-    found = ceilings(ids, systems, domains, ratings, axes, num_splits=num_splits, seed=seed)
-    of_domain = np.array(domains, dtype=object)
-    for domain, levels in found.items():
-        for level, table in levels.items():
-            for axis, ceiling in table.items():
-                if ceiling.n:
-                    _levels_of(results, domain)[level][axis]["ceiling"] = _entry(ceiling)
-        rows = np.flatnonzero((of_domain == domain) | (domain == ""))
-        for a, axis in enumerate(axes):
-            reference = system_only([systems[int(i)] for i in rows], targets[rows, a])
-            if reference["n"]:
-                _levels_of(results, domain)["utterance"][axis]["system_only"] = reference
-    return results
-
-
-def _entry(ceiling: Ceiling) -> dict[str, float]:
-    return dict(ceiling._asdict())
 
 
 def _levels_of(results: Results, domain: str) -> dict[str, Any]:

@@ -119,13 +119,14 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
     check_columns(options.columns, evidence.axes)
     known = read_sources(runs, options.audio_root)
     sources = [known.get(id_, ClipSource(None)) for id_ in evidence.ids]
-    ratings = read_listeners(runs, evidence.split, evidence.ids, evidence.axes)
+    listeners = read_listeners(runs, evidence.split, evidence.ids, evidence.axes)
+    ratings = None if listeners is None else listeners.values
     if not any(evidence.prompts):
         evidence = replace(evidence, prompts=[source.prompt for source in sources])
     published = read_system_scores(runs, evidence.systems, evidence.axes)
     blocks = compare_variants(
         evidence,
-        ratings,
+        listeners,
         published,
         unit=options.unit,
         equivalence=options.equivalence,

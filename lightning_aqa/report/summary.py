@@ -257,4 +257,4 @@ def system_alone(blocks: Sequence[ComparisonTable]) -> str:
                     found.append(f"{metric} {against}" if len(block.n) == 1 else f"{metric} of {axis} {against}")
     if not found:
         return ""
-    return f"Knowing only a clip's system, the mean rating of its other clips, beats every variant in {named(found)}."
+    return f"Knowing only which system made a clip, its true mean, beats every variant in {named(found)}."

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.ceilings import ratings_table
+from lightning_aqa.metrics.listeners import ListenerRatings, ratings_table
 from lightning_aqa.results.files import CLIPS, RATINGS, SYSTEMS
 from lightning_aqa.results.observations import CLIP_COLUMNS, SYSTEM_COLUMNS
 from lightning_aqa.results.ratings import read_ratings
@@ -175,16 +175,16 @@ def worst_pairs(targets: Array, scores: Array, count: int, most_per_clip: int = 
     return pairs
 
 
-def read_listeners(runs: Iterable[Run], split: str, ids: Sequence[str], axes: Sequence[str]) -> Array | None:
+def read_listeners(runs: Iterable[Run], split: str, ids: Sequence[str], axes: Sequence[str]) -> ListenerRatings | None:
     """Read the ratings of single listeners that the first run with some left.
 
     Returns:
-        Shape ``(N, A, L)``, NaN where fewer listeners rated; None where no run left any of these clips.
+        None where no run left any of these clips.
     """
     for run in runs:
         rows = (if_whole(run.folder / RATINGS, read_ratings) or {}).get(split, [])
         if rows:
             table = ratings_table(ids, axes, rows)
-            if np.isfinite(table).any():
+            if np.isfinite(table.values).any():
                 return table
     return None

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.ceilings import ceiling, system_only
+from lightning_aqa.metrics.ceilings import axis_ceilings, system_only
 from lightning_aqa.metrics.jackknife import Level, Replicates, mean_of, replicate
 from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
+from lightning_aqa.metrics.listeners import ListenerRatings
 from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.metrics.significance import NUM_DRAWS, Contestant, Difference, compare, differs
 from lightning_aqa.metrics.uncertainty import Interval, interval, why_no_interval
+from lightning_aqa.results.reference_points import ceiling_notes
 from lightning_aqa.results.variants import SharedClips
 
 Array = NDArray[np.float64]
@@ -109,7 +111,7 @@ class _Settings(NamedTuple):
 
 def compare_variants(
     evidence: SharedClips,
-    ratings: Array | None = None,
+    ratings: ListenerRatings | None = None,
     system_scores: Array | None = None,
     *,
     unit: Unit | None = None,
@@ -122,7 +124,7 @@ def compare_variants(
 
     Args:
         evidence: The variants on their clips.
-        ratings: Ratings of single listeners, shape ``(N, A, L)``, NaN where fewer rated; None without.
+        ratings: Ratings of single listeners; None without.
         system_scores: Published score of each clip's system, shape ``(N, A)``; None without.
         unit: What varies as one piece; None is that of the runs, else clips at utterance and systems at system level.
         equivalence: Largest difference that counts as none, in the metric's unit; None asks nothing.
@@ -160,7 +162,7 @@ def _block(
     rows: NDArray[np.intp],
     level: Level,
     domain: str,
-    ratings: Array | None,
+    ratings: ListenerRatings | None,
     settings: _Settings,
     metrics: Sequence[str] = METRICS,
 ) -> ComparisonTable:
@@ -280,19 +282,20 @@ def _is_tied(differences: Sequence[Difference | None], v: int, best: int | None)
 
 
 def _beside(
-    axes: Sequence[str], systems: Sequence[str], targets_NA: Array, ratings: Array | None, level: Level
+    axes: Sequence[str], systems: Sequence[str], targets_NA: Array, ratings: ListenerRatings | None, level: Level
 ) -> list[tuple[str, str, dict[Column, float]]]:
     """Return the ceilings of any predictor, and the numbers of one that knows the system alone."""
     rows = []
     if ratings is not None:
-        found = {axis: ceiling(ratings[:, a], systems if level == "system" else None) for a, axis in enumerate(axes)}
+        found = axis_ceilings(ratings, systems, axes, level)
         highest = {(axis, metric): getattr(of, metric.lower()) for axis, of in found.items() for metric in METRICS[:3]}
         halves = {(axis, "LCC"): of.split_half_lcc for axis, of in found.items()}
         halves |= {(axis, "SRCC"): of.split_half_srcc for axis, of in found.items()}
-        rows.append((CEILING, "expected of a predictor that knew the true quality", highest))
-        rows.append((SPLIT_HALF, "mean of half of the listeners against the other half", halves))
+        said = "".join(f"; {text}" for text in ceiling_notes({a: of._asdict() for a, of in found.items()}))
+        rows.append((CEILING, f"expected of a predictor that knew the true quality{said}", highest))
+        rows.append((SPLIT_HALF, "mean of half of the listeners against the other half, expected", halves))
     if level == "utterance" and len(set(systems) - {""}) > 1:
         alone = {axis: system_only(systems, targets_NA[:, a]) for a, axis in enumerate(axes)}
         numbers = {(axis, metric): of[metric] for axis, of in alone.items() for metric in METRICS}
-        rows.append((SYSTEM_MEAN, "mean of the other clips of the clip's system", numbers))
+        rows.append((SYSTEM_MEAN, "predicts the true mean of each system", numbers))
     return rows

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.results.files import PREDICTIONS, RESULTS
+from lightning_aqa.results.reference_points import run_notes
 
 
 def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int) -> None:
@@ -21,6 +22,8 @@ def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], n
         console.print(results_table(results))
         for reason in reasons_of(results):
             console.print(f"No interval: {reason}.", highlight=False, markup=False, soft_wrap=True)
+        for note in run_notes(results):
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
     files = [PREDICTIONS, RESULTS] if results else [PREDICTIONS]
     shown = ", ".join([*files, *(path.name for path in pictures)])
     console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, markup=False, soft_wrap=True)
@@ -29,7 +32,8 @@ def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], n
 def results_table(results: dict[str, Any]) -> Table:
     """Lay out {split: {level: {axis: {metric: value}}}} as a table; undefined values are dashes.
 
-    Beside the metrics: the interval of SRCC, and the highest LCC that the listeners allow, where these are known.
+    Beside the metrics: the interval of SRCC, and the LCC that a predictor without error can be expected to reach, where
+    these are known.
     """
     table = Table(title="results", title_justify="left", box=None, pad_edge=False)
     for name in ("split", "level", "axis"):

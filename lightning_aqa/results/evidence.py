@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_aqa.metrics.ceilings import ratings_table
-from lightning_aqa.metrics.intervals import with_ceilings, with_intervals
+from lightning_aqa.metrics.ceilings import with_ceilings
+from lightning_aqa.metrics.intervals import with_intervals
+from lightning_aqa.metrics.listeners import ratings_table
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.results.ratings import RatingRow

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics import planning
-from lightning_aqa.metrics.ceilings import ceiling
+from lightning_aqa.metrics.ceilings import axis_ceilings
 from lightning_aqa.metrics.correlation import rows_of_systems, system_means
 from lightning_aqa.metrics.jackknife import Level, Replicates, mean_of, replicate
 from lightning_aqa.metrics.levels import MEAN
+from lightning_aqa.metrics.listeners import ListenerRatings
 from lightning_aqa.metrics.resampling import Unit, units_of
 from lightning_aqa.results.clips import read_listeners
 from lightning_aqa.results.planning import CORRELATIONS, Pilot, assumed_deviation, many
@@ -193,8 +194,10 @@ def _correlation_between(found: Pilot, evidence: SharedClips, axes: Sequence[int
     return float(np.mean(values)) if values else math.nan
 
 
-def _with_listeners(found: Pilot, evidence: SharedClips, axes: Sequence[int], ratings: Array) -> Pilot:
-    of_axes = [ceiling(ratings[:, a], evidence.systems if found.is_system else None) for a in axes]
+def _with_listeners(found: Pilot, evidence: SharedClips, axes: Sequence[int], ratings: ListenerRatings) -> Pilot:
+    level = "system" if found.is_system else "utterance"
+    every = axis_ceilings(ratings, evidence.systems, evidence.axes, level)
+    of_axes = [every[evidence.axes[a]] for a in axes]
     reliability, listeners = (
         float(np.mean([getattr(of, name) for of in of_axes])) for name in ("reliability", "listeners")
     )

@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from lightning_aqa.metrics.ceilings import ceiling
-from lightning_aqa.metrics.intervals import intervals, with_ceilings, with_intervals
+from lightning_aqa.metrics.ceilings import axis_ceilings, with_ceilings
+from lightning_aqa.metrics.intervals import intervals, with_intervals
 from lightning_aqa.metrics.levels import METRICS, evaluate, flatten, to_json
+from lightning_aqa.metrics.listeners import ListenerRatings
 
 AXES = ["PQ", "PC"]
 
@@ -51,12 +52,16 @@ def test_each_entry_gets_its_interval_and_what_was_there_stays(corpus):
     assert "ci" not in before["utterance"]["PQ"]
 
 
+def _known(values):
+    return ListenerRatings(values.astype(float), np.broadcast_to(np.arange(4), values.shape))
+
+
 def test_each_rated_axis_gets_its_ceiling_and_the_predictor_that_knows_the_system(corpus):
     table, ratings, _ = corpus
     ids, systems, domains, _, targets = table
-    ratings = np.where(np.arange(2)[:, None] == 1, math.nan, ratings)
-    found = with_ceilings(evaluate(*table, AXES), ids, systems, domains, targets, ratings, AXES, num_splits=5)
-    assert found["utterance"]["PQ"]["ceiling"] == ceiling(ratings[:, 0], num_splits=5)._asdict()
+    ratings = _known(np.where(np.arange(2)[:, None] == 1, math.nan, ratings))
+    found = with_ceilings(evaluate(*table, AXES), ids, systems, domains, targets, ratings, AXES)
+    assert found["utterance"]["PQ"]["ceiling"] == axis_ceilings(ratings, systems, AXES, "utterance")["PQ"]._asdict()
     assert found["system"]["PQ"]["ceiling"]["n"] == 8
     assert found["domains"]["music"]["utterance"]["PQ"]["ceiling"]["n"] == 30
     assert "ceiling" not in found["utterance"]["PC"]
@@ -70,7 +75,7 @@ def test_evidence_is_json_and_is_not_logged(corpus):
     results = evaluate(*table, AXES)
     keys = flatten(results, "val").keys()
     results = with_intervals(results, *table, AXES)
-    results = with_ceilings(results, ids, systems, domains, targets, ratings, AXES, num_splits=2)
+    results = with_ceilings(results, ids, systems, domains, targets, _known(ratings), AXES)
     assert flatten(results, "val").keys() == keys
     results["utterance"]["PQ"]["ci"]["SRCC"] = [math.nan, 1.0]
     held = json.loads(json.dumps(to_json(results), allow_nan=False))

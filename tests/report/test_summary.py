@@ -134,7 +134,7 @@ def test_the_ceiling_of_several_axes_is_their_mean_and_only_where_all_rated_ones
 def test_it_is_said_where_no_model_beats_knowing_the_system_alone():
     columns = {SRCC: [cell(0.598), cell(0.6)], MSE: [cell(0.123), cell(0.13)]}
     beside = [(SYSTEM_MEAN, "", {SRCC: 0.686, MSE: 0.101})]
-    told = "Knowing only a clip's system, the mean rating of its other clips, beats every variant in "
+    told = "Knowing only which system made a clip, its true mean, beats every variant in "
     assert (
         system_alone([block(columns, beside=beside)]) == told + "MSE (0.101 against 0.123), SRCC (.686 against .600)."
     )

@@ -119,6 +119,6 @@ def test_published_scores_of_systems_are_read_for_each_clip(tmp_path):
 def test_ratings_of_the_split_are_read_as_a_table(sweep):
     runs, _ = find_runs([sweep])
     ids = table().ids
-    assert read_listeners(runs, "test", ids, ["TA", "MI"]).shape == (40, 2, 4)
+    assert read_listeners(runs, "test", ids, ["TA", "MI"]).values.shape == (40, 2, 4)
     assert read_listeners(runs, "dev", ids, ["TA"]) is None
     assert read_listeners(runs[1:], "test", ids, ["TA"]) is None

@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 
 from lightning_aqa.cli.main import main
-from lightning_aqa.metrics.ceilings import ceiling, ratings_table
+from lightning_aqa.metrics.ceilings import axis_ceilings
 from lightning_aqa.metrics.intervals import intervals
 from lightning_aqa.metrics.levels import METRICS, evaluate
+from lightning_aqa.metrics.listeners import ratings_table
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results import evidence
+from lightning_aqa.results.clips import read_listeners
+from lightning_aqa.results.comparison import compare_variants
 from lightning_aqa.results.console import results_table
 from lightning_aqa.results.evidence import with_evidence
 from lightning_aqa.results.predictions import read_predictions
 from lightning_aqa.results.ratings import read_ratings
+from lightning_aqa.results.runs import find_runs
+from lightning_aqa.results.variants import collect
 from lightning_aqa.training import run_writer
 
 
@@ -53,9 +58,22 @@ def test_a_run_has_its_evidence_in_its_folder(run):
             assert results["test"][level]["MI"]["ci"][metric] == expected
     assert "ci" not in results["train"]["utterance"]["MI"]
     rated = ratings_table(test.ids, axes, read_ratings(folder / "ratings.csv")["test"])
-    assert np.nanmean(rated, axis=2) == pytest.approx(test.targets)
+    assert np.nanmean(rated.values, axis=2) == pytest.approx(test.targets)
     held = results["test"]["utterance"]["MI"]["ceiling"]
-    assert held["mse"] == pytest.approx(ceiling(rated[:, 0]).mse)
+    known = axis_ceilings(rated, test.systems, axes, "utterance")["MI"]
+    assert (held["assumes"], held["why"]) == (known.assumes, known.why)
+    assert held["mse"] == pytest.approx(known.mse)
+    # The page computes the same ceiling, and both say what it assumes.
+    shared = collect(find_runs([folder])[0], "test")
+    block = compare_variants(shared, read_listeners(find_runs([folder])[0], "test", test.ids, axes), num_resamples=20)[
+        0
+    ]
+    _, said, numbers = block.beside[0]
+    assert [held["lcc"], held["srcc"]] == [
+        None if np.isnan(numbers["MI", metric]) else pytest.approx(numbers["MI", metric]) for metric in ("LCC", "SRCC")
+    ]
+    assert (known.assumes or known.why) in said
+    assert f"test: highest LCC, utterance level: {'; '.join(said.split('; ')[1:])}." in screen
     assert held["n"] == len(test.ids)
     assert results["train"]["utterance"]["MI"]["system_only"]["n"] > 0
     assert "SRCC 95 %" in screen

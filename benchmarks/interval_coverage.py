@@ -21,6 +21,7 @@ from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.metrics.uncertainty import Interval, interval
 
 Array = NDArray[np.float64]
+PROGRESS = Console(stderr=True)
 TRIALS, FEWER = 1000, 300
 SIZES, RHOS = (6, 8, 10, 12, 30, 104), (0.5, 0.8, 0.95, 0.99)
 DESIGNS = (
@@ -61,7 +62,7 @@ def normal_rows() -> Iterator[list[str]]:
     for n in SIZES:
         for rho in RHOS:
             found: dict[str, list[Interval]] = {name: [] for name in (*METRICS, "Bonett-Wright")}
-            for seed in track(range(TRIALS), f"n = {n}, rho = {rho}", transient=True):
+            for seed in track(range(TRIALS), f"n = {n}, rho = {rho}", transient=True, console=PROGRESS):
                 p, y = pair(np.random.default_rng(seed), n, rho)
                 for metric, of in replicate(p[:, None], y[:, None], [""] * n).items():
                     found[metric].append(interval(of))
@@ -79,7 +80,7 @@ def clustered_rows() -> Iterator[list[str]]:
             [f"{i:02}" for i in rows] for rows in np.divmod(np.arange(num_systems * num_prompts), num_prompts)
         )
         found: dict[Unit, dict[str, list[Interval]]] = {u: {m: [] for m in METRICS[:3]} for u in UNITS}
-        for seed in track(range(FEWER), f"{num_systems} x {num_prompts}", transient=True):
+        for seed in track(range(FEWER), f"{num_systems} x {num_prompts}", transient=True, console=PROGRESS):
             generator = np.random.default_rng(seed)
             parts = [pair(generator, n, RHO) for n in (num_systems, num_prompts, len(systems))]
             rows = [np.array(systems, int), np.array(prompts, int), np.arange(len(systems))]
@@ -113,7 +114,7 @@ def folded_rows() -> Iterator[list[str]]:
         unseen_y = unseen @ weights + np.random.default_rng(10**6 + 1).normal(size=4000)
         found: dict[int, dict[str, list[Interval]]] = {k: {m: [] for m in METRICS[:3]} for k in (0, 5)}
         true: dict[str, list[float]] = {m: [] for m in METRICS[:3]}
-        for seed in track(range(FEWER), f"{n} clips out of folds", transient=True):
+        for seed in track(range(FEWER), f"{n} clips out of folds", transient=True, console=PROGRESS):
             generator = np.random.default_rng(seed)
             x = generator.normal(size=(n, width))
             y, fold = x @ weights + generator.normal(size=n), generator.permutation(np.arange(n) % 5)

@@ -19,6 +19,7 @@ from scipy.stats import norm
 from lightning_aqa.metrics.few import order_bound
 
 Array = NDArray[np.float64]
+PROGRESS = Console(stderr=True)
 SAMPLES, STEP, REACH = 3000, 0.015, 4.5
 
 
@@ -47,7 +48,7 @@ def main() -> None:
     table = Table(title="a perfect order of n has a chance of 2.5 % at")
     for column in ("n", "LCC", "SRCC", "KTAU", "SRCC in few.py"):
         table.add_column(column, justify="right")
-    for n in track(range(6, 21), transient=True):
+    for n in track(range(6, 21), transient=True, console=PROGRESS):
         rho = lowest(n)
         ranks = 6 / math.pi * math.asin(rho / 2), 2 / math.pi * math.asin(rho)
         table.add_row(str(n), f"{rho:.4f}", *(f"{value:.4f}" for value in ranks), f"{order_bound(n, 'SRCC'):.4f}")

@@ -18,6 +18,7 @@ from rich.table import Table
 from lightning_aqa.metrics.jackknife import replicate
 from lightning_aqa.metrics.significance import Contestant, compare, differs
 
+PROGRESS = Console(stderr=True)
 METRICS = ("MSE", "LCC", "SRCC")
 COMMON, VARIANT, RUN = 0.3, 0.4, 0.3
 
@@ -66,7 +67,7 @@ def rates(case: Case) -> dict[str, tuple[float, float, float]]:
     """Return per metric how often the second differs from the first, any from the first, and any from any."""
     alarms: dict[str, list[tuple[bool, bool, bool]]] = {metric: [] for metric in METRICS}
     every = [(i, j) for i in range(case.variants) for j in range(i)]
-    for seed in track(range(case.trials), str(tuple(case[:5])), transient=True):
+    for seed in track(range(case.trials), str(tuple(case[:5])), transient=True, console=PROGRESS):
         for metric, of in contestants(case, seed).items():
             first = compare(of, [(v, 0) for v in range(1, case.variants)], num_draws=2000)
             pairs = compare(of, every, num_draws=2000)

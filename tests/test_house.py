@@ -70,4 +70,4 @@ def test_the_significance_level_stands_once():
         and node.value.value == 0.05
         and re.search("SIGNIF|ALPHA", ast.unparse(node.targets[0]))
     ]
-    assert found == ["metrics/significance.py"]
+    assert found == ["metrics/power.py"]

@@ -16,6 +16,7 @@ def report(
     output: str | None = None,
     split: str | None = None,
     baseline: str | None = None,
+    judge: list[str] | None = None,
     title: str | None = None,
     columns: str | None = None,
     unit: Unit | None = None,
@@ -34,6 +35,7 @@ def report(
         output: Folder to write to; the default is the folder report in the first one named.
         split: Split to report; the default is test, else dev.
         baseline: Variant that the others are compared with; the default is the first.
+        judge: Scores of another tool as one more row: NAME=FILE, a table with a row per clip; may come several times.
         title: Title of the page; the default is the names of the folders.
         columns: Metrics and axes of the LaTeX tables, such as SRCC,MSE; the default fits the text of an article.
         unit: What varies as one piece; the default is that of the runs, else clips, and systems at system level.
@@ -59,6 +61,7 @@ def report(
     from lightning_aqa.report.build import build_report
     from lightning_aqa.report.clip_browser import InlinedAudio
     from lightning_aqa.report.context import Options
+    from lightning_aqa.results.judges import parse_judges
 
     options = Options(
         split=split,
@@ -71,6 +74,7 @@ def report(
         inlined_audio=InlinedAudio(clips, seconds, megabytes),
         title=title,
         columns=[name.strip() for name in columns.split(",")] if columns else (),
+        judges=parse_judges(judge or ()),
     )
     folders = [Path(path) for path in paths]
     for path in build_report(folders, Path(output) if output else folders[0] / "report", options):

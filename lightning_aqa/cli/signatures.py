@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from lightning_aqa.cli.messages import is_debug, readable
 from lightning_aqa.utils.args import find_options, split_extra, split_options
@@ -17,8 +17,9 @@ PROGRAM = "lightning-aqa"
 def call(function: Callable[..., int], args: Sequence[str], **given: Any) -> int:
     """Call the function of a subcommand with what the arguments say.
 
-    Parameters without a default are positional arguments, one of type ``list[str]`` takes all that are left; those that
-    are keyword-only are options, of which those of type ``bool`` are switches.
+    Parameters that are not keyword-only are positional arguments; one of type ``list[str]`` takes all that are left,
+    and may be absent where it has a default. Those that are keyword-only are options, of which those of type ``bool``
+    are switches, and those of a list or None may be given several times.
 
     Args:
         function: Function whose typed parameters and Google-style docstring are the parser.
@@ -104,11 +105,29 @@ def _add(parser: Any, parameter: inspect.Parameter, kind: Any, text: str) -> Non
     if _is_switch(parameter):
         parser.add_argument(f"--{parameter.name}", action="store_true", help=text)
     elif _is_positional(parameter):
-        parser.add_argument(parameter.name, type=str, nargs="+" if kind == list[str] else None, help=text)
+        several = "+" if parameter.default is parameter.empty else "*"
+        parser.add_argument(parameter.name, type=str, nargs=None if kind is str else several, help=text)
+    elif item := _item(kind):
+        parser.add_argument(f"--{parameter.name}", type=_each(item), action="append", help=text)
     elif parameter.default is parameter.empty:
         parser.add_argument(f"--{parameter.name}", type=kind, required=True, help=text)
     else:
         parser.add_argument(f"--{parameter.name}", type=kind, default=parameter.default, help=text)
+
+
+def _item(kind: Any) -> Any:
+    """Return the type of what is in a list that may be None; None for any other type."""
+    listed = next((of for of in get_args(kind) if get_origin(of) is list), None)
+    return get_args(listed)[0] if listed else None
+
+
+def _each(kind: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """Return a reader of one value, and of the list of them, which jsonargparse checks at the end."""
+
+    def number(value: Any) -> Any:
+        return [kind(item) for item in value] if isinstance(value, list) else kind(value)
+
+    return number
 
 
 def _name(function: Callable[..., int]) -> str:

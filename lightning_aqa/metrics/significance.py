@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from lightning_aqa.metrics.jackknife import Replicates
 from lightning_aqa.metrics.levels import higher_is_better
+from lightning_aqa.metrics.power import SIGNIFICANCE, smallest_difference
 from lightning_aqa.metrics.uncertainty import (
     NO_INTERVAL,
     Interval,
     Uncertainty,
+    spread,
     spread_of,
     uncertainty,
     why_no_interval,
@@ -23,9 +25,6 @@ from lightning_aqa.metrics.uncertainty import (
 
 Array = NDArray[np.float64]
 Verdict = Literal["better", "worse", "equal", "undecided", ""]
-SIGNIFICANCE = 0.05
-"""Chance of any false alarm over the comparisons of a column."""
-POWER = 0.8
 NUM_DRAWS = 10_000
 _TURNED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
@@ -192,7 +191,7 @@ def _difference(
     value = float(first.runs.estimate.mean() - second.runs.estimate.mean())
     if test is None:
         return Difference(value, NO_INTERVAL, math.nan, math.nan, math.nan, "")
-    from scipy.special import ndtri, stdtrit
+    from scipy.special import ndtri
 
     error = test.error * test.slope if test.error > 0 else 0.0
     factor = test.factor(largest.critical(SIGNIFICANCE))
@@ -201,10 +200,30 @@ def _difference(
         return Difference(value, ends, math.nan, math.nan, math.nan, "")
     p_value = test.p_value()
     p_adjusted = max(p_value, largest.p_value(-float(ndtri(p_value / 2)) if p_value > 0 else math.inf))
-    smallest = (factor + float(stdtrit(test.freedom, POWER))) * error
+    smallest = smallest_difference(error, test.freedom, bound=factor)
     within = abs(value) + test.factor(largest.critical(2 * SIGNIFICANCE)) * error
     verdict = _verdict(value, p_adjusted, first.runs.metric, within, equivalence)
     return Difference(value, ends, p_value, p_adjusted, smallest, verdict)
+
+
+def error_over_units(first: Replicates, second: Replicates | None = None) -> float:
+    """Return the standard error of a metric, or of a paired difference, over units alone, in the metric's unit.
+
+    Args:
+        first: Runs of one variant, of which the mean counts.
+        second: Runs of the other on the same units; None for the metric of the first.
+
+    Returns:
+        NaN where ``why_no_interval`` gives a reason.
+    """
+    given = [of.mean() for of in (first, second) if of is not None]
+    if any(why_no_interval(of) for of in given):
+        return math.nan
+    known = [uncertainty(of) for of in given]
+    if second is None:
+        return spread(known[0])[0] * (known[0].value if first.metric == "MSE" else 1 - known[0].value ** 2)
+    test = _test(known[0], known[1], first.metric)
+    return test.error * test.slope
 
 
 def _bounded(low: float, high: float, metric: str) -> Interval:

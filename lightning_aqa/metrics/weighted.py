@@ -1,6 +1,7 @@
 """The four metrics of many weighted samples at once: column r of the counts says how often sample r holds each row.
 
-A sample with a unit left out or doubled is the same rows with other counts, so none has to be sorted again. N rows, R samples.
+A sample with a unit left out or doubled is the same rows with other counts, so none has to be sorted again. N rows, R
+samples.
 """
 
 from __future__ import annotations

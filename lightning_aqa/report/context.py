@@ -19,6 +19,7 @@ from lightning_aqa.report.clip_browser import InlinedAudio
 from lightning_aqa.results.clips import ClipSource, read_listeners, read_sources, read_system_scores
 from lightning_aqa.results.comparison import ComparisonTable, compare_variants
 from lightning_aqa.results.facts import axes_of_run
+from lightning_aqa.results.judges import JudgeFile, with_judges, without_foreign_errors
 from lightning_aqa.results.latex import check_columns
 from lightning_aqa.results.runs import Run, choose_split, find_runs
 from lightning_aqa.results.tables import headline
@@ -42,6 +43,7 @@ class Options(NamedTuple):
         inlined_audio: How much sound goes into the page.
         title: Title of the page; None takes the names of the folders.
         columns: Metrics and axes of the LaTeX tables; empty takes what fits the text of an article.
+        judges: Tables of scores of other tools, each a row of the comparison.
     """
 
     split: str | None = None
@@ -54,6 +56,7 @@ class Options(NamedTuple):
     inlined_audio: InlinedAudio = InlinedAudio()
     title: str | None = None
     columns: Sequence[str] = ()
+    judges: Sequence[JudgeFile] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,10 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
         ValueError: If there is no run, or these runs cannot be set side by side.
     """
     runs, notes = find_runs(paths)
-    evidence = collect(runs, choose_split(runs, options.split), options.baseline)
+    is_judge = options.baseline in [judge.name for judge in options.judges]
+    evidence = collect(runs, choose_split(runs, options.split), None if is_judge else options.baseline)
+    if options.judges:
+        evidence = with_judges(evidence, options.judges, options.baseline)
     check_columns(options.columns, evidence.axes)
     known = read_sources(runs, options.audio_root)
     sources = [known.get(id_, ClipSource(None)) for id_ in evidence.ids]
@@ -125,9 +131,10 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
         equivalence=options.equivalence,
         num_resamples=options.num_resamples,
     )
+    blocks, foreign = without_foreign_errors(evidence, blocks)
     first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
     blocks.sort(key=lambda block: (block.domain != "", block.level == "system_mos", block.level != first))
-    notes += [*evidence.notes, *_missing(runs, sources, ratings)]
+    notes += [*evidence.notes, *foreign, *_missing(runs, sources, ratings)]
     return Material(evidence, blocks, sources, ratings, notes, options)
 
 
@@ -137,7 +144,7 @@ def axes_of(evidence: SharedClips, ratings: NDArray[np.float64] | None) -> list[
     Runs say so themselves; of a run of an earlier version the scale is what its config says, or else what the ratings
     span, and the title is the name.
     """
-    run = evidence.variants[0].runs[0]
+    run = next(variant for variant in evidence.variants if not variant.is_fixed).runs[0]
     known, config = {axis.name: axis for axis in axes_of_run(run.facts)}, run.config
     axes = []
     for a, name in enumerate(evidence.axes):

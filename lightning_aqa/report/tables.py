@@ -122,6 +122,7 @@ def _tags(evidence: SharedClips, v: int) -> list[str]:
     """Mark the baseline, and how many seeds a variant has where variants differ in that."""
     counts = [len(variant.runs) for variant in evidence.variants]
     seeds = [f"{counts[v]} seed{'' if counts[v] == 1 else 's'}"] if len(set(counts)) > 1 else []
+    seeds = ["another tool"] if evidence.variants[v].is_fixed else seeds
     return (["baseline"] if v == 0 and len(counts) > 1 else []) + seeds
 
 

@@ -16,7 +16,7 @@ from lightning_aqa.results.files import PREDICTIONS, RESULTS
 
 def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int) -> None:
     """Print one row per split, level and axis, then the files of the run."""
-    console = _console()
+    console = make_console()
     if results:
         console.print(results_table(results))
         for reason in reasons_of(results):
@@ -74,6 +74,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _console() -> Console:
+def make_console() -> Console:
+    """Return a console that is wide where it is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=160)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -234,3 +234,32 @@ def _draw_curve(panel: Axes, history: Sequence[dict[str, float]], name: str, lab
         panel.plot(
             *zip(*points, strict=True), color=colour, label=label, linewidth=1.4, marker="." if len(points) < 3 else ""
         )
+
+
+def draw_plan(
+    path: Path, curves: Mapping[str, Sequence[tuple[float, float]]], unit: str, metric: str, size: float
+) -> None:
+    """Draw the smallest difference that a test can show by its size, one curve per number of seeds.
+
+    Args:
+        path: The picture.
+        curves: Units and difference at each point, by label.
+        unit: Name of the units, such as clip.
+        metric: Metric of the difference.
+        size: Units at hand, which a line marks; NaN is none.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    with _style():
+        figure, ((panel,),) = _figure(1, 1, 5.4, 3.8)
+        for (label, points), colour in zip(curves.items(), cycle(COLOURS), strict=False):
+            panel.plot(*zip(*points, strict=True), color=colour, label=label, linewidth=1.4)
+        if np.isfinite(size):
+            panel.axvline(size, color="#777777", linestyle=":", linewidth=1, label=f"here: {size:,.0f} {unit}s")
+        panel.set(xscale="log", yscale="log", xlabel=f"{unit}s", ylabel=f"smallest difference of {metric}")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        for side in (panel.xaxis, panel.yaxis):
+            side.set_major_formatter("{x:g}")
+        panel.legend(fontsize=7)
+        figure.savefig(path)

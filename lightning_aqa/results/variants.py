@@ -29,7 +29,7 @@ class Variant:
         runs: Its runs.
         scores: Predicted scores, shape ``(K, N, A)``: seeds, clips, axes.
         deviations: Predicted standard deviations, of the same shape; None from a head without them.
-        is_fixed: Whether it was not trained here, so that there are no other seeds of it.
+        is_fixed: Whether it is the scores of another tool, which no seed changes: its one run is the table they are in.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Variant:
     def settings(self) -> dict[str, Any]:
         """Settings of the sweep, without seeds; outside of a sweep all of the config that says what was tried."""
         run = self.runs[0]
-        return without_seeds(run.parameters) or dict(run.tried)
+        return {} if self.is_fixed else without_seeds(run.parameters) or dict(run.tried)
 
     @property
     def reason(self) -> str:
@@ -95,7 +95,7 @@ class SharedClips:
 
     @property
     def unit(self) -> Unit | None:
-        """What varies as one piece, by the option ``evaluation.unit`` that all runs have in common; None without."""
+        """Unit that varies as one piece, by the option ``evaluation.unit`` that all runs have in common; None without."""
         units = {run.config.get("evaluation.unit") for variant in self.variants for run in variant.runs}
         unit = units.pop() if len(units) == 1 else None
         return unit if unit in UNITS else None

@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import nn
 
 from lightning_aqa.module import AQAModule
-from lightning_aqa.results.console import _console
+from lightning_aqa.results.console import make_console
 
 
 def print_run(module: AQAModule, folder: Path) -> None:
@@ -24,7 +24,7 @@ def print_run(module: AQAModule, folder: Path) -> None:
         shown = "  ".join(f"{name}={value}" for name, value in vars(objective).items() if name in names)
         table.add_row(escape(f"objective {objective.name}"), type(objective).__name__, escape(shown))
     table.add_row("run folder", escape(str(folder)), "")
-    _console().print(table)
+    make_console().print(table)
 
 
 def _parts(module: AQAModule) -> Iterator[tuple[tuple[str, str], Iterable[nn.Parameter]]]:

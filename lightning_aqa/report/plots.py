@@ -79,6 +79,11 @@ class SystemMeans:
             for values, means in ((targets, self.rated), (scores, self.predicted))
         )
 
+    @property
+    def parts(self) -> list[Array]:
+        """All that a picture of them has to cover."""
+        return [self.rated, self.rated_ends, self.predicted, self.predicted_ends]
+
     def position(self, predicted: bool) -> NDArray[np.intp]:
         """Return the place of each system, 1 for the best."""
         values = self.predicted if predicted else self.rated

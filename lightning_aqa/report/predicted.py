@@ -94,17 +94,18 @@ def _pictures(
     rated = np.isfinite(targets)
     scores = {v: evidence.variants[v].mean_scores[:, a] for v in detailed}
     known = [v for v in detailed if (rated & np.isfinite(scores[v])).any()]
-    both = shared_span([targets[rated], *(scores[v][rated] for v in known)])
+    alike = [v for v in known if not evidence.variants[v].is_fixed]  # another tool may score on a scale of its own
     scale = Span(axis.low, axis.high)
     means = {v: SystemMeans(targets, scores[v], evidence.systems, scale) for v in known if evidence.has_systems}
-    of_systems = shared_span([ends for of in means.values() for ends in (of.rated, of.rated_ends, of.predicted_ends)]
-                             or [np.zeros(0)])  # fmt: skip
     for v in known:
+        mates = alike if v in alike else [v]
+        both = shared_span([targets[rated], *(scores[mate][rated] for mate in mates)])
         name = f"{title}, {evidence.variants[v].name}"
         numbers = {block.level: _numbers(block.rows[v], axis.name) for block in blocks if not block.domain}
         clips = draw_clips(targets, scores[v], evidence.domains, f"Predicted against rated clips, {name}", both)
         yield v, "Clips", figure(title, numbers["utterance"], clips)
         if "system" in numbers:
+            of_systems = shared_span([part for mate in mates for part in means[mate].parts])
             systems = draw_systems(means[v], f"Predicted against rated systems, {name}", of_systems)
             yield v, "Systems", figure(title, numbers["system"], systems)
             ranking = draw_ranking(means[v], f"Systems as rated, {name}", of_systems)

@@ -22,15 +22,16 @@ SHORT_COMMIT = 10
 
 def facts(evidence: SharedClips) -> list[str]:
     """Return the lines below the title: what was scored by what, and when the page was written."""
-    runs = sum(len(variant.runs) for variant in evidence.variants)
+    made = [variant for variant in evidence.variants if not variant.is_fixed]
+    runs, others = sum(len(variant.runs) for variant in made), len(evidence.variants) - len(made)
     parts = [f"Split {evidence.split}", many(len(evidence.ids), "clip")]
     parts += [many(len(set(evidence.systems) - {""}), "system")] if evidence.has_systems else []
     parts += [", ".join(evidence.named_domains)] if evidence.named_domains else []
     parts += [f"out of fold, {evidence.folds} folds"] if evidence.folds else []
-    counts = {len(variant.runs) for variant in evidence.variants}
-    parts += [many(len(evidence.variants), "variant"), many(runs, "run")]
-    has_many = len(counts) == 1 and runs > len(evidence.variants)
-    parts += [f"{counts.pop()} seeds each"] if has_many else []
+    counts = {len(variant.runs) for variant in made}
+    parts += [many(len(made), "variant"), many(runs, "run")]
+    parts += [f"{counts.pop()} seeds each"] if len(counts) == 1 and runs > len(made) else []
+    parts += [many(others, "other tool")] if others else []
     written = f"{datetime.now(timezone.utc):%Y-%m-%d} by lightning_aqa {version('lightning_aqa')}"
     dates = sorted({date[:10] for run in _runs(evidence) if (date := _text(run, "date"))})
     of_runs = f"runs of {' to '.join(dict.fromkeys((dates[0], dates[-1])))}" if dates else ""
@@ -38,7 +39,7 @@ def facts(evidence: SharedClips) -> list[str]:
 
 
 def _runs(evidence: SharedClips) -> Iterator[Run]:
-    return (run for variant in evidence.variants for run in variant.runs)
+    return (run for variant in evidence.variants if not variant.is_fixed for run in variant.runs)
 
 
 def _text(run: Run, name: str) -> str:
@@ -71,7 +72,7 @@ def configurations(evidence: SharedClips) -> str:
         {
             "name": variant.name,
             "reason": variant.reason,
-            "runs": [_described(run) for run in variant.runs],
+            "runs": [_described(run, variant.is_fixed) for run in variant.runs],
             "config": _config(variant),
         }
         for variant in evidence.variants
@@ -83,8 +84,8 @@ def _config(variant: Variant) -> str:
     return variant.runs[0].config_text if variant.runs else ""
 
 
-def _described(run: Run) -> dict[str, Any]:
-    parts = [f"{key} {value}" for key, value in run.seed]
+def _described(run: Run, is_fixed: bool) -> dict[str, Any]:
+    parts = [] if is_fixed else [f"{key} {value}" for key, value in run.seed]
     parts += [date[:16].replace("T", " ") + " UTC"] if (date := _text(run, "date")) else []
     parts += [f"commit {commit[:SHORT_COMMIT]}"] if (commit := _text(run, "git_commit")) else []
     link = address if (address := _text(run, "wandb")).startswith("https://") else ""

@@ -73,8 +73,8 @@ def report(
         audio_root=None if audio_root is None else Path(audio_root),
         inlined_audio=InlinedAudio(clips, seconds, megabytes),
         title=title,
-        columns=[name.strip() for name in columns.split(",")] if columns else (),
         judges=parse_judges(judge or ()),
+        columns=[name.strip() for name in columns.split(",")] if columns else (),
     )
     folders = [Path(path) for path in paths]
     for path in build_report(folders, Path(output) if output else folders[0] / "report", options):

@@ -42,8 +42,8 @@ class Options(NamedTuple):
         audio_root: Folder to look for audio in that the runs do not know of.
         inlined_audio: How much sound goes into the page.
         title: Title of the page; None takes the names of the folders.
-        columns: Metrics and axes of the LaTeX tables; empty takes what fits the text of an article.
         judges: Tables of scores of other tools, each a row of the comparison.
+        columns: Metrics and axes of the LaTeX tables; empty takes what fits the text of an article.
     """
 
     split: str | None = None
@@ -55,8 +55,8 @@ class Options(NamedTuple):
     audio_root: Path | None = None
     inlined_audio: InlinedAudio = InlinedAudio()
     title: str | None = None
-    columns: Sequence[str] = ()
     judges: Sequence[JudgeFile] = ()
+    columns: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,9 @@ class SharedClips:
 
     @property
     def unit(self) -> Unit | None:
-        """Unit that varies as one piece, by the option ``evaluation.unit`` that all runs have in common; None without."""
-        units = {run.config.get("evaluation.unit") for variant in self.variants for run in variant.runs}
+        """Unit that varies as one piece, by the option ``evaluation.unit`` that all runs have in common."""
+        trained = [run for variant in self.variants if not variant.is_fixed for run in variant.runs]
+        units = {run.config.get("evaluation.unit") for run in trained}
         unit = units.pop() if len(units) == 1 else None
         return unit if unit in UNITS else None
 

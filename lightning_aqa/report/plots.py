@@ -24,17 +24,18 @@ def colour(index: int) -> str:
     return f"c{index % NUM_COLOURS}"
 
 
-def draw_clips(targets: Array, scores: Array, domains: Sequence[str], label: str, both: Span) -> str:
-    """Plot the predicted against the rated score of each clip, coloured by domain, with the identity line.
+def draw_clips(targets: Array, scores: Array, domains: Sequence[str], label: str, x: Span, y: Span) -> str:
+    """Plot the predicted against the rated score of each clip, coloured by domain; on one scale with its identity line.
 
     Args:
         targets: Shape ``(N,)``; NaN where not rated.
         scores: Shape ``(N,)``.
         domains: Domain of each clip.
         label: What a screen reader says.
-        both: What both sides cover.
+        x: What the side of the ratings covers.
+        y: What the side of the predictions covers.
     """
-    panel = _square(both)
+    panel = _square(x, y)
     names = sorted(set(domains))
     size = 4.5 if len(targets) < 500 else 3.2 if len(targets) < MANY else 2.6
     for index, name in enumerate(names):
@@ -48,11 +49,12 @@ def shared_span(parts: Sequence[Array]) -> Span:
     return span(np.concatenate([part.ravel() for part in parts]), 0.05, 0.1)
 
 
-def _square(both: Span) -> Panel:
-    panel = Panel(both, both, width=320, height=308, margins=(8, 8, 40, 46))
+def _square(x: Span, y: Span) -> Panel:
+    panel = Panel(x, y, width=320, height=308, margins=(8, 8, 40, 46))
     panel.x_axis("rated")
     panel.y_axis("predicted")
-    panel.line(both, both, "identity")
+    if x == y:
+        panel.line(x, y, "identity")
     return panel
 
 
@@ -78,6 +80,11 @@ class SystemMeans:
             _ends([values[rows[name]] for name in self.names], means, scale)
             for values, means in ((targets, self.rated), (scores, self.predicted))
         )
+
+    @property
+    def parts(self) -> list[Array]:
+        """All that a picture of them has to cover."""
+        return [self.rated, self.rated_ends, self.predicted, self.predicted_ends]
 
     def position(self, predicted: bool) -> NDArray[np.intp]:
         """Return the place of each system, 1 for the best."""
@@ -110,7 +117,7 @@ def draw_systems(means: SystemMeans, label: str, both: Span) -> str:
         label: What a screen reader says.
         both: What both sides cover.
     """
-    panel = _square(both)
+    panel = _square(both, both)
     for i in range(len(means.names)):
         rated, predicted = float(means.rated[i]), float(means.predicted[i])
         panel.upright(rated, means.predicted_ends[0, i], means.predicted_ends[1, i], "c0 faint")

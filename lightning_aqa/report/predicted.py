@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -94,15 +95,20 @@ def _pictures(
     rated = np.isfinite(targets)
     scores = {v: evidence.variants[v].mean_scores[:, a] for v in detailed}
     known = [v for v in detailed if (rated & np.isfinite(scores[v])).any()]
-    both = shared_span([targets[rated], *(scores[v][rated] for v in known)])
+    alike = [v for v in known if not _is_foreign(blocks, v, axis.name)]
+    both = shared_span([targets[rated], *(scores[v][rated] for v in alike)])
     scale = Span(axis.low, axis.high)
-    means = {v: SystemMeans(targets, scores[v], evidence.systems, scale) for v in known if evidence.has_systems}
-    of_systems = shared_span([ends for of in means.values() for ends in (of.rated, of.rated_ends, of.predicted_ends)]
-                             or [np.zeros(0)])  # fmt: skip
+    means = {v: SystemMeans(targets, scores[v], evidence.systems, scale) for v in alike if evidence.has_systems}
+    of_systems = shared_span([np.zeros(0), *(part for of in means.values() for part in of.parts)])
     for v in known:
         name = f"{title}, {evidence.variants[v].name}"
         numbers = {block.level: _numbers(block.rows[v], axis.name) for block in blocks if not block.domain}
-        clips = draw_clips(targets, scores[v], evidence.domains, f"Predicted against rated clips, {name}", both)
+        if _is_foreign(blocks, v, axis.name):
+            sides = shared_span([targets[rated]]), shared_span([scores[v][rated]])
+            clips = draw_clips(targets, scores[v], evidence.domains, f"Predicted against rated clips, {name}", *sides)
+            yield v, "Clips", figure(title, numbers["utterance"], clips)
+            continue
+        clips = draw_clips(targets, scores[v], evidence.domains, f"Predicted against rated clips, {name}", both, both)
         yield v, "Clips", figure(title, numbers["utterance"], clips)
         if "system" in numbers:
             systems = draw_systems(means[v], f"Predicted against rated systems, {name}", of_systems)
@@ -111,6 +117,12 @@ def _pictures(
             yield v, "Ranking of systems", figure(title, "", ranking)
         for by, heading in (("predicted", "Error by prediction"), ("rated", "Error by rating")):
             yield v, heading, figure(title, "", draw_calibration(targets, scores[v], f"{heading}, {name}", by))
+
+
+def _is_foreign(blocks: Sequence[ComparisonTable], v: int, axis: str) -> bool:
+    """Tell whether a variant scores on a scale of its own, so that its errors are undefined."""
+    row = next(block.rows[v] for block in blocks if block.level == "utterance" and not block.domain)
+    return math.isfinite(row[axis, "SRCC"].value) and not math.isfinite(row[axis, "MSE"].value)
 
 
 def _numbers(row: Mapping[tuple[str, str], ComparisonCell], axis: str) -> str:

@@ -39,7 +39,7 @@ def facts(evidence: SharedClips) -> list[str]:
 
 
 def _runs(evidence: SharedClips) -> Iterator[Run]:
-    return (run for variant in evidence.variants for run in variant.runs)
+    return (run for variant in evidence.variants if not variant.is_fixed for run in variant.runs)
 
 
 def _text(run: Run, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
 from lightning_aqa.report.templating import render
@@ -224,13 +225,14 @@ def what_it_takes(block: ComparisonTable, column: Column) -> str:
     cells = [row[column] for row in block.rows]
     sizes = [cell.difference.smallest for cell in cells if cell.difference and cell.verdict == "undecided"]
     sizes = [size for size in sizes if math.isfinite(size)]
-    if not sizes or max(sizes) <= WANTED:
+    if not sizes or median(sizes) <= WANTED:
         return ""
-    times = (max(sizes) / WANTED) ** 2
+    times = (median(sizes) / WANTED) ** 2
     rounded = f"{times:.1f}" if times < 10 else f"{float(f'{times:.2g}'):,.0f}".replace(",", "\u202f")
-    seeds = " and seeds" if cells[0].num_seeds > 1 else ""
     units = "clips" if block.level == "utterance" else "systems"
-    return f"To show a difference of .01 would take about {rounded} times the {units}{seeds}."
+    text = f"To show a difference of .01 would take about {rounded} times the {units}"
+    has_seeds = cells[0].num_seeds > 1
+    return f"{text} and seeds; the subcommand plan tells how many of each." if has_seeds else f"{text}."
 
 
 def ceiling(block: ComparisonTable, column: Column) -> str:

@@ -82,8 +82,21 @@ def test_folds_are_named_with_their_spread(tmp_path):
     assert "Folds</h2>" not in _reported(write_run(tmp_path / "whole", table(12)))
 
 
-def _reported(folder):
-    assert main(["report", str(folder), "--resamples=100"]) == 0
+def test_a_tool_on_a_scale_of_its_own_has_a_picture_of_its_own(tmp_path):
+    of = table(12, num_axes=1)
+    folder = write_run(tmp_path / "run", of, axes=["MI"])
+    rows = [f"{id_},{20 * score:.3f}" for id_, score in zip(of.ids, of.targets[:, 0], strict=True)]
+    (tmp_path / "loud.csv").write_text("\n".join(["id,score", *rows]) + "\n")
+    text = _reported(folder, f"--judge=loud={tmp_path / 'loud.csv'}")
+    assert "1 variant · 1 run · 1 other tool" in text
+    pictures = dict(re.findall(r'aria-label="Predicted against rated clips, MI, (\w+)"(.*?)</svg>', text))
+    assert ["identity" in pictures[name] for name in ("run", "loud")] == [True, False]
+    assert 'aria-label="Error by rating, MI, run"' in text
+    assert 'aria-label="Error by rating, MI, loud"' not in text
+
+
+def _reported(folder, *words):
+    assert main(["report", str(folder), "--resamples=100", *words]) == 0
     return (folder / "report" / "report.html").read_text(encoding="utf-8")
 
 

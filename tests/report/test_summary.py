@@ -20,6 +20,7 @@ from lightning_aqa.results.comparison import CEILING, ONE_SEED, SYSTEM_MEAN
 from tests.small_table import block, cell, difference, pairs, variants
 
 SRCC, MSE = ("PQ", "SRCC"), ("PQ", "MSE")
+OF_EACH = "; the subcommand plan tells how many of each."
 NAMES = ["base", "a", "b"]
 BASE = cell(0.80, (0.7, 0.9))
 BETTER = cell(0.85, (0.8, 0.9), difference(0.05, 0.01, 0.09, 0.002, 0.04), "better", best=True)
@@ -109,9 +110,21 @@ def test_the_words_name_both_levels_and_the_variant_of_the_largest_difference():
 @pytest.mark.parametrize(
     ("smallest", "seeds", "told"),
     [
-        (0.03, 3, "To show a difference of .01 would take about 9.0 times the systems and seeds."),
-        (0.03, 1, "To show a difference of .01 would take about 9.0 times the systems."),
-        (0.123, 3, "To show a difference of .01 would take about 150 times the systems and seeds."),
+        (
+            0.03,
+            3,
+            "To show a difference of .01 would take about 9.0 times the systems and seeds" + OF_EACH,
+        ),
+        (
+            0.03,
+            1,
+            "To show a difference of .01 would take about 9.0 times the systems.",
+        ),
+        (
+            0.123,
+            3,
+            "To show a difference of .01 would take about 150 times the systems and seeds" + OF_EACH,
+        ),
         (0.009, 3, ""),
         (math.nan, 3, ""),
     ],

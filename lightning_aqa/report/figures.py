@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lightning_aqa.metrics.levels import METRICS, higher_is_better
-from lightning_aqa.metrics.pairwise import accuracy_by_gap
 from lightning_aqa.report.comparisons import (
     MAX_COLOURED,
     Effect,
@@ -32,6 +31,7 @@ from lightning_aqa.report.plots import (
 from lightning_aqa.report.tables import axis_title
 from lightning_aqa.report.templating import phrase, picture, render
 from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
+from lightning_aqa.results.further import pairs_in_order
 from lightning_aqa.results.tables import LEVELS, axes_of, shown
 from lightning_aqa.results.variants import SharedClips
 
@@ -185,7 +185,7 @@ def pairs_by_gap(evidence: SharedClips, detailed: Sequence[int], titles: Mapping
         if np.isfinite(targets).sum() < 3:
             continue
         lines = [
-            (v, evidence.variants[v].name, accuracy_by_gap(evidence.variants[v].mean_scores[:, a], targets))
+            (v, evidence.variants[v].name, pairs_in_order(evidence.variants[v].mean_scores[:, a], targets))
             for v in detailed
         ]
         drawn.append(figure(title, "", draw_accuracy(lines, f"Pairs in the right order by gap, {title}")))

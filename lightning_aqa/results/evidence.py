@@ -8,6 +8,7 @@ from typing import Any
 from lightning_aqa.metrics.ceilings import ratings_table
 from lightning_aqa.metrics.intervals import with_ceilings, with_intervals
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.results.further import with_further
 from lightning_aqa.results.ratings import RatingRow
 
 TRAINING = "train"
@@ -21,7 +22,7 @@ def with_evidence(
     ratings: Sequence[RatingRow] = (),
     system_scores: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
-    """Return the results of one split with intervals and, where single ratings are known, ceilings.
+    """Return the results of one split with intervals, further numbers and, where single ratings are known, ceilings.
 
     The training split gets no intervals: a model has seen these clips, so that drawing others of them says nothing
     about new ones.
@@ -37,6 +38,7 @@ def with_evidence(
     if split != TRAINING:
         tables = (table.ids, table.systems, table.domains, table.scores, table.targets)
         results = with_intervals(results, *tables, axes, system_scores)
+    results = with_further(results, table, axes, ratings)
     if ratings:
         of_clips = ratings_table(table.ids, axes, ratings)
         results = with_ceilings(results, table.ids, table.systems, table.domains, table.targets, of_clips, axes)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_aqa.metrics.listeners import outliers, recover
+from lightning_aqa.data.listeners import outliers, recover
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "metrics" / "sureal.json"
 SPREAD = [0.3, 0.5, 0.8, 1.2, 1.6]
@@ -43,11 +43,11 @@ def test_the_plain_likelihood_is_that_of_sureal():
         _agrees(np.array(case["ratings"], dtype=float), case["quality"], case["bias"], case["inconsistency"])
 
 
-def test_the_plain_likelihood_is_that_of_sureal_where_it_is_installed(capsys):
+def test_the_plain_likelihood_is_that_of_sureal_where_it_is_installed():
     model = pytest.importorskip("sureal.subjective_model").SubjectMLEModelProjectionSolver
     rng = np.random.default_rng(5)
     for _ in range(3):
-        table, _ = _panel(rng, 30, 6, 4, 0.5, SPREAD)
+        table, _ = _panel(rng, 120, 8, 7, 0.5, [0.6, 0.8, 1.0])
         found = model._run_modeling(_Reader(table))
         _agrees(table, found["quality_scores"], found["observer_bias"], found["observer_inconsistency"])
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lightning_aqa.report import clip_browser, figures, maps, summary, tables
 from lightning_aqa.report.context import Material, Options, gather
+from lightning_aqa.report.listeners import listeners
 from lightning_aqa.report.templating import picture, render
 from lightning_aqa.results.files import CONFIG
 from lightning_aqa.results.tables import write_csv, write_latex, write_markdown
@@ -70,6 +71,7 @@ def _sections(of: Material, output: Path) -> list[PageSection]:
         PageSection("predictions", "Predicted and rated", figures.predictions(evidence, of.detailed, blocks, titles)),
         PageSection("pairs", "Pairs in the right order", figures.pairs_by_gap(evidence, of.detailed, titles)),
         PageSection("further", "Further numbers", tables.further(evidence, of.detailed, titles)),
+        PageSection("listeners", "Listeners", listeners(evidence, titles)),
         PageSection("maps", "Embedding", maps.embedding_maps(evidence, of.detailed, titles)),
         PageSection("errors", "Errors, clip by clip", clip_browser.browser(evidence, of.axes, of.detailed, data)),
         PageSection("configs", "Configurations and commands", _configurations(evidence, output)),

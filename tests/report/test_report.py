@@ -28,7 +28,8 @@ def _data(page):
 def test_the_page_has_every_part_of_a_sweep(page):
     found = re.findall(r'<section id="(\w+)"', page)
     assert found == [
-        "answer", "results", "published", "effects", "heat", "curves", "predictions", "pairs", "further", "maps",
+        "answer", "results", "published", "effects", "heat", "curves", "predictions", "pairs", "further",
+        "listeners", "maps",
         "errors", "configs", "notes",
     ]  # fmt: skip
     assert page.count('<details class="config"') == 4

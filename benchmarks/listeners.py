@@ -30,8 +30,10 @@ PANELS = {
 """Clips, listeners, ratings per clip, deviation of the biases, inconsistencies that the listeners share out."""
 
 
-def trial(rng, clips, listeners, each, bias, spread):
-    """Return RMSE of mean and recovered, SRCC of both, and coverage; biases weighted by ratings are zero in the truth."""
+def trial(
+    rng: np.random.Generator, clips: int, listeners: int, each: int, bias: float, spread: tuple[float, ...]
+) -> list[float]:
+    """Return RMSE of mean and recovered, SRCC of both, and coverage; the truth has the panel's mean bias."""
     q, b, v = rng.normal(3, 0.8, clips), rng.normal(0, bias, listeners), rng.permutation(np.resize(spread, listeners))
     rows = [
         (str(c), str(i), q[c] + b[i] + v[i] * rng.normal())
@@ -42,10 +44,10 @@ def trial(rng, clips, listeners, each, bias, spread):
     truth, found = q + n @ b / n.sum(), recover(rows, [str(c) for c in range(clips)])
     errors = [np.sqrt(np.mean((values - truth) ** 2)) for values in (found.mean, found.quality)]
     ranks = [srcc(values, truth) for values in (found.mean, found.quality)]
-    return *errors, *ranks, np.mean(np.abs(found.quality - truth) <= found.half_width)
+    return [*errors, *ranks, float(np.mean(np.abs(found.quality - truth) <= found.half_width))]
 
 
-def simulate(trials):
+def simulate(trials: int) -> None:
     """Print a line per panel; intervals of the differences are 1.96 standard errors over the trials, paired."""
     print("| panel | RMSE mean | recovered | difference | SRCC mean | recovered | difference | 95 % covers |")
     print("|---|---|---|---|---|---|---|---|")
@@ -61,7 +63,7 @@ def simulate(trials):
         print(f"| {name} | {' | '.join(cells)} | {100 * found[:, 4].mean():.1f} % |")
 
 
-def halves(rows, draws=50):
+def halves(rows: list[tuple[str, str, float]], draws: int = 50) -> None:
     """Print how well one half of the listeners, averaged or recovered, agrees with the mean of the other half."""
     rng, names, ids = np.random.default_rng(0), sorted({i for _, i, _ in rows}), sorted({c for c, _, _ in rows})
     found = []
@@ -78,7 +80,7 @@ def halves(rows, draws=50):
     print(f"{recovered:.3f} recovered; better in {100 * np.mean(np.diff(found)[:, 0] > 0):.0f} % of {draws} splits")
 
 
-def main():
+def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
@@ -86,7 +88,8 @@ def main():
     parser.add_argument("--axis", default="overall")
     chosen = parser.parse_args()
     if chosen.ratings is None:
-        return simulate(chosen.trials)
+        simulate(chosen.trials)
+        return
     with open(chosen.ratings, newline="", encoding="utf-8") as file:
         found = [(row["file"], row["listener"], row[chosen.axis]) for row in csv.DictReader(file)]
     halves([(clip, listener, float(rating)) for clip, listener, rating in found if rating])

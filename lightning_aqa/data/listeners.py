@@ -158,7 +158,7 @@ def _design(rows: Sequence[tuple[str, str, float]], known: dict[str, int]) -> tu
 def _count_components(of: _Design) -> int:
     """Count the groups of clips that listeners with two ratings or more link, lone clips included."""
     linked = np.unique(of.c[of.i < of.estimated])
-    return of.M.shape[1] + len(np.setdiff1d(of.c, linked))
+    return int(of.M.shape[1]) + len(np.setdiff1d(of.c, linked))
 
 
 def _estimate(of: _Design, shrink: bool) -> tuple[_Fit, Array, float]:

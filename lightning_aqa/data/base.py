@@ -27,6 +27,7 @@ from lightning_aqa.data.loader import (
 from lightning_aqa.data.manifest import SIMULATED_STAMP, Clip, Manifest, Problem
 from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches, TrainingBatches
 from lightning_aqa.data.signal import Signal
+from lightning_aqa.data.targets import Targets, with_targets
 from lightning_aqa.data.validation import CorpusError, check_audio, report, without
 from lightning_aqa.data.windows import Window, cover, shortest_tail
 from lightning_aqa.utils.renamed import renamed_argument
@@ -63,6 +64,8 @@ class AQADataModule(L.LightningDataModule, ABC):
             Aesthetics was published with.
         normalise: Divide each window by its root mean square (``rms``), or leave it as it is (``keep``).
         augment: Random changes of the training audio, applied in this order; null trains on the audio as it is.
+        targets: Score of a clip: its ``mean`` rating, or what is ``recovered`` from the ratings of single listeners by
+            their bias and inconsistency, split by split.
         level: Old name of ``normalise``.
     """
 
@@ -87,6 +90,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         cache_form: CacheForm = "auto",
         cache_precision: CachePrecision = "keep",
         level: Normalise | None = None,
+        targets: Targets = "mean",
     ) -> None:
         super().__init__()
         check_batch_settings(batch_size, batch_seconds, eval_batch_size, None if max_padding == "auto" else max_padding)
@@ -110,6 +114,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         self.normalise: Normalise = renamed_argument(self, "level", level, normalise)
         self.cache_form: CacheForm = cache_form
         self.cache_precision: CachePrecision = cache_precision
+        self.targets: Targets = targets
         self.features: FeatureReader | None = None
         self.features_are_in_memory = False
         self.skipped: list[Problem] = []
@@ -131,7 +136,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         if self._manifest is None:
             manifest = self.read()
             self._check_lists(manifest)
-            self._manifest = manifest
+            self._manifest = with_targets(manifest, self.targets, type(self).__name__)
         return self._manifest
 
     def _check_lists(self, manifest: Manifest) -> None:

@@ -160,14 +160,39 @@ def _test(first: Uncertainty, second: Uncertainty, metric: str) -> _Test:
 def _largest(known: dict[int, Uncertainty], tests: dict[tuple[int, int], _Test], num_draws: int) -> Array:
     """Draw the largest absolute z value of all tests where nothing differs, shape ``(num_draws,)``."""
     largest = np.zeros(num_draws)
+    if not tests:
+        return largest
+    scores = {v: parts.scores for v, parts in known.items()}
+    mean = np.mean(list(scores.values()), axis=0)
+    own = {v: float(((of - mean) ** 2).sum()) for v, of in scores.items()}
+    share = _independent_share(np.array([of - mean for of in scores.values()]))
     drawn: dict[int, Array] = {}
     for v, parts in known.items():
-        over_units, over_seeds = _normals(num_draws, len(parts.scores), v)
-        drawn[v] = over_units @ parts.scores + math.sqrt(parts.seeds) * over_seeds
-    for (i, j), test in tests.items():
-        if test.error > 0:
-            np.maximum(largest, np.abs(drawn[i] - drawn[j]) / test.error, out=largest)
+        over_units, alone = _normals(num_draws, len(mean), v)
+        drawn[v] = math.sqrt(1 - share) * (over_units @ scores[v]) + math.sqrt(share * own[v] + parts.seeds) * alone
+    for i, j in tests:
+        together = float(((scores[i] - scores[j]) ** 2).sum())
+        apart = own[i] + own[j]
+        variance = (1 - share) * together + share * apart + known[i].seeds + known[j].seeds
+        if variance > 0:
+            np.maximum(largest, np.abs(drawn[i] - drawn[j]) / math.sqrt(variance), out=largest)
     return largest
+
+
+def _independent_share(scores_VJ: Array) -> float:
+    """Return the share by which what variants have in common is shrunk: it is known from few units only.
+
+    Correlations between many variants over few units look larger than they are, which would make of many comparisons
+    few. The optimal shrinkage of covariances towards none (Schäfer and Strimmer, "A shrinkage approach to large-scale
+    covariance matrix estimation", 2005).
+    """
+    num_units = scores_VJ.shape[1]
+    products = scores_VJ @ scores_VJ.T
+    squares = (scores_VJ**2) @ (scores_VJ**2).T
+    errors = (num_units * squares - products**2) / max(num_units - 1, 1)
+    others = ~np.eye(len(scores_VJ), dtype=np.bool_)
+    total = float((products[others] ** 2).sum())
+    return min(max(float(errors[others].sum()) / total, 0.0), 1.0) if total > 0 else 0.0
 
 
 @lru_cache(maxsize=2)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from lightning_aqa.report import clip_browser, figures, maps, pairwise, predicted, provenance, summary, tables
 from lightning_aqa.report.context import Material, Options, gather
+from lightning_aqa.report.listeners import listeners
 from lightning_aqa.report.templating import picture, render
 from lightning_aqa.results.latex import write_latex
 from lightning_aqa.results.tables import units_of, write_csv, write_markdown
@@ -76,6 +77,7 @@ def _sections(of: Material, output: Path, written: Sequence[Path]) -> list[PageS
         PageSection("pairs", "Pairs in the right order", predicted.pairs_by_gap(evidence, of.detailed, titles)),
         PageSection("further", "Further numbers", tables.further(evidence, of.detailed, titles)),
         PageSection("costs", "Speed and memory", tables.costs(evidence, blocks[0])),
+        PageSection("listeners", "Listeners", listeners(evidence, titles)),
         PageSection("maps", "Embedding", maps.embedding_maps(evidence, of.detailed, titles)),
         PageSection("errors", "Clips, systems, pairs", clip_browser.browser(evidence, of.axes, of.detailed, data)),
         PageSection("curves", "Learning curves", figures.learning_curves(evidence)),

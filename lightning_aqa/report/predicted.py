@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.metrics.pairwise import accuracy_by_gap
 from lightning_aqa.report.figures import Figure, FigurePanel, domain_keys, figure, gallery, variant_keys
 from lightning_aqa.report.plots import (
     SystemMeans,
@@ -22,6 +21,7 @@ from lightning_aqa.report.plots import (
 from lightning_aqa.report.svg import Span
 from lightning_aqa.report.templating import render
 from lightning_aqa.results.comparison import ComparisonCell, ComparisonTable
+from lightning_aqa.results.further import pairs_in_order
 from lightning_aqa.results.tables import shown
 from lightning_aqa.results.variants import SharedClips
 
@@ -44,7 +44,7 @@ def pairs_by_gap(evidence: SharedClips, detailed: Sequence[int], titles: Mapping
         if np.isfinite(targets).sum() < 3:
             continue
         lines = [
-            (v, evidence.variants[v].name, accuracy_by_gap(evidence.variants[v].mean_scores[:, a], targets))
+            (v, evidence.variants[v].name, pairs_in_order(evidence.variants[v].mean_scores[:, a], targets))
             for v in detailed
         ]
         drawn.append(figure(title, "", draw_accuracy(lines, f"Pairs in the right order by gap, {title}")))

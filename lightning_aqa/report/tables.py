@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.calibration import calibration, coverage
-from lightning_aqa.metrics.correlation import exact_mean, rows_of_systems
 from lightning_aqa.metrics.levels import MEAN
-from lightning_aqa.metrics.pairwise import top_k_accuracy, within_groups
+from lightning_aqa.metrics.pairwise import within_groups
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.report.templating import render
 from lightning_aqa.results.comparison import ComparisonTable
+from lightning_aqa.results.further import TOP, calibrated, top_systems
 from lightning_aqa.results.runs import Run
 from lightning_aqa.results.tables import (
     LEVELS,
@@ -41,7 +40,6 @@ REMARKS = {
     "AES-Natural": "An MSE over all systems lies between those of the domains. By Table I of the paper, AESA-Net's MSE "
     "of CE and CU in its Table II cannot come from the same predictions."
 }
-TOP = 3
 MOST = 1e12
 FURTHER = {
     "bias": ("Bias", "mean of predicted minus rated, in score points"),
@@ -183,24 +181,13 @@ def numbers_of(evidence: SharedClips, v: int, a: int) -> dict[str, float]:
     found = []
     for seed in range(len(variant.runs)):
         scores = variant.scores[seed, :, a]
-        fit = calibration(scores, targets)
-        row = {"bias": fit.bias, "slope": fit.slope, "top": _top(evidence, scores, targets)}
+        deviations = None if variant.deviations is None else variant.deviations[seed, :, a]
+        fit, covered = calibrated(scores, targets, deviations)
+        row = {"bias": fit.bias, "slope": fit.slope, "top": top_systems(scores, targets, evidence.systems)}
         row["systems"] = within_groups(scores, targets, evidence.systems).srcc
         row["prompts"] = within_groups(scores, targets, evidence.prompts).srcc
-        covered = {0.68: math.nan, 0.95: math.nan}
-        if variant.deviations is not None:
-            covered = coverage(scores, targets, variant.deviations[seed, :, a]).covered
-        found.append({**row, "68": covered[0.68], "95": covered[0.95]})
+        found.append({**row, "68": covered.covered[0.68], "95": covered.covered[0.95]})
     return {key: float(np.mean([row[key] for row in found])) for key in FURTHER}
-
-
-def _top(evidence: SharedClips, scores: Array, targets: Array) -> float:
-    rated = np.flatnonzero(np.isfinite(targets))
-    rows = [rated[of] for of in rows_of_systems([evidence.systems[i] for i in rated.tolist()]).values()]
-    if len(rows) <= TOP:
-        return math.nan
-    means = [np.array([exact_mean(values[of]) for of in rows]) for values in (scores, targets)]
-    return top_k_accuracy(means[0], means[1], TOP)
 
 
 # Folds of a cross-validation

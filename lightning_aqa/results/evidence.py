@@ -10,6 +10,7 @@ from lightning_aqa.metrics.intervals import with_intervals
 from lightning_aqa.metrics.listeners import ratings_table
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.metrics.resampling import Unit
+from lightning_aqa.results.further import with_further
 from lightning_aqa.results.ratings import RatingRow
 
 TRAINING = "train"
@@ -26,7 +27,7 @@ def with_evidence(
     unit: Unit | None = None,
     folds: int = 0,
 ) -> dict[str, Any]:
-    """Return the results of one split with intervals and, where single ratings are known, ceilings.
+    """Return the results of one split with intervals, further numbers and, where single ratings are known, ceilings.
 
     The training split gets no intervals: a model has seen these clips, so that drawing others of them says nothing
     about new ones.
@@ -44,6 +45,7 @@ def with_evidence(
     if split != TRAINING:
         tables = (table.ids, table.systems, table.domains, table.scores, table.targets, axes, table.prompts)
         results = with_intervals(results, *tables, system_scores, unit=unit, folds=folds)
+    results = with_further(results, table, axes, ratings)
     if ratings:
         of_clips = ratings_table(table.ids, axes, ratings)
         results = with_ceilings(results, table.ids, table.systems, table.domains, table.targets, of_clips, axes)

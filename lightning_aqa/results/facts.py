@@ -31,6 +31,7 @@ def write_facts(
     corpus: str,
     is_simulated: bool,
     encoder: Mapping[str, Any],
+    targets: str = "mean",
 ) -> None:
     """Write ``run.json``, beside what is found out here: versions, the git commit of the working folder, the date.
 
@@ -42,6 +43,7 @@ def write_facts(
         corpus: Class of the data.
         is_simulated: Whether its audio is synthesised and its scores are simulated.
         encoder: Class, settings and hash of the weights.
+        targets: What the scores of clips are: ``mean`` or ``recovered``.
     """
     facts = {
         "format": FORMAT,
@@ -50,6 +52,7 @@ def write_facts(
         "axes": [axis._asdict() for axis in axes],
         "corpus": corpus,
         "is_simulated": is_simulated,
+        "targets": targets,
         "encoder": dict(encoder),
         "versions": {"python": platform.python_version(), **_versions()},
         "git_commit": _git_commit(),

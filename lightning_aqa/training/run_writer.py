@@ -62,6 +62,7 @@ class RunFolder(Callback):
                 corpus=type(data).__name__,
                 is_simulated=data.is_simulated,
                 encoder=_described(pl_module),
+                targets=data.targets,
             )
         write_skipped(cast(Any, trainer).datamodule.skipped, self.folder / SKIPPED)
 

@@ -29,7 +29,8 @@ def _data(page):
 def test_the_page_has_every_part_of_a_sweep(page):
     found = re.findall(r'<section id="(\w+)"', page)
     assert found == [
-        "answer", "effects", "results", "each", "published", "heat", "predictions", "pairs", "further", "maps",
+        "answer", "effects", "results", "each", "published", "heat", "predictions", "pairs", "further",
+        "listeners", "maps",
         "errors", "curves", "configs", "notes",
     ]  # fmt: skip
     assert page.count('<details class="config"') == 4

@@ -19,14 +19,24 @@ class ListenerRatings:
         values: Shape ``(N, A, K)`` for at most K ratings per clip and axis, in score points; NaN at the end of shorter
             ones.
         listeners: The same shape, a number per listener; -1 where there is no rating.
+        names: Name of each listener, by number.
     """
 
     values: NDArray[np.float64]
     listeners: NDArray[np.intp]
+    names: Sequence[str] = ()
 
     def __getitem__(self, rows: Any) -> ListenerRatings:
         """Return some of the clips."""
-        return ListenerRatings(self.values[rows], self.listeners[rows])
+        return ListenerRatings(self.values[rows], self.listeners[rows], self.names)
+
+    def of_axis(self, a: int, ids: Sequence[str]) -> list[tuple[str, str, float]]:
+        """List the ratings of an axis: clip id, listener, rating."""
+        clips, positions = np.nonzero(self.listeners[:, a] >= 0)
+        return [
+            (ids[n], self.names[self.listeners[n, a, k]], float(self.values[n, a, k]))
+            for n, k in zip(clips.tolist(), positions.tolist(), strict=True)
+        ]
 
 
 def ratings_table(
@@ -52,4 +62,4 @@ def ratings_table(
     most = max(map(len, found.values()), default=0)
     padded = [given + [(math.nan, -1)] * (most - len(given)) for given in found.values()]
     table = np.array(padded, dtype=np.float64).reshape(len(ids), len(axes), most, 2)
-    return ListenerRatings(table[..., 0], table[..., 1].astype(np.intp))
+    return ListenerRatings(table[..., 0], table[..., 1].astype(np.intp), list(codes))

@@ -77,7 +77,7 @@ def _sections(of: Material, output: Path, written: Sequence[Path]) -> list[PageS
         PageSection("pairs", "Pairs in the right order", predicted.pairs_by_gap(evidence, of.detailed, titles)),
         PageSection("further", "Further numbers", tables.further(evidence, of.detailed, titles)),
         PageSection("costs", "Speed and memory", tables.costs(evidence, blocks[0])),
-        PageSection("listeners", "Listeners", listeners(evidence, titles)),
+        PageSection("listeners", "Listeners", listeners(evidence, of.listeners, titles)),
         PageSection("maps", "Embedding", maps.embedding_maps(evidence, of.detailed, titles)),
         PageSection("errors", "Clips, systems, pairs", clip_browser.browser(evidence, of.axes, of.detailed, data)),
         PageSection("curves", "Learning curves", figures.learning_curves(evidence)),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.metrics.levels import higher_is_better
+from lightning_aqa.metrics.listeners import ListenerRatings
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.report.clip_browser import InlinedAudio
 from lightning_aqa.results.clips import ClipSource, read_listeners, read_sources, read_system_scores
@@ -67,7 +68,7 @@ class Material:
         evidence: The variants on their clips.
         blocks: Their tables, the one that the text speaks of first.
         sources: Where the audio of each clip is.
-        ratings: Ratings of single listeners, shape ``(N, A, L)``; None without.
+        listeners: Ratings of single listeners; None without.
         notes: What the reader has to know.
         options: What the user chose.
     """
@@ -75,9 +76,14 @@ class Material:
     evidence: SharedClips
     blocks: Sequence[ComparisonTable]
     sources: Sequence[ClipSource]
-    ratings: NDArray[np.float64] | None
+    listeners: ListenerRatings | None
     notes: Sequence[str]
     options: Options
+
+    @property
+    def ratings(self) -> NDArray[np.float64] | None:
+        """Ratings of single listeners, shape ``(N, A, L)``; None without."""
+        return None if self.listeners is None else self.listeners.values
 
     @cached_property
     def axes(self) -> list[Axis]:
@@ -136,7 +142,7 @@ def gather(paths: Sequence[Path], options: Options) -> Material:
     first = "system" if len(set(evidence.systems) - {""}) >= MIN_SYSTEMS else "utterance"
     blocks.sort(key=lambda block: (block.domain != "", block.level == "system_mos", block.level != first))
     notes += [*evidence.notes, *foreign, *_missing(runs, sources, ratings)]
-    return Material(evidence, blocks, sources, ratings, notes, options)
+    return Material(evidence, blocks, sources, listeners, notes, options)
 
 
 def axes_of(evidence: SharedClips, ratings: NDArray[np.float64] | None) -> list[Axis]:

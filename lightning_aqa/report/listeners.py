@@ -10,35 +10,34 @@ from typing import Any
 import numpy as np
 
 from lightning_aqa.data.listeners import Listener, recover
+from lightning_aqa.metrics.listeners import ListenerRatings
 from lightning_aqa.report.svg import Panel, Span, span
 from lightning_aqa.report.templating import picture, render
-from lightning_aqa.results.files import RATINGS
-from lightning_aqa.results.ratings import RatingRow, read_ratings
-from lightning_aqa.results.side_files import if_whole
 from lightning_aqa.results.variants import SharedClips
 
 _MOST_BARS = 21
 _MOST_ROWS = 20
 
 
-def listeners(evidence: SharedClips, titles: Mapping[str, str]) -> str:
-    """Return, per axis, the listeners of the first run that left ratings; empty where none did.
+def listeners(evidence: SharedClips, ratings: ListenerRatings | None, titles: Mapping[str, str]) -> str:
+    """Return the listeners of each axis; empty where there are no ratings of single ones.
 
     Args:
         evidence: The variants on their clips.
+        ratings: Ratings of single listeners; None without.
         titles: Title of each axis.
     """
-    runs = (run for variant in evidence.variants for run in variant.runs)
-    tables = ((if_whole(run.folder / RATINGS, read_ratings) or {}).get(evidence.split, []) for run in runs)
-    rows = next(filter(None, tables), [])
-    found = [_of_axis(axis, titles.get(axis, axis), rows, evidence.ids) for axis in evidence.axes]
+    if ratings is None:
+        return ""
+    found = [
+        _of_axis(axis, titles.get(axis, axis), ratings.of_axis(a, evidence.ids), evidence.ids)
+        for a, axis in enumerate(evidence.axes)
+    ]
     axes = [part for part in found if part]
     return render("listeners", axes=axes, chosen=[(part["axis"], part["title"]) for part in axes]) if axes else ""
 
 
-def _of_axis(axis: str, title: str, rows: Sequence[RatingRow], ids: Sequence[str]) -> dict[str, Any]:
-    known = set(ids)
-    kept = [(id_, listener, rating) for id_, of, listener, rating in rows if of == axis and id_ in known]
+def _of_axis(axis: str, title: str, kept: Sequence[tuple[str, str, float]], ids: Sequence[str]) -> dict[str, Any]:
     if not kept:
         return {}
     recovered = recover(kept, ids)

@@ -44,7 +44,7 @@ class Case(NamedTuple):
 
 
 PAIRS = tuple(Case(n, 2, k, spread) for n in (6, 12, 30, 104, 400) for k, spread in ((3, 0.0), (3, 0.1), (5, 0.1)))
-TABLES = tuple(Case(n, v, 3, 0.05, trials=400) for n in (12, 30, 104) for v in (3, 6, 12))
+TABLES = tuple(Case(n, v, 3, 0.05, trials=400) for n in (12, 30) for v in (6, 12))
 POWER = tuple(Case(n, 2, k, 0.05, gain) for n in (30, 104) for k in (3, 5) for gain in (0.0, 0.25, 0.5))
 
 

@@ -125,7 +125,7 @@ class _Test(NamedTuple):
         from scipy.special import stdtr
 
         if self.value == 0 or not self.error > 0:
-            return 1.0
+            return float(self.value == 0)
         return float(2 * stdtr(self.freedom, -abs(self.value) / self.error))
 
     def factor(self, critical: float) -> float:

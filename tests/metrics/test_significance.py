@@ -69,6 +69,13 @@ def test_a_variant_against_itself_is_no_difference():
     assert (found.value, found.interval, found.p_value, found.verdict) == (0.0, (0.0, 0.0), 1.0, "undecided")
 
 
+def test_errors_that_do_not_vary_differ_for_certain():
+    y = np.random.default_rng(0).normal(size=50)
+    found = compare(_contestants(y, [y + 1, y + 2], "MSE", is_fixed=True), [(0, 1)])[0]
+    assert found.interval == pytest.approx((-3, -3))
+    assert (found.verdict, found.p_adjusted) == ("better", pytest.approx(1e-4, rel=0.1))
+
+
 @pytest.mark.parametrize("metric", ["MSE", "SRCC"])
 def test_the_interval_holds_zero_iff_nothing_is_shown(metric):
     generator = np.random.default_rng(3)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lightning_aqa.results.planning import Pilot
 
 DIFFERENCES = (0.01, 0.02, 0.05)
+LARGEST = 1e9
+"""Number above which nothing is planned."""
 
 
 def plan(
@@ -93,8 +95,14 @@ def _check(given: dict[str, object]) -> None:
         if isinstance(value, float) and not low < value < high:
             raise ValueError(f"--{name} must be between {low:g} and {high:g}, got {value:g}.")
     for value in given["differences"]:  # type: ignore[attr-defined]
-        if not 0 < value < math.inf:
+        if not value > 0:
             raise ValueError(f"--difference must be above 0, got {value:g}.")
+        if not 1 / LARGEST <= value <= LARGEST:
+            raise ValueError(f"--difference must be between {1 / LARGEST:g} and {LARGEST:g}, got {value:g}.")
+    for name in ("size", "seeds", "seed_deviation", "listeners"):
+        value = given[name]
+        if isinstance(value, int | float) and value > LARGEST:
+            raise ValueError(f"--{name} must be at most {LARGEST:g}, got {value:g}.")
     if (given["srcc"] is None) == (not given["runs"]):
         what = "either one" if given["runs"] else "none"
         raise ValueError(f"give run folders of a pilot, or --srcc to plan without one; there is {what}.")

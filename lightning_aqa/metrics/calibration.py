@@ -96,10 +96,9 @@ def calibration(predictions: Array, targets: Array, *, edges: Sequence[float] | 
     p_N, y_N = np.asarray(predictions, np.float64)[rated_N], np.asarray(targets, np.float64)[rated_N]
     if not len(p_N):
         return Calibration(0, math.nan, math.nan, math.nan, [])
-    slope = math.nan
-    if np.ptp(p_N) > 0:
-        centred = p_N - p_N.mean()
-        slope = float(centred @ (y_N - y_N.mean()) / (centred @ centred))
+    centred = p_N - p_N.mean()
+    spread = float(centred @ centred) if np.ptp(p_N) > 0 else 0.0
+    slope = float(centred @ (y_N - y_N.mean())) / spread if spread > 0 else math.nan
     if edges is None:
         edges = np.arange(math.floor(y_N.min()), math.floor(y_N.max()) + 2, dtype=np.float64).tolist()
     position = np.searchsorted(np.asarray(edges, np.float64), y_N, side="right") - 1

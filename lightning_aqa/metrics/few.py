@@ -55,6 +55,25 @@ def order_bound(count: int, metric: str) -> float:
     return 6 / math.pi * math.asin(rho / 2) if metric == "SRCC" else 2 / math.pi * math.asin(rho)
 
 
+def order_slack(count: int, metric: str) -> float:
+    r"""Return how far apart two rank correlations may be of predictors that put n units in one order.
+
+    The predictors correlate at least at b, see ``order_bound``, and so their correlations with any ratings differ by at
+    most :math:`\sqrt{2 (1 - b)}`. Above n = 20, where 1 - b falls as :math:`n^{-4}` for SRCC and :math:`n^{-2}` for
+    KTAU, that of 20 is scaled.
+
+    Args:
+        count: n.
+        metric: ``SRCC`` or ``KTAU``.
+
+    Example:
+        >>> [round(order_slack(n, "SRCC"), 3) for n in (6, 20, 200)]
+        [0.838, 0.065, 0.001]
+    """
+    shrunk = min(max(_LOWEST_RHO) / count, 1.0) ** (2 if metric == "SRCC" else 1)
+    return math.sqrt(2 * (1 - order_bound(count, metric))) * shrunk
+
+
 def half_step(count: int, metric: str) -> float:
     """Return half of the gap between a perfect order of n values and the next one, the least distance from 1.
 

@@ -10,13 +10,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.jackknife import Replicates
+from lightning_aqa.metrics.few import order_slack
+from lightning_aqa.metrics.jackknife import RANKS, Replicates
 from lightning_aqa.metrics.levels import higher_is_better
 from lightning_aqa.metrics.power import SIGNIFICANCE, smallest_difference
 from lightning_aqa.metrics.uncertainty import (
     NO_INTERVAL,
     Interval,
     Uncertainty,
+    from_scale,
+    is_in_order,
     spread,
     spread_of,
     uncertainty,
@@ -84,8 +87,9 @@ def compare(
     The difference is taken on Fisher's z (of an MSE on the logarithm), where the errors of good and of worse variants
     are alike, with Student's t over units, paired, and over seeds, which are independent. The adjusted p-value is the
     chance that the largest of all these t values is as large where nothing differs (max-T): the scores of the units
-    are multiplied by normal draws, which keeps how the comparisons depend on each other. Interval, margin and smallest
-    difference are those of z times :math:`(r_1 - r_2) / (z_1 - z_2)`.
+    are multiplied by normal draws, which keeps how the comparisons depend on each other. The smallest difference is
+    that of z times :math:`(r_1 - r_2) / (z_1 - z_2)`; the interval moves both z to where the difference of the metrics
+    changes most, since an error of a poor variant's z is one of more in its metric.
 
     Two variants are equal where the interval of twice the error rate lies within the margin (two one-sided tests).
 
@@ -114,8 +118,10 @@ def compare(
 
 
 class _Test(NamedTuple):
-    """Difference on the scale, its standard error there, degrees of freedom, and the slope to the metric's unit."""
+    """Difference of two variants on the scale, its standard error there, degrees of freedom, and slope to the unit."""
 
+    first: Uncertainty
+    second: Uncertainty
     value: float
     error: float
     freedom: float
@@ -133,6 +139,38 @@ class _Test(NamedTuple):
         from scipy.special import ndtr, stdtrit
 
         return float(-stdtrit(self.freedom, float(ndtr(-critical))))
+
+    @property
+    def is_same(self) -> bool:
+        """Whether no unit tells one variant from the other."""
+        return bool((np.abs(self.first.scores - self.second.scores) < 1e-9).all())
+
+    def ends(self, value: float, factor: float, metric: str) -> Interval:
+        """Return the interval of a difference in the metric's unit: so many standard errors either way.
+
+        Both points are moved on the scale to where the difference changes most, each by its own slope there. Zero is
+        inside iff the test on the scale says so.
+        """
+        given = (self.first, self.second)
+        points = np.array([of.point for of in given])
+        slopes = np.exp(points) if metric == "MSE" else 1 / np.cosh(points) ** 2
+        gradient = slopes * (1, -1)
+        common = np.array([[float(a.scores @ b.scores) for a in given] for b in given])
+        covariance = common + np.diag([of.seeds for of in given])
+        variance = float(gradient @ covariance @ gradient)
+        step = factor * (covariance @ gradient) / math.sqrt(variance) if variance > 0 else np.zeros(2)
+
+        def moved(to: NDArray[np.float64]) -> float:
+            first, second = (from_scale(float(point), metric) for point in to)
+            return first - second
+
+        low, high = (value + moved(points + sign * step) - moved(points) for sign in (-1, 1))
+        half = factor * self.error * self.slope if self.error > 0 else 0.0
+        if value > 0 and (low > 0) != (value > half):
+            low = value - half
+        if value < 0 and (high < 0) != (-value > half):
+            high = value + half
+        return Interval(low, high)
 
 
 class _Largest(NamedTuple):
@@ -152,9 +190,10 @@ class _Largest(NamedTuple):
 def _test(first: Uncertainty, second: Uncertainty, metric: str) -> _Test:
     value = first.point - second.point
     error, freedom = spread_of(first.scores - second.scores, first, second)
+    slope = first.value if metric == "MSE" else 1 - first.value**2
     if abs(value) > 1e-9:
-        return _Test(value, error, freedom, abs((first.value - second.value) / value))
-    return _Test(value, error, freedom, first.value if metric == "MSE" else 1 - first.value**2)
+        slope = abs((first.value - second.value) / value)
+    return _Test(first, second, value, error, freedom, slope)
 
 
 def _largest(known: dict[int, Uncertainty], tests: dict[tuple[int, int], _Test], num_draws: int) -> Array:
@@ -220,15 +259,24 @@ def _difference(
 
     error = test.error * test.slope if test.error > 0 else 0.0
     factor = test.factor(largest.critical(SIGNIFICANCE))
-    ends = _bounded(value - factor * error, value + factor * error, first.runs.metric)
+    least = _least(first.runs, second.runs, is_same=test.is_same)
+    ends = _bounded(test.ends(value, factor, first.runs.metric), value, least, first.runs.metric)
     if not (first.has_seeds and second.has_seeds):
         return Difference(value, ends, math.nan, math.nan, math.nan, "")
     p_value = test.p_value()
     p_adjusted = max(p_value, largest.p_value(-float(ndtri(p_value / 2)) if p_value > 0 else math.inf))
-    smallest = smallest_difference(error, test.freedom, bound=factor)
-    within = abs(value) + test.factor(largest.critical(2 * SIGNIFICANCE)) * error
+    smallest = max(smallest_difference(error, test.freedom, bound=factor), least)
+    narrower = test.ends(value, test.factor(largest.critical(2 * SIGNIFICANCE)), first.runs.metric)
+    within = max(map(abs, _bounded(narrower, value, least, first.runs.metric)))
     verdict = _verdict(value, p_adjusted, first.runs.metric, within, equivalence)
     return Difference(value, ends, p_value, p_adjusted, smallest, verdict)
+
+
+def _least(first: Replicates, second: Replicates, *, is_same: bool) -> float:
+    """Return how far apart two may be that no unit tells from each other: ranks of few hide what differs."""
+    if first.metric not in RANKS or not (is_same or (is_in_order(first) and is_in_order(second))):
+        return 0.0
+    return order_slack(int(min(first.fewest.min(), second.fewest.min())), first.metric)
 
 
 def error_over_units(first: Replicates, second: Replicates | None = None) -> float:
@@ -251,7 +299,9 @@ def error_over_units(first: Replicates, second: Replicates | None = None) -> flo
     return test.error * test.slope
 
 
-def _bounded(low: float, high: float, metric: str) -> Interval:
+def _bounded(ends: Interval, value: float, least: float, metric: str) -> Interval:
+    """Widen an interval to so much either way, and keep it to what a difference can be."""
+    low, high = min(ends.low, value - least), max(ends.high, value + least)
     return Interval(low, high) if metric == "MSE" else Interval(max(low, -2.0), min(high, 2.0))
 
 

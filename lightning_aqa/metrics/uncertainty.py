@@ -13,7 +13,7 @@ from lightning_aqa.metrics.jackknife import RANKS, Replicates
 
 Array = NDArray[np.float64]
 CONFIDENCE = 0.95
-_EXACT = 1e-12
+_EXACT = 1e-9
 
 
 class Interval(NamedTuple):
@@ -62,6 +62,8 @@ def why_no_interval(replicates: Replicates) -> str:
     if reason or not np.isfinite(estimate).all():
         return reason or "undefined"
     samples = (replicates.without, replicates.doubled)
+    if replicates.metric == "MSE" and not estimate.all() and estimate.any():
+        return "a run without an error"
     are_known = all(np.isfinite(of).all() for of in samples)
     is_from_one = replicates.metric == "MSE" and bool((replicates.without.mean(0) == 0).any()) and estimate.any()
     return "" if are_known and not is_from_one else f"it hangs on one of the {replicates.unit}"
@@ -145,6 +147,12 @@ def to_scale(values: float | Array, metric: str, rows: int) -> Array:
     return np.asarray(np.arctanh(np.clip(values, -most, most)))
 
 
+def is_in_order(replicates: Replicates) -> bool:
+    """Tell whether the mean of a rank correlation over the columns is nearer to a perfect order than half a step."""
+    least = half_step(int(replicates.rows.min()), replicates.metric)
+    return bool(abs(replicates.estimate.mean()) >= 1 - least - _EXACT)
+
+
 def from_scale(value: float, metric: str) -> float:
     """Return the metric of a point on its scale."""
     return math.exp(min(value, 700.0)) if metric == "MSE" else math.tanh(value)
@@ -177,7 +185,8 @@ def interval(replicates: Replicates, *, folds: int = 0, confidence: float = CONF
     """Return the interval of the mean over the columns, which are the runs of a variant, one per seed.
 
     Student's t on the scale of ``uncertainty``, so that no end is beyond what the metric can be. A perfect order has no
-    error to measure; its interval is exact, see ``order_bound``.
+    error to measure; its interval is exact, see ``order_bound``. A mean over seeds or axes that is less than half a
+    step from it has one at least as wide.
 
     Args:
         replicates: Of one column, or of K seeds.
@@ -192,11 +201,10 @@ def interval(replicates: Replicates, *, folds: int = 0, confidence: float = CONF
     from scipy.special import stdtrit
 
     metric, parts = replicates.metric, uncertainty(replicates, folds)
-    if metric in RANKS and abs(parts.value) >= 1 - _EXACT:
-        bound = order_bound(int(replicates.fewest.min()), metric)
-        return Interval(bound, 1.0) if parts.value > 0 else Interval(-1.0, -bound)
     error, freedom = spread(parts)
-    if error == 0:
-        return Interval(parts.value, parts.value)
-    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
-    return Interval(from_scale(parts.point - half, metric), from_scale(parts.point + half, metric))
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error if error > 0 else 0.0
+    low, high = (from_scale(end, metric) for end in (parts.point - half, parts.point + half))
+    if metric in RANKS and is_in_order(replicates):
+        bound = order_bound(int(replicates.fewest.min()), metric)
+        return Interval(min(low, bound), 1.0) if parts.value > 0 else Interval(-1.0, max(high, -bound))
+    return Interval(low, high) if half else Interval(parts.value, parts.value)

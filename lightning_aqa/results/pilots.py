@@ -131,9 +131,10 @@ def _with_deviation(
     between = _correlation_between(found, evidence, axes)
     pairs = f" ({min(deviations):.2g} to {max(deviations):.2g} in {len(deviations)} pairs)"
     spread = pairs if len(deviations) > 1 else ""
+    alike = f", as scores correlate at {between:.3f}" if math.isfinite(between) else ""
     told = (
-        f"A difference varies by {deviation:.2g}{spread} / root of the number of {found.unit}s, as scores correlate at "
-        f"{between:.3f}; variants less alike take more."
+        f"A difference varies by {deviation:.2g}{spread} / root of the number of {found.unit}s{alike}; variants less "
+        "alike take more."
     )
     return found._replace(deviation=deviation, correlation=between, remarks=(*found.remarks, told, *_doubt(found)))
 

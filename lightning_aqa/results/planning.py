@@ -96,7 +96,7 @@ def assumed_deviation(value: float, correlation: float, found: Pilot) -> float:
         ValueError: If no scores can have such correlations.
     """
     deviation = planning.assumed_deviation(value, correlation, is_rank=found.is_rank)
-    if math.isnan(deviation):
+    if not deviation > 0:
         told = f"two predictors of {found.metric} {value:.3g} correlate between {2 * value**2 - 1:.3g} and 1"
         raise ValueError(f"--correlation={correlation:g}: {told}; give one in between.")
     return deviation

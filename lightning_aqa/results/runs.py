@@ -88,7 +88,7 @@ class Run:
     def folds(self) -> int:
         """Folds of the cross-validation that its predictions come from; 0 without one."""
         count = self.facts.get("folds", 0)
-        return count if isinstance(count, int) else 0
+        return count if isinstance(count, int) and count > 1 else 0
 
     @property
     def _settings(self) -> dict[str, Any]:

@@ -97,9 +97,8 @@ class SharedClips:
     def unit(self) -> Unit | None:
         """Unit that varies as one piece, by the option ``evaluation.unit`` that all runs have in common."""
         trained = [run for variant in self.variants if not variant.is_fixed for run in variant.runs]
-        units = {run.config.get("evaluation.unit") for run in trained}
-        unit = units.pop() if len(units) == 1 else None
-        return unit if unit in UNITS else None
+        units = {str(run.config.get("evaluation.unit")) for run in trained}
+        return next((unit for unit in UNITS if units == {unit}), None)
 
     @property
     def folds(self) -> int:

@@ -27,6 +27,10 @@ def test_slope_and_intercept_are_those_of_a_fit():
     assert (found.slope, found.intercept) == pytest.approx((fit.slope, fit.intercept))
 
 
+def test_scores_that_hardly_vary_have_no_slope():
+    assert math.isnan(calibration(np.array([1e-300, 2e-300]), np.array([1.0, 2.0])).slope)
+
+
 def test_ranges_cover_every_rating_once():
     y = np.array([1.0, 1.9, 2.0, 4.999, 5.0, NAN])
     found = calibration(y + 1, y)

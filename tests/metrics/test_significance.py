@@ -87,6 +87,28 @@ def test_the_interval_holds_zero_iff_nothing_is_shown(metric):
             assert difference.p_adjusted >= difference.p_value
 
 
+@pytest.mark.parametrize(("metric", "truth"), [("LCC", 0.35), ("SRCC", 0.3632), ("MSE", -0.7)])
+def test_the_interval_holds_a_large_difference_in_95_of_100_cases(metric, truth):
+    generator, hits = np.random.default_rng(3), 0
+    root = np.linalg.cholesky([[1, 0.95, 0.6], [0.95, 1, 0.6], [0.6, 0.6, 1]])
+    for _ in range(200):
+        y, good, poor = root @ generator.normal(size=(3, 60))
+        found = compare(_contestants(y, [good, poor], metric, is_fixed=True), [(0, 1)], num_draws=500)[0]
+        hits += found.interval.low <= truth <= found.interval.high
+    assert hits >= 180  # the slope between the two points, .74 to .82 of them
+
+
+@pytest.mark.parametrize("metric", ["SRCC", "KTAU"])
+def test_predictors_that_order_few_units_alike_are_not_known_to_be_equal(metric):
+    y = np.arange(6.0)
+    swap = np.r_[y[:-2], 5, 4]
+    runs = [[swap, 2 * swap], [swap**3, swap], [y, swap], [y, y**3]]
+    for pair in [(0, 1), (2, 3)]:
+        found = compare(_contestants(y, runs, metric), [pair], equivalence=0.1)[0]
+        assert found.interval.low < found.value - 0.5 < found.value + 0.5 < found.interval.high
+        assert (found.p_adjusted, found.verdict) == (1, "undecided")
+
+
 def test_few_units_and_one_seed_give_no_p_value():
     y, noise = np.random.default_rng(0).normal(size=(2, 5))
     found = compare(_contestants(y, [[y + noise] * 3, [y - noise] * 3]), [(0, 1)])[0]

@@ -100,6 +100,24 @@ def test_a_perfect_order_has_its_exact_bound(count, bound):
     assert interval(replicate(-(y**3), y, [""] * count)["SRCC"]) == pytest.approx((-1, -bound), abs=0.004)
 
 
+@pytest.mark.parametrize("metric", ["SRCC", "KTAU"])
+@pytest.mark.parametrize("count", [6, 8, 12])
+def test_runs_nearer_to_a_perfect_order_than_half_a_step_are_no_surer_than_it(count, metric):
+    y = np.arange(float(count))
+    swap = np.r_[y[:-2], y[-1], y[-2]]
+    runs = np.stack([swap, y, y], 1)
+    of = replicate(runs, y[:, None], [""] * count)[metric]
+    low, high = interval(of)
+    perfect = interval(of.pick([2]))
+    assert low <= perfect.low < of.estimate.mean() < high
+    assert interval(replicate(-runs, y[:, None], [""] * count)[metric]) == pytest.approx((-high, -low))
+
+
+def test_a_run_without_an_error_beside_others_leaves_no_interval():
+    y = np.arange(9.0)
+    assert why_no_interval(replicate(np.stack([y, y + 0.1], 1), y[:, None], [""] * 9)["MSE"])
+
+
 @given(
     st.integers(6, 12).flatmap(
         lambda n: st.tuples(*(st.lists(st.integers(1, 5), min_size=n, max_size=n) for _ in range(3)))

@@ -190,7 +190,7 @@ def test_a_weird_table_is_reported(tmp_path, name):
 SIMULATED = "its scores are simulated"
 BROKEN = '{"axes": [1], "is_simulated": 0, "speed": {"device": 1, "times_real_time": "x"}}'
 NOT_FINITE = (
-    '{"date": 1, "versions": [], "folds": true, "wandb": "javascript:1", "speed": {"peak_megabytes": NaN}, '
+    '{"date": 1, "versions": [], "folds": -3, "wandb": "javascript:1", "speed": {"peak_megabytes": NaN}, '
     '"axes": [{"name": "MI", "title": null, "low": NaN, "high": 1e999}]}'
 )
 

@@ -124,6 +124,7 @@ def test_damaged_predictions_are_one_line(run, capsys, caplog, damage):
     '{"axes": [1], "test": [1], "variant": {}, "parameters": []}',
     '{"axes": {"overall": 1}, "command": 3, "number": "x"}',
     '{"data": {"axes": {"overall": ["x", null], "noise": [5, 1]}}, "variant": "\\ud800", "command": "\\ud800"}', "{}",
+    '{"evaluation": {"unit": ["clip"]}, "folds": true}',
 ])  # fmt: skip
 def test_json_of_other_types_ends_no_report(run, capsys, caplog, text):
     for name in ("run.json", "results.json", "trial.json"):

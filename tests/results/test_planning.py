@@ -89,6 +89,13 @@ def test_listeners_are_counted_from_ratings_or_an_assumption(planned, tmp_path):
     assert "is above 0.548" in planned("--srcc=.85", "--reliability=.3")
 
 
+def test_predictions_that_do_not_vary_correlate_with_none(planned, tmp_path):
+    pilots = (table(), table()._replace(scores=np.ones((40, 2))))
+    said = planned(*(write_run(tmp_path / f"v{i}", of) for i, of in enumerate(pilots)), "--metric=MSE")
+    assert "root of the number of clips; variants less alike take more." in said
+    assert "nan" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -116,6 +123,13 @@ def test_what_a_small_pilot_cannot_tell_is_said(planned, tmp_path, words, expect
             ["--srcc=.85", "--axis=MI"],
             "--axis=MI: there are no runs to take it from; leave it out, or give run folders.",
         ),
+        (
+            ["--srcc=.5", "--correlation=1"],
+            "two predictors of SRCC 0.5 correlate between -0.5 and 1; give one in between",
+        ),
+        (["--srcc=.8", "--difference=1e-300"], "--difference must be between 1e-09 and 1e+09, got 1e-300."),
+        (["--srcc=.8", f"--size={10**21}"], "--size must be at most 1e+09, got 1e+21."),
+        (["--srcc=.8", "--seed_deviation=1e300"], "--seed_deviation must be at most 1e+09, got 1e+300."),
         (["--srcc=1.2"], "--srcc must be between -1 and 1, got 1.2."),
         (["--srcc=.8", "--difference=-1"], "--difference must be above 0, got -1."),
         (["--srcc=.8", "--difference=nan"], "--difference must be above 0, got nan."),

@@ -68,7 +68,7 @@ def order_slack(count: int, metric: str) -> float:
 
     Example:
         >>> [round(order_slack(n, "SRCC"), 3) for n in (6, 20, 200)]
-        [0.838, 0.065, 0.001]
+        [0.838, 0.068, 0.001]
     """
     shrunk = min(max(_LOWEST_RHO) / count, 1.0) ** (2 if metric == "SRCC" else 1)
     return math.sqrt(2 * (1 - order_bound(count, metric))) * shrunk

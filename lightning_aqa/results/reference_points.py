@@ -50,19 +50,23 @@ def behind_system(axis: str, own: Mapping[str, float], alone: Mapping[str, float
 
 
 def run_notes(results: Mapping[str, Any]) -> list[str]:
-    """List the sentences for the results of a run, split by split, over all its clips.
+    """List the sentences for the results of a run, over all its clips: those of ceilings once, the others by split.
 
     Args:
         results: ``{split: {level: {axis: entry}}}`` as in ``results.json``.
     """
-    return [f"{split}: {note}" for split, levels in results.items() for note in _split_notes(levels)]
+    ceilings = dict.fromkeys(note for levels in results.values() for note in _notes_of_ceilings(levels))
+    behind = [f"{split}: {note}" for split, levels in results.items() for note in _behind(levels)]
+    return [*(f"Highest LCC: {note}." for note in ceilings), *behind]
 
 
-def _split_notes(levels: Mapping[str, Any]) -> Iterator[str]:
+def _notes_of_ceilings(levels: Mapping[str, Any]) -> Iterator[str]:
     for level in ("utterance", "system"):
         found = {axis: of["ceiling"] for axis, of in levels.get(level, {}).items() if "ceiling" in of}
-        if notes := ceiling_notes(found):
-            yield f"highest LCC, {level} level: {'; '.join(notes)}."
+        yield from ceiling_notes(found)
+
+
+def _behind(levels: Mapping[str, Any]) -> Iterator[str]:
     for axis, of in levels.get("utterance", {}).items():
         if axis != MEAN and (said := behind_system(axis, of, of.get("system_only", {}))):
             yield said

@@ -25,9 +25,10 @@ def test_a_model_that_is_not_better_than_the_system_alone_is_told_so(own, is_sai
 def test_a_run_says_so_per_split_and_axis_and_not_for_the_mean():
     entry = {"LCC": 0.598, "MSE": 0.123, "system_only": {"LCC": 0.686, "MSE": 0.101}}
     ceiling = {"assumes": "", "why": "no clip has the ratings of two listeners", "lcc": math.nan}
-    notes = run_notes({"test": {"utterance": {"overall": {**entry, "ceiling": ceiling}, "mean": entry}}})
+    split = {"utterance": {"overall": {**entry, "ceiling": ceiling}, "mean": entry}}
+    notes = run_notes({"test": split, "train": {"utterance": {"overall": {"ceiling": ceiling}}}})
     assert notes == [
-        "test: highest LCC, utterance level: none for overall: no clip has the ratings of two listeners.",
+        "Highest LCC: none for overall: no clip has the ratings of two listeners.",
         "test: overall: knowing the system alone would give LCC .686 and MSE 0.101; this model has .598 and 0.123.",
     ]
 

@@ -26,7 +26,7 @@ LINES = _lines("README.md")
 COMMANDS = dict.fromkeys(line for line in LINES + _lines("docs/data.md") if line.startswith(PROGRAM))
 QUICKSTART, *OTHERS = [line for line in COMMANDS if line.split()[3] not in SUBCOMMANDS]
 # The other subcommands, and what each leaves in the folder of the sandbox.
-LEAVES = {"score": "scores.csv", "report": "runs/quickstart/report/report.html"}
+LEAVES = {"score": "scores.csv", "report": "runs/quickstart/report/report.html", "plan": "plan/plan.csv"}
 
 # What makes a command small, by the parts that it uses; flags that come later win.
 SMALL = {
@@ -57,7 +57,7 @@ def sandbox(corpora, tmp_path_factory):
 def _run(command):
     """Run a command for one epoch on few clips."""
     words = shlex.split(command.removeprefix(PROGRAM))
-    if words[0] in ("score", "report"):
+    if words[0] in LEAVES:
         return main(words)
     small = [flag for part in _parts(words) for flag in SMALL.get(part, [])]
     if words[0] == "fit":

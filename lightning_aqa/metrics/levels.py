@@ -64,8 +64,8 @@ def evaluate(
 
     Example:
         >>> results = evaluate("abc", [""] * 3, [""] * 3, [[1.0], [2.0], [3.0]], [[1.0], [2.0], [6.0]], ["PQ"])
-        >>> results["utterance"]["PQ"]["MSE"], results["utterance"]["PQ"]["SRCC"], results["utterance"]["PQ"]["n"]
-        (3.0, 1.0, 3)
+        >>> results["utterance"]["PQ"]["MSE"], results["utterance"]["PQ"]["n"]
+        (3.0, 3)
     """
     predictions_NA, targets_NA = _as_table(predictions), _as_table(targets)
     _check(ids, systems, domains, predictions_NA, targets_NA, axes)

@@ -74,10 +74,12 @@ def with_judges(evidence: SharedClips, judges: Sequence[JudgeFile], baseline: st
     axes = [a for a in range(len(evidence.axes)) if all(np.isfinite(scores[:, a]).any() for _, scores in found)]
     notes = [_lacking(judge, scores, evidence) for judge, scores in found]
     if not axes:
-        raise ValueError("these judges score no axis in common; report them one by one.")
+        names = ", ".join(judge.name for judge in judges)
+        raise ValueError(f"the judges {names} score no axis in common; report them one by one.")
     rows = np.flatnonzero(np.all([np.isfinite(scores[:, axes]).all(axis=1) for _, scores in found], axis=0))
     if not len(rows):
-        raise ValueError("no clip has a score of every judge; report them one by one.")
+        names = ", ".join(judge.name for judge in judges)
+        raise ValueError(f"no clip has a score of each of the judges {names}; report them one by one.")
     joined = _narrowed(evidence, rows, axes)
     variants = [*joined.variants, *(_variant(judge, scores[rows][:, axes], joined) for judge, scores in found)]
     first = [variant for variant in variants if variant.is_fixed and variant.name == baseline]

@@ -45,13 +45,13 @@ class RunFolder(Callback):
         """Make the folder with the config, the facts of the run and the list of skipped clips."""
         if not trainer.is_global_zero:
             return
+        data = cast(AQADataModule, cast(Any, trainer).datamodule)
+        if self.unit is not None:
+            check_unit(self.unit, [clip.system for clip in data.manifest], [clip.prompt for clip in data.manifest])
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / CONFIG).exists():
             with replacing(self.folder / CONFIG) as file:
                 file.write(self.config)
-        data = cast(AQADataModule, cast(Any, trainer).datamodule)
-        if self.unit is not None:
-            check_unit(self.unit, [clip.system for clip in data.manifest], [clip.prompt for clip in data.manifest])
         if not (self.folder / RUN).exists():
             assert isinstance(pl_module, AQAModule)
             write_facts(
@@ -64,7 +64,7 @@ class RunFolder(Callback):
                 encoder=_described(pl_module),
                 targets=data.targets,
             )
-        write_skipped(cast(Any, trainer).datamodule.skipped, self.folder / SKIPPED)
+        write_skipped(data.skipped, self.folder / SKIPPED)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print what is trained, on what, by which objectives; give W&B the whole config."""

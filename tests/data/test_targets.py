@@ -44,7 +44,8 @@ def test_names_that_mean_nothing_leave_the_mean_and_say_so(caplog):
 
 
 def test_means_alone_cannot_be_recovered():
-    with pytest.raises(ValueError, match="needs ratings of single listeners"):
+    told = r"^X: targets=recovered needs ratings of single listeners, .* or drop it \(--data.targets=mean\)"
+    with pytest.raises(ValueError, match=told):
         with_targets(Manifest([Clip("a", "", scores={"PQ": 3})], AXES), "recovered", "X")
 
 

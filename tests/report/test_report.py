@@ -233,6 +233,7 @@ def test_old_run_folders_are_read(tmp_path):
         (["--split=dev"], "--split=dev: not rated in every run"),
         (["--baseline=x"], "--baseline=x: no such variant; there are: "),
         (["--resamples=3"], "--resamples must be at least 100, got 3."),
+        (["--equivalence=0"], "--equivalence must be a difference above 0, such as .01, got 0."),
         (["--columns=SRCC,TB"], "--columns: no metric or axis 'TB'; there are MSE, LCC, SRCC, KTAU, MI, TA, mean."),
         (["--clips=-1"], "--clips must be at least 0, got -1."),
         (["--audio_root=nowhere"], "--audio_root=nowhere: no such folder."),

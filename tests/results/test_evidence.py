@@ -78,6 +78,9 @@ def test_a_run_has_its_evidence_in_its_folder(run):
     assert held["n"] == len(test.ids)
     assert results["train"]["utterance"]["MI"]["system_only"]["n"] > 0
     assert "SRCC 95 %" in screen
+    few = results["test"]["utterance"]["MI"]["ci_system_why"]["SRCC"]
+    assert few.startswith(f"{len(set(test.systems))} systems: ")
+    assert f"No interval: {few}." in screen
     assert "highest LCC" in screen
 
 
@@ -113,3 +116,28 @@ def test_the_table_shows_interval_and_ceiling_where_they_are_known():
     assert columns["level"] == ["utterance", "system"] * 2
     assert columns["SRCC 95 %"] == ["", "", "0.81 to 0.96", ""]
     assert columns["highest LCC"] == ["", "", "0.999", ""]
+
+
+def test_the_unit_of_the_intervals_is_chosen(run, corpora, tmp_path):
+    folder, _, _ = run
+    words = ["test", f"--ckpt_path={folder}/checkpoints/best.ckpt", "--data=MusicEval"]
+    words += [f"--data.root={corpora['musiceval']}", f"--trainer.default_root_dir={tmp_path}", "--name=again"]
+    assert main([*words, "--evaluation.unit=system"]) == 0
+    own, chosen = (
+        json.loads((where / "results.json").read_text())["test"]["utterance"]["MI"]
+        for where in (folder, tmp_path / "again")
+    )
+    assert (chosen["ci"], chosen["ci_why"]) == (own["ci_system"], own["ci_system_why"])
+    assert "ci_system" not in chosen
+
+
+def test_a_unit_that_no_clip_names_is_refused_before_anything_is_written(corpora, fails, tmp_path):
+    words = [
+        "fit",
+        "--data=AESNatural",
+        f"--data.root={corpora['aes_natural']}",
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
+    said = fails(*words, "--name=run", "--evaluation.unit=prompt")
+    assert "unit 'prompt' needs the prompt of the clips, and none is named; take unit 'clip'." in said
+    assert not (tmp_path / "run" / "config.yaml").exists()

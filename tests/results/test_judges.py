@@ -174,8 +174,14 @@ def test_what_score_writes_is_read_as_it_is(tmp_path, form):
         (["--judge=a=x.csv", "--judge=a=y.csv"], "--judge=a=y.csv: there are two judges named 'a'"),
         (["--judge=run=x.csv"], "--judge=run=...: a variant has this name; give another."),
         (["--judge=a=x.csv"], "x.csv: no such file."),
+        (["--judge=a=mi.csv", "--judge=b=ta.csv"], "the judges a, b score no axis in common; report them one by one."),
+        (["--judge=a=mi.csv", "--judge=b=other.csv"], "no clip has a score of each of the judges a, b; report them"),
         (["--judge=a=x.csv", "--baseline=b"], "--baseline=b: no such variant; there are: run."),
     ],
 )
-def test_judges_that_cannot_be_are_refused(fails, tmp_path, words, expected):
+def test_judges_that_cannot_be_are_refused(fails, tmp_path, monkeypatch, words, expected):
+    monkeypatch.chdir(tmp_path)
+    ids = table().ids
+    for name, axis, id_ in (("mi", "MI", ids[0]), ("ta", "TA", ids[0]), ("other", "MI", ids[1])):
+        (tmp_path / f"{name}.csv").write_text(f"id,{axis}\n{id_},3\n")
     assert expected in fails("report", str(write_run(tmp_path / "run", table())), *words)

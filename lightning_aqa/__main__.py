@@ -3,6 +3,7 @@
 import os
 
 from lightning_aqa.cli.main import main as run
+from lightning_aqa.utils import forks
 
 
 def main() -> int:
@@ -14,6 +15,7 @@ def main() -> int:
     # Threads that wait for each other by spinning make torch tens of times slower on cores that are shared with other
     # work; this is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    forks.allow(run)
     return run()
 
 

@@ -29,9 +29,16 @@ from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.module import AQAModule
 from lightning_aqa.objectives.base import Objective
+from lightning_aqa.results.console import next_command
+from lightning_aqa.results.files import find_checkpoint, path_of_last
 from lightning_aqa.results.run_folder import choose_run_folder, claim_in, config_stem, no_claim
 from lightning_aqa.training.checkpoints import BestCheckpoint, LastCheckpoint, Patience, WholeFiles
-from lightning_aqa.training.cross_validation import crossvalidate, is_unfinished_crossvalidation, wants_folds
+from lightning_aqa.training.cross_validation import (
+    crossvalidate,
+    is_unfinished_crossvalidation,
+    plan_folds,
+    wants_folds,
+)
 from lightning_aqa.training.exact_resume import ExactResume
 from lightning_aqa.training.feature_cache import FeatureCache
 from lightning_aqa.training.finite_check import FiniteCheck
@@ -102,6 +109,8 @@ class AQACLI(OpenCLI):
         add("--evaluation.unit", type=Unit | None, default=None, help=_HELP["unit"])
         add("--name", type=str | None, default=None, help=_HELP["name"])
         add("--variant", type=str | None, default=None, help=_HELP["variant"])
+        add("--refit", type=bool, default=True, help=_HELP["refit"])
+        add("--ensemble", type=bool, default=False, help=_HELP["ensemble"])
         add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
         add("--vars", type=dict[str, Any], default={}, help=_HELP["vars"])
         parser.link_arguments("data", "model.axes", compute_fn=self._plain_axes, apply_on="instantiate")
@@ -124,7 +133,9 @@ class AQACLI(OpenCLI):
                 "out, and use --trainer.enable_checkpointing=false or --trainer.fast_dev_run=true for a quick look."
             )
         self.config_text = self.settings_text()
+        self._find_checkpoints()
         has_folds = self.subcommand == "fit" and wants_folds(settings)
+        plan = plan_folds(settings) if has_folds else None
         is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never
         take = claim_in(self.session.held) if is_first_process() else no_claim
         self.folder = choose_run_folder(settings, str(self.subcommand), config_stem(self.argv), is_unfinished, take)
@@ -133,15 +144,30 @@ class AQACLI(OpenCLI):
             self.folder,
             settings.ckpt_path,
         )
-        if has_folds:
-            raise SystemExit(crossvalidate(settings, self.folder, self.config_text, self.session.signals, self.argv))
+        if plan is not None:
+            code = crossvalidate(settings, self.folder, self.config_text, plan, self.session.signals, self.argv)
+            if code == 0:
+                print(next_command(self.folder), flush=True)
+            raise SystemExit(code)
         settings.trainer.default_root_dir = str(self.folder)
         self.is_offline = place_loggers(settings, self.folder)
+
+    def _find_checkpoints(self) -> None:
+        """Put the checkpoint in for a run folder: that to go on from for ``fit``, else its model's."""
+        settings = self.settings
+        if settings.init_from:
+            settings.init_from = str(find_checkpoint(settings.init_from))
+        if settings.ckpt_path and Path(settings.ckpt_path).is_dir() and not settings.ensemble:
+            last = path_of_last(Path(settings.ckpt_path))
+            is_resumed = self.subcommand == "fit" and last.is_file()
+            settings.ckpt_path = str(last if is_resumed else find_checkpoint(settings.ckpt_path))
+        if settings.ensemble and (self.subcommand == "fit" or not settings.ckpt_path):
+            raise ValueError("--ensemble is for a trained run: test, predict or score with --ckpt_path=RUN_FOLDER.")
 
     def instantiate_classes(self) -> None:
         """Build the parts; an evaluation with a checkpoint takes the model that the checkpoint describes."""
         checkpoint = self.settings.ckpt_path
-        if checkpoint:
+        if checkpoint and not self.settings.ensemble:
             self._look_into(checkpoint)
         if checkpoint and self.subcommand != "fit":
             self.settings.pop("model")
@@ -154,14 +180,14 @@ class AQACLI(OpenCLI):
                 f"a part cannot be built: {type(error).__name__}: {' '.join(str(error).split())}"
             ) from error
         if checkpoint and self.subcommand != "fit":
-            self.model = load_module(checkpoint)
+            self.model = load_module(checkpoint, ensemble=self.settings.ensemble)
             self.config_init[self.subcommand].ckpt_path = None  # loaded already
         if self.subcommand in ("validate", "test"):
             self.config_init[self.subcommand].verbose = False  # the run folder prints the table
         if self.settings.init_from:
             load_weights(self.model, self.settings.init_from)
         if self.subcommand != "fit" and self.model.is_fresh and not self.model.head.is_trained:
-            raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path=RUN_FOLDER/checkpoints/best.ckpt.")
+            raise ValueError(f"{self.subcommand} needs a trained model: --ckpt_path=RUN_FOLDER.")
 
     def _look_into(self, checkpoint: str) -> None:
         """Refuse code, which Lightning would run when it resumes, and state to which no training can go back."""
@@ -223,6 +249,8 @@ class AQACLI(OpenCLI):
             load_weights(self.model, path)  # Lightning would load those that were trained, not their average
             path = ""
         trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path or None, verbose=False)
+        if trainer.is_global_zero and trainer.checkpoint_callbacks:
+            print(next_command(self.folder), flush=True)
 
 
 _HELP = {
@@ -233,7 +261,9 @@ _HELP = {
     "unit": "What varies as one piece in the intervals; null is clips, and systems at system level.",
     "name": "Name of the run folder under trainer.default_root_dir; null takes the config's.",
     "variant": "Config file over those of --config, wherever it stands; what it says of objectives takes their place.",
-    "init_from": "Checkpoint to start from, weights alone.",
+    "refit": "Whether a cross-validation ends with a training on all clips, which the run folder then stands for.",
+    "ensemble": "Whether a run folder given as --ckpt_path stands for the mean of the models of its folds.",
+    "init_from": "Checkpoint or run folder to start from, weights alone.",
     "vars": "Values of your own, to refer to as ${vars.name}.",
 }
 

@@ -48,8 +48,9 @@ def _main(args: Sequence[str]) -> int:
         return _run(name, args[1:])
     if name in TRAINING or (name.startswith("-") and TRAINING.keys() & set(args)):  # a --config may come before it
         from lightning_aqa.cli import lightning_cli
+        from lightning_aqa.cli.overrides import with_table
 
-        return lightning_cli.main(with_shipped_configs(args))
+        return lightning_cli.main(with_shipped_configs(with_table(args)))
     return _refuse("" if name.startswith("-") else name)
 
 

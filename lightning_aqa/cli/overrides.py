@@ -22,6 +22,39 @@ SWAPPED: dict[str, type] = {"--model.encoder": Encoder, "--model.head": Head}
 
 
 VARIANT = "--variant"
+OWN_DATA = "experiments/own_data.yaml"
+"""Experiment that trains on a table of the user's."""
+
+
+def with_table(args: Sequence[str]) -> list[str]:
+    """Let ``fit TABLE [AUDIO_ROOT]`` stand for the experiment on own data; a config or a corpus of the user's counts.
+
+    Args:
+        args: Arguments of the command line, the subcommand first.
+
+    Raises:
+        ValueError: If there are more of them, or a config stands there without its flag.
+
+    Example:
+        >>> with_table(["fit", "ratings.csv", "clips"])
+        ['fit', '--config=experiments/own_data.yaml', '--data.path=ratings.csv', '--data.audio_root=clips']
+        >>> with_table(["fit", "--config", "a.yaml"])
+        ['fit', '--config', 'a.yaml']
+    """
+    if args[:1] != ["fit"]:
+        return list(args)
+    count = next((i for i, arg in enumerate(args[1:]) if arg.startswith("-")), len(args) - 1)
+    named, rest = args[1 : 1 + count], args[1 + count :]
+    is_own = any(option.flag == "--data.path" for option in find_options(rest, ["--data.path"]))
+    if not named and not is_own:
+        return list(args)
+    if named and named[0].lower().endswith((".yaml", ".yml")):
+        raise ValueError(f"{named[0]} looks like a config, which has a flag: fit --config {named[0]}")
+    if len(named) > 2:
+        raise ValueError(f"fit takes a table and a folder of audio, got {len(named)}: {' '.join(named)}.")
+    chosen = find_options(rest, [*CONFIG_FLAGS, "--data", "--data.class_path"])
+    flags = [f"{flag}={value}" for flag, value in zip(("--data.path", "--data.audio_root"), named, strict=False)]
+    return ["fit", *([] if chosen else [f"--config={OWN_DATA}"]), *flags, *rest]
 
 
 def with_variant(args: Sequence[str]) -> list[str]:

@@ -37,7 +37,7 @@ def score(
     checkpoint: str,
     inputs: list[str],
     *,
-    output: str,
+    output: str = "scores.csv",
     format: Literal["csv", "jsonl"] | None = None,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16", "float64"] = "float32",
@@ -53,6 +53,7 @@ def score(
     retry: bool = False,
     level: Literal["keep", "rms"] | None = None,
     clip_to_scale: bool = False,
+    ensemble: bool = False,
     model_args: Sequence[str],
 ) -> int:
     """Score any amount of audio by a trained model, into one table.
@@ -62,7 +63,7 @@ def score(
     the command, 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
-        checkpoint: RUN_FOLDER/checkpoints/best.ckpt, or a config whose parts bring their own weights.
+        checkpoint: Run folder, checkpoint, or a config whose parts bring their own weights.
         inputs: Audio file, folder (with sub-folders), JSON lines (path; start, end, prompt, id where wanted), or - for
             standard input, with a path or a JSON object per line.
         output: Table to write, with a row per clip in the order of the inputs.
@@ -83,6 +84,7 @@ def score(
         retry: Score the clips of rows with an error again, after the others.
         level: Old name of --normalise.
         clip_to_scale: Write scores beyond an end of their scale as that end; by default they are what the model says.
+        ensemble: Take the mean of the models of a cross-validation's folds, in place of its refit.
         model_args: Options that change the model of a config.
 
     Returns:
@@ -102,14 +104,14 @@ def score(
     check_inputs(inputs)
     part = None if shard is None else Part.parse(shard)
     positions = None if part is None else _positions(part, inputs, shard_clips)
-    scorer = load(checkpoint, list(model_args), **settings)
-    stamp = _stamp(scorer, [checkpoint, *model_args], positions, is_clipped=clip_to_scale)
+    scorer = load(checkpoint, list(model_args), ensemble=ensemble, **settings)
+    stamp = _stamp(scorer, [checkpoint, *model_args, *["--ensemble"] * ensemble], positions, is_clipped=clip_to_scale)
     path = output if part is None else part.file(output)
     table = ScoreWriter(path, [axis.name for axis in scorer.axes], stamp, format, retries=retry)
     numbered = Numbered(read_items(inputs), table, shard_clips, positions)
     groups = scorer.score_items(numbered)
     if engine == "ray":
-        groups = score_on_ray(numbered, checkpoint, list(model_args), settings, num_actors)
+        groups = score_on_ray(numbered, checkpoint, list(model_args), settings | {"ensemble": ensemble}, num_actors)
     axes = scorer.axes if clip_to_scale else None
     del scorer
     start = time.monotonic()

@@ -19,6 +19,7 @@ from lightning_aqa.sweep.config import Sweep, read_sweep
 from lightning_aqa.sweep.trial import Trial, read_trials
 from lightning_aqa.utils.args import split_extra, split_options
 from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.forks import WARM, warm_up
 from lightning_aqa.utils.signals import Stopped, StopSignals
 
 LAST_LINES = 5
@@ -154,8 +155,7 @@ def _run_here(sweep: Sweep, folder: Path, options: _Run, workers: int, devices: 
 
 def _warm_up() -> None:
     """Import what every trial needs, so that a fork has it: seconds of processor time per trial."""
-    for name in ("matplotlib.figure", "wandb", "lightning_aqa.cli.lightning_cli"):
-        importlib.import_module(name)
+    warm_up([*WARM, "lightning_aqa.cli.lightning_cli"])
     importlib.import_module("lightning_aqa.utils.components").import_parts()
 
 

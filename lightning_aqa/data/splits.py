@@ -8,12 +8,20 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.validation import CorpusError
 
 SplitBy = Literal["clip", "system", "prompt"]
+USUAL = ("train", "dev", "test")
+LEARNED = ("train", "dev")
+"""Splits that may be learned from."""
+
+MOST_FOLDS = 20
+"""Folds that a column may name; one of more names is about something else."""
+
+NO_COLUMN = "--data.columns='{split: \"\"}' leaves that column aside."
 DEFAULT_FRACTIONS: Mapping[str, float] = {"train": 0.8, "dev": 0.1, "test": 0.1}
 
 
@@ -89,6 +97,81 @@ def make_folds(manifest: Manifest, folds: int, by: SplitBy = "clip", seed: int =
     groups = _groups(manifest, by)
     parts = _apportioned(groups, [1 / folds] * folds, by, seed)
     return _assigned(manifest, [str(parts[group]) for group in groups])
+
+
+class Folds(NamedTuple):
+    """Clips to cross-validate, and those that stay out of it.
+
+    Args:
+        inside: Clips whose splits are the names of folds.
+        apart: Clips of splits that no fold is to see, such as a test set of the user's.
+        told: Sentence that says where both come from.
+        own_dev: Ids of the clips inside that the table has for ``dev``.
+    """
+
+    inside: Manifest
+    apart: Manifest
+    told: str
+    own_dev: frozenset[str] = frozenset()
+
+
+def find_folds(manifest: Manifest, folds: int, by: SplitBy = "clip", seed: int = 0) -> Folds:
+    """Divide clips into folds; splits and folds that the table itself names come first.
+
+    Of a table with a split ``train``, the clips of ``train`` and ``dev`` are divided into folds, and all others stay
+    apart. A table whose column has other names, such as 0 to 4, has named its folds.
+
+    Args:
+        manifest: Clips with the splits of the table, empty where it has none.
+        folds: Number of folds to make.
+        by: What stays together in them.
+        seed: Seed of the draw.
+
+    Raises:
+        CorpusError: If the table has splits and none is ``train``, names one fold or far too many, or if there are too
+            few clips.
+    """
+    sizes = Counter(clip.split for clip in manifest if clip.split)
+    shown = ", ".join(f"{name} {count}" for name, count in list(sizes.items())[:MOST_FOLDS])
+    nothing = manifest.where(lambda clip: False)
+    if sizes:
+        manifest = manifest.where(lambda clip: bool(clip.split))
+    if not sizes:
+        return Folds(make_folds(manifest, folds, by, seed), nothing, f"{folds} folds are drawn by {by} (seed {seed})")
+    if sizes.keys().isdisjoint(USUAL):
+        if not 1 < len(sizes) <= MOST_FOLDS:
+            raise CorpusError(
+                f"the table's own splits are {len(sizes)} ({shown}): expected train, dev and test, or the names of 2 "
+                f"to {MOST_FOLDS} folds. {NO_COLUMN}"
+            )
+        return Folds(manifest, nothing, f"the {len(sizes)} folds are the table's own ({shown})")
+    if "train" not in sizes:
+        raise CorpusError(f"the table's own splits are {shown}, and none is train, to learn from. {NO_COLUMN}")
+    inside = manifest.where(lambda clip: clip.split in LEARNED)
+    apart = manifest.where(lambda clip: clip.split not in LEARNED)
+    own_dev = frozenset(clip.id for clip in inside if clip.split == "dev")
+    learned = " and ".join(name for name in LEARNED if name in sizes)
+    rest = ", ".join(name for name in sizes if name not in LEARNED)
+    told = f"the splits are the table's own ({shown}): {folds} folds are drawn within {learned} by {by} (seed {seed})"
+    told += f"; {rest} is scored by the model that is refitted afterwards" if rest else ""
+    return Folds(make_folds(inside, folds, by, seed), apart, told, own_dev)
+
+
+def learn_all(folds: Folds, fraction: float | None, by: SplitBy = "clip", seed: int = 0) -> Manifest:
+    """Return all clips of the folds as ``train``, beside those that stay apart.
+
+    Args:
+        folds: The clips.
+        fraction: Share of the clips that become ``dev``; None takes the table's own, or else as many as a fold has.
+        by: What stays together when ``dev`` is drawn.
+        seed: Seed of the draw.
+    """
+    if fraction != 0 and folds.own_dev:
+        learned = _assigned(folds.inside, ["dev" if clip.id in folds.own_dev else "train" for clip in folds.inside])
+    else:
+        share = 1 / len(folds.inside.splits) if fraction is None else fraction
+        learned = split_by_fractions(folds.inside, {"train": 1 - share, "dev": share}, by, seed)
+    return Manifest([*learned, *folds.apart], learned.axes, learned.problems, learned.system_scores)
 
 
 def hold_out(

@@ -24,12 +24,14 @@ from lightning_aqa.data.parsing import read_rows
 from lightning_aqa.data.separated import is_number
 from lightning_aqa.data.splits import (
     DEFAULT_FRACTIONS,
+    Folds,
     SplitBy,
     check_folds,
     check_fractions,
+    find_folds,
     hold_out,
     leakage,
-    make_folds,
+    learn_all,
     split_by_fractions,
 )
 from lightning_aqa.data.validation import CorpusError
@@ -126,8 +128,9 @@ def _looks_long(entries: Sequence[TableEntry], chosen: Mapping[str, str]) -> boo
 class Table(AQADataModule):
     """Serve a table of your own ratings: any CSV, TSV, JSON lines or JSON array, with a row per clip or per rating.
 
-    The splits are those of the table's column, unless ``folds``, ``fold`` or ``fractions`` is set; a table without such
-    a column is split by ``fractions``. The same seed gives the same splits whatever the order of the rows.
+    The splits are those of the table's column, unless ``fractions`` is set; a table without such a column is split by
+    ``fractions``. With ``folds`` they stay: only ``train`` and ``dev`` are divided into folds. The same seed gives the
+    same splits whatever the order of the rows.
 
     Args:
         path: The table.
@@ -139,9 +142,13 @@ class Table(AQADataModule):
         split_by: What the made splits keep together: a file's parts (``clip``), a system's clips, a prompt's clips.
         fractions: Share of the clips per split; null is ``{train: 0.8, dev: 0.1, test: 0.1}``.
         split_seed: Seed of the made splits.
-        folds: Number of folds for cross-validation; null makes none.
-        fold: Which fold is ``test``, from 0; without ``folds``, which name of the table's own column of folds.
+        folds: Number of folds for cross-validation, unless the table names its own; null makes none.
+        fold: Which fold is ``test``, from 0; null trains on each in turn by ``fit``, then, as ``all`` does, on all of
+            them. Without ``folds``, which name of the table's own column of folds.
         dev_fraction: Share of the clips outside the test fold that become ``dev``; null takes the next fold.
+
+    Attributes:
+        found_folds: Its clips in folds, once it is read; None without ``folds``.
     """
 
     def __init__(
@@ -155,7 +162,7 @@ class Table(AQADataModule):
         fractions: dict[str, float] | None = None,
         split_seed: int = 0,
         folds: int | None = None,
-        fold: int | None = None,
+        fold: int | Literal["all"] | None = None,
         dev_fraction: float | None = None,
         **loading: Any,
     ) -> None:
@@ -166,10 +173,13 @@ class Table(AQADataModule):
         if fractions is not None:
             check_fractions(fractions)
         if folds is not None:
-            check_folds(folds, fold or 0, dev_fraction)
+            check_folds(folds, 0, dev_fraction)  # the table may name more folds
+        elif fold == "all":
+            raise ValueError("fold=all is about the folds of a cross-validation; give their number by folds.")
         self.path, self.scales, self.audio_root, self.columns, self.layout = path, axes, audio_root, columns, layout
         self.split_by, self.fractions, self.split_seed = split_by, fractions, split_seed
         self.folds, self.fold, self.dev_fraction = folds, fold, dev_fraction
+        self.found_folds: Folds | None = None
 
     def read(self) -> Manifest:
         """Read the table, split it, and warn of what its splits share."""
@@ -185,14 +195,25 @@ class Table(AQADataModule):
 
     def _with_splits(self, manifest: Manifest) -> Manifest:
         has_column = any(clip.split for clip in manifest)
-        if self.folds is None and self.fold is not None and not has_column:
-            raise CorpusError(f"{self.path}: fold={self.fold} needs folds, or a column of folds in the table.")
-        if self.folds is not None:
-            manifest = make_folds(manifest, self.folds, self.split_by, self.split_seed)
-        if self.folds is not None or self.fold is not None:
-            return hold_out(manifest, self.fold or 0, self.split_by, self.split_seed, self.dev_fraction)
-        if self.fractions is not None or not has_column:
+        if self.folds is None and self.fold is not None:
+            if not has_column:
+                raise CorpusError(f"{self.path}: fold={self.fold} needs folds, or a column of folds in the table.")
+            assert isinstance(self.fold, int)
+            return hold_out(manifest, self.fold, self.split_by, self.split_seed, self.dev_fraction)
+        if self.folds is None and (self.fractions is not None or not has_column):
             return split_by_fractions(manifest, self.fractions or DEFAULT_FRACTIONS, self.split_by, self.split_seed)
-        bare = [clip.id for clip in manifest if not clip.split]
+        bare = [clip.id for clip in manifest if has_column and not clip.split]
         notes = [Problem("no split", self.path, f"{clip_id} has no split, others have", clip_id) for clip_id in bare]
-        return Manifest(manifest.clips, manifest.axes, (*manifest.problems, *notes))
+        manifest = Manifest(manifest.clips, manifest.axes, (*manifest.problems, *notes))
+        return manifest if self.folds is None else self._of_folds(manifest, self.folds)
+
+    def _of_folds(self, manifest: Manifest, num_folds: int) -> Manifest:
+        """Return the clips that training sees with one fold held out, or with none."""
+        try:
+            folds = find_folds(manifest, num_folds, self.split_by, self.split_seed)
+        except CorpusError as error:
+            raise CorpusError(f"{self.path}: {error}") from None
+        self.found_folds = folds
+        if isinstance(self.fold, int):
+            return hold_out(folds.inside, self.fold, self.split_by, self.split_seed, self.dev_fraction)
+        return learn_all(folds, self.dev_fraction, self.split_by, self.split_seed)

@@ -198,7 +198,8 @@ def folds(evidence: SharedClips) -> str:
     rows = []
     for variant, run in ((of, run) for of in evidence.variants for run in of.runs):
         name = variant.name if len(variant.runs) == 1 else f"{variant.name}, {run.name}"
-        found = [fold.get(evidence.split, {}).get("utterance", {}).get(MEAN, {}) for fold in run.fold_results]
+        of_folds = run.fold_results if run.folds_of(evidence.split) else []
+        found = [fold.get("utterance", {}).get(MEAN, {}) for fold in of_folds]
         for metric in ("SRCC", "MSE") if len(found) > 1 else ():
             values = np.array([entry.get(metric, math.nan) for entry in found])
             rows.append((name, metric, values.tolist(), float(values.mean()), float(values.std(ddof=1))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
-from lightning_aqa.results.files import PREDICTIONS, RESULTS
+from lightning_aqa.results.files import PREDICTIONS, RESULTS, find_checkpoint
 from lightning_aqa.results.reference_points import run_notes
 
 
@@ -27,6 +28,16 @@ def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], n
     files = [PREDICTIONS, RESULTS] if results else [PREDICTIONS]
     shown = ", ".join([*files, *(path.name for path in pictures)])
     console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, markup=False, soft_wrap=True)
+
+
+def next_command(folder: Path) -> str:
+    """Say how the model of a run folder scores other clips; of a cross-validation without a refit, its folds do."""
+    options = ""
+    try:
+        find_checkpoint(folder)
+    except ValueError:
+        options = " --ensemble"
+    return f"to score other clips: python -m lightning_aqa score {shlex.quote(str(folder))} CLIPS{options}"
 
 
 def results_table(results: dict[str, Any]) -> Table:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from lightning_aqa.results.files import CONFIG, LOCK, PREDICTIONS, RESULTS, TRIAL, TRIAL_LOG
+from lightning_aqa.results.files import CONFIG, LOCK, PREDICTIONS, REFIT, RESULTS, TRIAL, TRIAL_LOG
 from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
 from lightning_aqa.utils.lock import NO_LOCKS, LockedError, locked
 
@@ -137,8 +137,19 @@ def _name(settings: Namespace, subcommand: str, config_stem: str) -> str:
     if subcommand == "fit":
         return stem
     checkpoint = settings.get("ckpt_path")
-    source = Path(checkpoint).resolve().parent.parent.name if checkpoint else stem
-    return f"{source}-{subcommand}"
+    return f"{run_of(checkpoint).name if checkpoint else stem}-{subcommand}"
+
+
+def run_of(checkpoint: str | Path) -> Path:
+    """Return the run folder that a checkpoint belongs to; that of the refit is inside a cross-validation's.
+
+    Example:
+        >>> run_of("/runs/own/refit/checkpoints/last.ckpt").name, run_of("/runs/quickstart/checkpoints/best.ckpt").name
+        ('own', 'quickstart')
+    """
+    path = Path(checkpoint).resolve()
+    run = path if path.is_dir() else path.parent.parent
+    return run.parent if run.name == REFIT else run
 
 
 def free_folder(folder: Path, is_unfinished: Callable[[Path], bool], take: Take = no_claim) -> Path:

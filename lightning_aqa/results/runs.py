@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.facts import read_facts
-from lightning_aqa.results.files import CONFIG, HISTORY, OBSERVATIONS, PREDICTIONS, RESULTS, TRIAL
+from lightning_aqa.results.files import CONFIG, HELD_OUT, HISTORY, OBSERVATIONS, PREDICTIONS, RESULTS, TRIAL
 from lightning_aqa.results.history import read_history
 from lightning_aqa.results.naming import is_seed, without_seed_suffix, without_seeds
 from lightning_aqa.results.observations import Observed, read_observations
@@ -84,11 +84,10 @@ class Run:
         """Facts of the run, from ``run.json``; empty for a run of an earlier version."""
         return read_facts(self.folder)
 
-    @property
-    def folds(self) -> int:
-        """Folds of the cross-validation that its predictions come from; 0 without one."""
-        count = self.facts.get("folds", 0)
-        return count if isinstance(count, int) and count > 1 else 0
+    def folds_of(self, split: str) -> int:
+        """Return the number of folds that the predictions of a split come from; 0 without a cross-validation."""
+        count, of_folds = self.facts.get("folds", 0), self.facts.get("folds_split", HELD_OUT)
+        return count if isinstance(count, int) and count > 1 and split == of_folds else 0
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -111,10 +110,10 @@ class Run:
         return if_whole(self.folder / RESULTS, read_results) or {}
 
     @cached_property
-    def fold_results(self) -> list[Numbers]:
-        """The recorded numbers of each fold of a cross-validation; none of another run."""
+    def fold_results(self) -> list[Mapping[str, Mapping[str, Mapping[str, float]]]]:
+        """The recorded numbers of each fold's held-out clips; none of a run that is no cross-validation."""
         paths = sorted(self.folder.glob(f"fold*/{RESULTS}"), key=lambda path: _natural(path.parent.name))
-        return [found for path in paths if (found := if_whole(path, read_results))]
+        return [found[HELD_OUT] for path in paths if HELD_OUT in (found := if_whole(path, read_results) or {})]
 
     @property
     def command(self) -> str:

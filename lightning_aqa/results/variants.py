@@ -103,7 +103,7 @@ class SharedClips:
     @property
     def folds(self) -> int:
         """Folds of the cross-validation that the predictions of some variant come from; 0 without one."""
-        return max((run.folds for variant in self.variants for run in variant.runs), default=0)
+        return max((run.folds_of(self.split) for variant in self.variants for run in variant.runs), default=0)
 
     @property
     def has_systems(self) -> bool:

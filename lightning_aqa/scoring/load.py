@@ -20,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.dataset import Normalise
 from lightning_aqa.module import AQAModule
-from lightning_aqa.results.files import CONFIG
+from lightning_aqa.results.files import CONFIG, find_checkpoint
+from lightning_aqa.results.run_folder import run_of
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.training.loading import build_module, load_module
 from lightning_aqa.utils.components import import_parts
@@ -32,7 +33,7 @@ CONFIGS = frozenset({".yaml", ".yml"})
 READING = ("resampler", "normalise", "window_seconds")
 """Settings of the data that change scores; a checkpoint has them in the config of its run folder."""
 
-UNTRAINED = "its head is not trained; give the checkpoint of a run that trained it: RUN_FOLDER/checkpoints/best.ckpt."
+UNTRAINED = "its head is not trained; give the folder of a run that trained it."
 
 
 class Source(NamedTuple):
@@ -42,13 +43,17 @@ class Source(NamedTuple):
     reading: dict[str, Any]
 
 
-def load(source: str | os.PathLike[str], model: Sequence[str] = (), **settings: Any) -> Scorer:
+def load(
+    source: str | os.PathLike[str], model: Sequence[str] = (), *, ensemble: bool = False, **settings: Any
+) -> Scorer:
     """Load a trained predictor to score with.
 
     Args:
-        source: A checkpoint of a run, or a config (YAML) whose encoder and head bring weights of their own. How audio
-            is read (resampler, normalise, windows) follows the config, or that of the checkpoint's run folder.
+        source: A run folder (its best epoch, else its last, else the refit of a cross-validation), a checkpoint, or a
+            config (YAML) whose encoder and head bring weights of their own. How audio is read (resampler, normalise,
+            windows) follows the config, or that of the checkpoint's run folder.
         model: Arguments such as ``--model.encoder.checkpoint=PATH`` that change a config.
+        ensemble: Whether the folder of a cross-validation stands for the mean of the models of its folds.
         **settings: Arguments of ``Scorer``: ``device``, ``dtype``, ``batch_seconds``, ``num_workers``, and
             ``window_seconds``, ``resampler`` and ``normalise``, which then count. None stands for what is usual.
 
@@ -58,21 +63,22 @@ def load(source: str | os.PathLike[str], model: Sequence[str] = (), **settings: 
     Raises:
         ValueError: If there is no such file, or nothing in it that is trained.
     """
-    found = find_source(source, model)
+    found = find_source(source, model, ensemble=ensemble)
     given = {name: value for name, value in settings.items() if value is not None}
     return Scorer(found.module, **(found.reading | given))
 
 
-def find_source(source: str | os.PathLike[str], model: Sequence[str] = ()) -> Source:
-    """Build the module of a checkpoint or a config, and look up how audio was read for it."""
+def find_source(source: str | os.PathLike[str], model: Sequence[str] = (), *, ensemble: bool = False) -> Source:
+    """Build the module of a run folder, a checkpoint or a config, and look up how audio was read for it."""
     path = Path(source)
     import_parts()
-    if path.suffix.lower() in CONFIGS:
+    if not path.is_dir() and path.suffix.lower() in CONFIGS:
         return _from_config(path, model)
     if model:
         raise ValueError(f"{path}: a checkpoint says what its model is; {model[0].split('=')[0]} is for a config.")
-    beside = path.resolve().parent.parent / CONFIG
-    return Source(_lean(load_module(path)), _reading(_read_yaml(beside)) if beside.is_file() else {})
+    module = load_module(path, ensemble=ensemble)
+    beside = run_of(find_checkpoint(path) if not ensemble else path) / CONFIG
+    return Source(_lean(module), _reading(_read_yaml(beside)) if beside.is_file() else {})
 
 
 def _lean(module: AQAModule) -> AQAModule:

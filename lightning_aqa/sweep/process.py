@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lightning_aqa.sweep.trial_command import TrialCommand
+from lightning_aqa.utils import forks
 from lightning_aqa.utils.signals import end_with_parent
 
 GRACE_SECONDS = 10.0
@@ -70,63 +69,20 @@ def start(command: TrialCommand, log: Path, environment: Mapping[str, str], prog
         environment: Variables beside those of this process.
         program: Our own command line.
     """
-    if command.is_own and "fork" in multiprocessing.get_all_start_methods():
-        return _fork(program, command.args, log, environment)
+    environment = {**os.environ, **environment}
+    if command.is_own and forks.can_fork():
+        program.warm_up()
+        process = forks.fork(program.main, command.args, log, environment)
+        assert process.pid is not None
+        return Child(process.pid, lambda: process.exitcode)
     with open(log, "a", encoding="utf-8") as file:
         popen = subprocess.Popen(
             command.executable,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
+            env=environment,
             start_new_session=True,
             preexec_fn=end_with_parent,
         )
     return Child(popen.pid, popen.poll)
-
-
-def _fork(program: Program, args: list[str], log: Path, environment: Mapping[str, str]) -> Child:
-    program.warm_up()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    given = (program, args, log, dict(environment))
-    process = multiprocessing.get_context("fork").Process(target=_run, args=given)
-    process.start()
-    assert process.pid is not None
-    return Child(process.pid, lambda: process.exitcode)
-
-
-def _run(program: Program, args: list[str], log: Path, environment: Mapping[str, str]) -> None:
-    """Run the command line in a fork as a shell would: its own output, variables, threads and arguments."""
-    os.setsid()
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _print_to(log)
-    os.environ.update(environment)
-    sys.argv[1:] = args  # Lightning starts the other processes of a run by them
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    code = 1
-    try:
-        code = program.main(args)
-    finally:
-        _end_wandb(code)
-    sys.exit(code)
-
-
-def _print_to(log: Path) -> None:
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
-    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 (the process's own)
-    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
-
-
-def _end_wandb(code: int) -> None:
-    """Close a W&B run that a failure left open, as W&B does at the exit of a process."""
-    import wandb
-
-    if wandb.run is not None:
-        wandb.finish(exit_code=code)

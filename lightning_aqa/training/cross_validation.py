@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from jsonargparse import Namespace
 
 from lightning_aqa.batch import Axis
+from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.data.manifest import Clip
+from lightning_aqa.data.table import Table
 from lightning_aqa.metrics.levels import MEAN, evaluate
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
 from lightning_aqa.results.facts import axes_of_run, read_facts
-from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, path_of_last
+from lightning_aqa.results.files import (
+    CONFIG,
+    HELD_OUT,
+    OUT_OF_FOLD,
+    PREDICTIONS,
+    RATINGS,
+    REFIT,
+    RESULTS,
+    RUN,
+    path_of_last,
+)
 from lightning_aqa.results.plots import draw_run
 from lightning_aqa.results.predictions import read_predictions, write_predictions, write_results
 from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
 from lightning_aqa.results.run_folder import SWEEP_FOLDER, has_results
 from lightning_aqa.training.loading import read_checkpoint
+from lightning_aqa.utils import forks
 from lightning_aqa.utils.files import replacing
 from lightning_aqa.utils.signals import StopSignals, end_with_parent, exit_code
-
-POOLED = "test"
 
 
 def wants_folds(settings: Namespace) -> bool:
@@ -45,10 +59,60 @@ def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
     return not has_results(folder) and saved.exists() and saved.read_text(encoding="utf-8") == config
 
 
+class CrossValidation(NamedTuple):
+    """Trainings that a cross-validation consists of.
+
+    Args:
+        num_folds: Number of folds.
+        apart: Splits of the table's own that no fold sees.
+        told: Sentence on where folds and splits come from; empty where the corpus does not say.
+    """
+
+    num_folds: int
+    apart: Sequence[str] = ()
+    told: str = ""
+
+    @property
+    def pooled(self) -> str:
+        """Name of the split of the predictions out of fold."""
+        return OUT_OF_FOLD if self.apart else HELD_OUT
+
+
+def plan_folds(settings: Namespace) -> CrossValidation:
+    """Read the lists and look at the audio before the first fold, and divide the clips.
+
+    Args:
+        settings: The config of ``fit``.
+
+    Raises:
+        ValueError: If it is to resume from a checkpoint, was started as one of several processes, or the table or the
+            audio cannot be used as they are.
+    """
+    if settings.get("ckpt_path"):
+        raise ValueError("--ckpt_path resumes one training, not one per fold: add --data.fold=K, or leave it out.")
+    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
+        raise ValueError("Cross-validation starts its folds itself: run it as one process, with --trainer.devices=N.")
+    arguments = settings.data.init_args.as_dict()
+    module, _, name = settings.data.class_path.rpartition(".")
+    corpus: type[AQADataModule] = getattr(importlib.import_module(module), name)
+    data = corpus(**{**arguments, "augment": None, "check": "header"})
+    data.check_clips(data.manifest.where(Clip.is_rated))
+    found = data.found_folds if isinstance(data, Table) else None
+    if found is None:
+        return CrossValidation(arguments["folds"])
+    apart = [name for name in found.apart.splits if any(clip.is_rated() for clip in found.apart.split(name))]
+    return CrossValidation(len(found.inside.splits), apart, f"{arguments['path']}: {found.told}.")
+
+
 def crossvalidate(
-    settings: Namespace, folder: Path, config: str, signals: StopSignals, command: Sequence[str] = ()
+    settings: Namespace,
+    folder: Path,
+    config: str,
+    plan: CrossValidation,
+    signals: StopSignals,
+    command: Sequence[str] = (),
 ) -> int:
-    """Train one run per fold in ``folder/fold<k>``, then pool their test predictions.
+    """Train one run per fold in ``folder/fold<k>``, pool their test predictions, and train on all clips.
 
     A fold whose results.json is there already is not run again, and one that stopped in the middle goes on from its
     last epoch, so the same command goes on with a cross-validation that was broken off.
@@ -57,49 +121,56 @@ def crossvalidate(
         settings: The config of ``fit``.
         folder: The run folder.
         config: Text of ``config.yaml``.
+        plan: The folds, from ``plan_folds``.
         signals: Signals that end it, which the fold that is trained gets too.
         command: Arguments of the command line, for the record.
 
     Returns:
-        Exit code: 0, or that of the first fold that failed.
+        Exit code: 0, or that of the first training that failed.
 
     Raises:
         Stopped: If a signal has ended it, once the state of the fold is written.
-        ValueError: If it is to resume from a checkpoint, or was started as one of several processes.
     """
-    if settings.get("ckpt_path"):
-        raise ValueError("--ckpt_path resumes one training, not one per fold: add --data.fold=K, or leave it out.")
-    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
-        raise ValueError("Cross-validation starts its folds itself: run it as one process, with --trainer.devices=N.")
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / CONFIG) as file:
         file.write(config)
-    num_folds = settings.data.init_args.folds
-    for fold in range(num_folds):
-        if not has_results(folder / f"fold{fold}"):
-            print(f"fold {fold + 1} of {num_folds}: training, log in {folder / f'fold{fold}.log'}", flush=True)
-            code = _run_fold(folder, fold, signals)
-            if code:
-                return code
-        print(f"fold {fold + 1} of {num_folds}: {_summary(folder / f'fold{fold}')}", flush=True)
-    pool_folds(folder, num_folds, command, settings.evaluation.unit)
-    if any(folder.glob("fold*/wandb/offline-run-*")):
-        print(f"W&B logged offline; to send it: wandb sync {folder}/fold*/wandb/offline-run-*")
+    if plan.told:
+        print(plan.told, flush=True)
+    for fold in range(plan.num_folds):
+        code = _train(folder, f"fold{fold}", f"fold {fold + 1} of {plan.num_folds}", f"--data.fold={fold}", signals)
+        if code:
+            return code
+    if settings.refit and (code := _train(folder, REFIT, "refit on all of them", "--data.fold=all", signals)):
+        return code
+    pool_folds(folder, plan, command, settings.evaluation.unit)
+    if any(folder.glob("*/wandb/offline-run-*")):
+        print(f"W&B logged offline; to send it: wandb sync {folder}/*/wandb/offline-run-*")
     return 0
 
 
-def _run_fold(folder: Path, fold: int, signals: StopSignals) -> int:
+def _train(folder: Path, name: str, told: str, option: str, signals: StopSignals) -> int:
+    """Train in a folder inside, unless it has ended well already; return its exit code."""
+    if not has_results(folder / name):
+        print(f"{told}: training, log in {folder / f'{name}.log'}", flush=True)
+        code = _run(folder, name, option, signals)
+        if code:
+            return code
+    summary = "" if name == REFIT else f" {_summary(folder / name)}"
+    print(f"{told}:{summary or ' done'}", flush=True)
+    return 0
+
+
+def _run(folder: Path, name: str, option: str, signals: StopSignals) -> int:
     command = [sys.executable, "-m", "lightning_aqa", "fit", "--config", str(folder / CONFIG)]
-    command += [f"--data.fold={fold}", f"--trainer.default_root_dir={folder}", f"--name=fold{fold}"]
-    last = path_of_last(folder / f"fold{fold}")
+    command += [option, f"--trainer.default_root_dir={folder}", f"--name={name}"]
+    last = path_of_last(folder / name)
     if last.exists():
         command.append(f"--ckpt_path={last}")
     else:
-        shutil.rmtree(folder / f"fold{fold}", ignore_errors=True)
-    environment = _environment(folder, fold)
-    log = folder / f"fold{fold}.log"
+        shutil.rmtree(folder / name, ignore_errors=True)
+    log = folder / f"{name}.log"
     with open(log, "a", encoding="utf-8") as file:
-        code = train_fold(command, environment, file, signals)
+        code = train_fold(command, _environment(folder, name), file, signals)
     if signals.number is not None:
         signals.stop()
     if code:
@@ -108,52 +179,87 @@ def _run_fold(folder: Path, fold: int, signals: StopSignals) -> int:
 
 
 def train_fold(command: Sequence[str], env: Mapping[str, str], stdout: TextIO, signals: StopSignals) -> int:
-    """Run a fold to its end; a signal is passed on to it, and ends it with its state written."""
+    """Run a fold to its end; a signal is passed on to it, and ends it with its state written.
+
+    A process that was started for this command is forked, with all that it has imported; any other starts a new one.
+    """
     signals.waits = True
-    process = subprocess.Popen(command, env=env, stdout=stdout, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
-    signals.passes_on = process.send_signal
-    code = process.wait()
+    if program := forks.allowed():
+        forks.warm_up()
+        process = forks.fork(program, command[3:], stdout.name, env)
+        _pass_on(signals, process.pid)
+        process.join()
+        code = process.exitcode or 0
+    else:
+        popen = subprocess.Popen(command, env=env, stdout=stdout, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
+        _pass_on(signals, popen.pid)
+        code = popen.wait()
     signals.waits, signals.passes_on = False, None
     return code if code >= 0 else exit_code(-code)
 
 
-def _environment(folder: Path, fold: int) -> dict[str, str]:
+def _pass_on(signals: StopSignals, pid: int | None) -> None:
+    """Pass signals on to a process, also one that came while it was started."""
+    assert pid is not None
+    signals.passes_on = partial(os.kill, pid)
+    if signals.number is not None:
+        os.kill(pid, signals.number)
+
+
+def _environment(folder: Path, name: str) -> dict[str, str]:
     """Return the variables of a fold: its W&B group, and a W&B id and name of its own where a sweep gave one to all."""
-    own = {name: f"{os.environ[name]}-fold{fold}" for name in ("WANDB_RUN_ID", "WANDB_NAME") if name in os.environ}
-    outside = {name: value for name, value in os.environ.items() if name != SWEEP_FOLDER}
-    return {"WANDB_RUN_GROUP": folder.name, "WANDB_JOB_TYPE": "fold", **outside, **own}
+    own = {key: f"{os.environ[key]}-{name}" for key in ("WANDB_RUN_ID", "WANDB_NAME") if key in os.environ}
+    outside = {key: value for key, value in os.environ.items() if key != SWEEP_FOLDER}
+    kind = REFIT if name == REFIT else "fold"
+    return {"WANDB_RUN_GROUP": folder.name, "WANDB_JOB_TYPE": kind, **outside, **own}
 
 
 def _summary(folder: Path) -> str:
-    entry = json.loads((folder / RESULTS).read_text(encoding="utf-8"))[POOLED]["utterance"][MEAN]
-    return f"{POOLED} utterance SRCC {_shown(entry['SRCC'])}, MSE {_shown(entry['MSE'])}"
+    entry = json.loads((folder / RESULTS).read_text(encoding="utf-8"))[HELD_OUT]["utterance"][MEAN]
+    return f"{HELD_OUT} utterance SRCC {_shown(entry['SRCC'])}, MSE {_shown(entry['MSE'])}"
 
 
 def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def pool_folds(folder: Path, num_folds: int, command: Sequence[str] = (), unit: Unit | None = None) -> None:
-    """Join the folds' test predictions, in which each clip appears once, and compute the results over all of them."""
+def pool_folds(folder: Path, plan: CrossValidation, command: Sequence[str] = (), unit: Unit | None = None) -> None:
+    """Join the folds' test predictions, in which each clip appears once, and compute the results over all of them.
+
+    Beside them stand the splits that no fold has seen, as the refit predicts them.
+    """
     tables: list[Predictions] = []
     ratings: list[RatingRow] = []
     axes: list[str] = []
-    for fold in range(num_folds):
+    for fold in range(plan.num_folds):
         splits, axes = read_predictions(folder / f"fold{fold}" / PREDICTIONS)
-        tables.append(dict(splits)[POOLED])
-        ratings += read_ratings(folder / f"fold{fold}" / RATINGS).get(POOLED, [])
+        tables.append(dict(splits)[HELD_OUT])
+        ratings += read_ratings(folder / f"fold{fold}" / RATINGS).get(HELD_OUT, [])
     facts = read_facts(folder / "fold0")
+    about = {"command": list(command), "folds": plan.num_folds, "folds_split": plan.pooled}
     with replacing(folder / RUN) as file:  # of the folds, but for their own part
-        file.write(json.dumps({**facts, "command": list(command), "folds": num_folds}, indent=1) + "\n")
-    pooled = _join(tables)
-    write_predictions(folder / PREDICTIONS, [(POOLED, pooled)], axes)
+        file.write(json.dumps({**facts, **about}, indent=1) + "\n")
     ratings.sort(key=lambda row: row[0])
-    write_ratings(folder / RATINGS, [(POOLED, ratings)])
-    found = evaluate(pooled.ids, pooled.systems, pooled.domains, pooled.scores, pooled.targets, axes)
-    results = {POOLED: with_evidence(POOLED, found, pooled, axes, ratings, unit=unit, folds=num_folds)}
+    found = {plan.pooled: (_join(tables), ratings)} | _refitted(folder / REFIT, plan.apart)
+    write_predictions(folder / PREDICTIONS, [(name, table) for name, (table, _) in found.items()], axes)
+    write_ratings(folder / RATINGS, [(name, rows) for name, (_, rows) in found.items()])
+    results = {}
+    for name, (table, rows) in found.items():
+        numbers = evaluate(table.ids, table.systems, table.domains, table.scores, table.targets, axes)
+        folds = plan.num_folds if name == plan.pooled else 0
+        results[name] = with_evidence(name, numbers, table, axes, rows, unit=unit, folds=folds)
     write_results(folder / RESULTS, results)
     drawn = draw_run(folder, axes_of_run(facts) or _axes_of_checkpoint(folder / "fold0"))
-    print_results(results, folder, drawn, num_predicted=len(pooled.ids))
+    print_results(results, folder, drawn, num_predicted=sum(len(table.ids) for table, _ in found.values()))
+
+
+def _refitted(refit: Path, apart: Sequence[str]) -> dict[str, tuple[Predictions, list[RatingRow]]]:
+    """Read how the refit predicts the splits that no fold has seen; nothing where there is no refit."""
+    if not apart or not has_results(refit):
+        return {}
+    splits, _ = read_predictions(refit / PREDICTIONS)
+    ratings = read_ratings(refit / RATINGS)
+    return {name: (table, ratings.get(name, [])) for name, table in splits if name in apart}
 
 
 def _axes_of_checkpoint(fold: Path) -> list[Axis]:

@@ -18,6 +18,8 @@ from torch.nn.modules.module import (
 )
 
 from lightning_aqa.module import AQAModule
+from lightning_aqa.results.files import find_checkpoint, fold_checkpoints
+from lightning_aqa.training.ensemble import average
 from lightning_aqa.utils.class_paths import CheckedParser
 from lightning_aqa.utils.text import about_class
 from lightning_aqa.utils.weights import WeightsError, check_finite, check_whole
@@ -52,13 +54,14 @@ MODEL = ("axes", "encoder", "head", "freeze", "lora", "layers")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of this package.
+    """Read a checkpoint of this package, or that of a run folder.
 
     Raises:
         ValueError: If there is no such file, or it is no such checkpoint.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: no such checkpoint; a run keeps its own in RUN_FOLDER/checkpoints/.")
+    path = find_checkpoint(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such checkpoint; give a run folder, or a file of its checkpoints/.")
     try:
         check_whole(path)
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -104,12 +107,18 @@ def _moments(states: Sequence[Any]) -> Iterator[tuple[str, Any]]:
                 yield f"{name} of the optimiser's weight {weight}", value
 
 
-def load_module(path: str | Path) -> AQAModule:
+def load_module(path: str | Path, *, ensemble: bool = False) -> AQAModule:
     """Build the module that a checkpoint describes, with its weights.
+
+    Args:
+        path: The checkpoint, or a run folder.
+        ensemble: Whether the folder of a cross-validation stands for the mean of the models of its folds.
 
     Raises:
         ValueError: If it names what is no part, or its model cannot be built, or has other weights.
     """
+    if ensemble:
+        return average([load_module(fold) for fold in fold_checkpoints(path)])
     checkpoint = read_checkpoint(path)
     saved = checkpoint.get("hyper_parameters", {})
     if not isinstance(saved, dict) or saved.get("_instantiator") != INSTANTIATOR:

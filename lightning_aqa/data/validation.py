@@ -100,8 +100,15 @@ def _by_header(clip: Clip) -> _Checked:
 
 
 def _decoded(clip: Clip) -> _Checked:
-    signal = measure(clip.path, clip.start, clip.end)
-    return _Checked(signal.seconds, signal)
+    """Decode a clip, unless this process, or the one that it is a fork of, has decoded the same file before."""
+    found = os.stat(clip.path)
+    key = (os.path.abspath(clip.path), clip.start, clip.end, found.st_mtime_ns, found.st_size)
+    if key not in _SIGNALS:
+        _SIGNALS[key] = measure(clip.path, clip.start, clip.end)
+    return _Checked(_SIGNALS[key].seconds, _SIGNALS[key])
+
+
+_SIGNALS: dict[tuple[str, float, float | None, int, int], Signal] = {}
 
 
 def report(problems: Sequence[Problem], where_to_get: dict[str, str]) -> str:

@@ -95,7 +95,8 @@ def plan_folds(settings: Namespace) -> CrossValidation:
     arguments = settings.data.init_args.as_dict()
     module, _, name = settings.data.class_path.rpartition(".")
     corpus: type[AQADataModule] = getattr(importlib.import_module(module), name)
-    data = corpus(**{**arguments, "augment": None, "check": "header"})
+    check = arguments["check"] if forks.allowed() else "header"  # a fork knows what was decoded before
+    data = corpus(**{**arguments, "augment": None, "check": check})
     data.check_clips(data.manifest.where(Clip.is_rated))
     found = data.found_folds if isinstance(data, Table) else None
     if found is None:

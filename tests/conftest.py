@@ -1,6 +1,7 @@
 """What the tests share: a quiet, offline environment, and small made-up corpora written once."""
 
 import os
+from contextlib import redirect_stdout
 
 os.environ |= {
     "OMP_NUM_THREADS": "1",
@@ -55,6 +56,19 @@ def fit(tmp_path):
         return tmp_path / name
 
     return run
+
+
+def _fold_here(command, env, stdout, signals):
+    """Run a fold in this process and draw nothing, which saves the start of another and its pictures."""
+    with redirect_stdout(stdout), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_aqa.results.plots.draw_run", lambda folder, axes: [])
+        return main(command[3:])
+
+
+@pytest.fixture(scope="session")
+def fold_here():
+    """What stands for ``cross_validation.train_fold`` in a test that runs folds in its own process."""
+    return _fold_here
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import csv
 import json
 import shutil
-from contextlib import redirect_stdout
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from lightning_aqa.metrics.correlation import mse
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.predictions import read_predictions, write_predictions
 from lightning_aqa.training import cross_validation
-from lightning_aqa.training.cross_validation import is_unfinished_crossvalidation, pool_folds
+from lightning_aqa.training.cross_validation import CrossValidation, is_unfinished_crossvalidation, pool_folds
 from lightning_aqa.training.loading import read_checkpoint
 
 
@@ -37,20 +38,13 @@ def _in(folder, words):
     return [f"--trainer.default_root_dir={folder}" if "default_root_dir" in word else word for word in words]
 
 
-def _here(command, env, stdout, signals):
-    """Run a fold in this process and draw nothing, which saves the start of another and its pictures."""
-    with redirect_stdout(stdout), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_aqa.results.plots.draw_run", lambda folder, axes: [])
-        return main(command[3:])
-
-
 @pytest.fixture(scope="module")
-def finished(words, tmp_path_factory):
+def finished(words, tmp_path_factory, fold_here):
     """The folder of a cross-validation that ran through, its first fold in a process of its own."""
     folder, start = tmp_path_factory.mktemp("finished"), cross_validation.train_fold
 
     def run(command, *options):
-        return (start if "--data.fold=0" in command else _here)(command, *options)
+        return (start if "--data.fold=0" in command else fold_here)(command, *options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cross_validation, "train_fold", run)
@@ -87,7 +81,7 @@ def test_pooled_results_are_those_of_the_pooled_predictions(finished):
 
 def test_every_fold_leaves_its_log_and_its_folder(finished):
     names = {path.name for path in finished.iterdir()}
-    folds = {f"fold{fold}" for fold in range(3)}
+    folds = {*(f"fold{fold}" for fold in range(3)), "refit"}
     assert names == folds | {f"{fold}.log" for fold in folds} | {
         "config.yaml", "run.json", "predictions.csv", "results.json", "scatter_test.png", "error_by_domain.png",
     }  # fmt: skip
@@ -96,7 +90,7 @@ def test_every_fold_leaves_its_log_and_its_folder(finished):
         assert (finished / fold / "checkpoints" / "best.ckpt").exists()
 
 
-def test_broken_off_and_started_again_it_goes_on(words, finished, capfd, monkeypatch):
+def test_broken_off_and_started_again_it_goes_on(words, finished, capfd, monkeypatch, fold_here):
     folder, before = finished, {name: (finished / name).read_text() for name in ("predictions.csv", "results.json")}
     kept = folder / "fold0" / "checkpoints" / "last.ckpt"
     stamp = kept.stat().st_mtime_ns
@@ -109,7 +103,7 @@ def test_broken_off_and_started_again_it_goes_on(words, finished, capfd, monkeyp
 
     def run(command, *options):
         commands.append(command)
-        return _here(command, *options)
+        return fold_here(command, *options)
 
     monkeypatch.setattr(cross_validation, "train_fold", run)
     assert main(_in(folder.parent, words)) == 0
@@ -122,7 +116,7 @@ def test_broken_off_and_started_again_it_goes_on(words, finished, capfd, monkeyp
     assert f"--ckpt_path={folder / 'fold1' / 'checkpoints' / 'last.ckpt'}" in resumed
     assert not any("ckpt_path" in word for word in anew)
     assert read_checkpoint(folder / "fold1" / "checkpoints" / "last.ckpt")["epoch"] == 0
-    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"fold0", "fold1", "fold2"}
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"fold0", "fold1", "fold2", "refit"}
     assert {name: (folder / name).read_text() for name in before} == before
 
 
@@ -162,7 +156,7 @@ def test_pooling_sorts_the_clips_and_keeps_their_rows_together(tmp_path):
     axes = [tuple(Axis(name, name, 0, 200)) for name in ("PQ", "CE")]
     saved = {"state_dict": {}, "hyper_parameters": {"axes": axes}}
     torch.save(saved, tmp_path / "fold0" / "checkpoints" / "last.ckpt")
-    pool_folds(tmp_path, 2)
+    pool_folds(tmp_path, CrossValidation(2))
     (((split, table),), names) = read_predictions(tmp_path / "predictions.csv")
     assert (split, names, table.ids) == ("test", ["PQ", "CE"], ["a", "b", "c", "d"])
     assert table.systems == ["A", "B", "C", "D"]
@@ -200,3 +194,134 @@ def test_folds_in_a_sweep_have_wandb_ids_of_their_own(words, tmp_path, monkeypat
     expected = {**given, "WANDB_RUN_ID": "abc-fold0", "WANDB_NAME": "wide-fold0"}
     assert {name: env.get(name) for name in expected} == expected
     assert "LIGHTNING_AQA_SWEEP" not in env
+
+
+# Splits and folds of the table's own
+
+
+def _table(folder, corpora, column, values):
+    """Write a table of clips with a column of splits, one value per clip, and return it."""
+    audio = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[: len(values)]
+    lines = [f"{path},S{i % 4},{1 + i % 5},{value}" for i, (path, value) in enumerate(zip(audio, values, strict=True))]
+    (folder / "own.csv").write_text("\n".join([f"file,system,overall,{column}", *lines]))
+    return folder / "own.csv"
+
+
+def _on(table, words, *more):
+    return [*(f"--data.path={table}" if "data.path" in word else word for word in words), *more]
+
+
+@pytest.mark.parametrize(
+    ("column", "names"), [("subset", ("train", "valid", "test")), ("Split", ("Train", "", "eval"))]
+)
+def test_a_table_s_own_test_set_is_seen_by_no_fold(
+    words, corpora, tmp_path, capfd, monkeypatch, fold_here, column, names
+):
+    train, dev, test = names
+    values = [train, train, dev or train, test] * 3
+    table = _table(tmp_path, corpora, column, values)
+    own = {path.split(",")[0] for path in table.read_text().splitlines()[1:] if path.endswith(f",{test}")}
+    monkeypatch.setattr(cross_validation, "train_fold", fold_here)
+    assert main(_in(tmp_path, _on(table, words, "--data.dev_fraction=0", "--monitor=null"))) == 0
+    said = capfd.readouterr().out
+    assert f"{table}: the splits are the table's own ({'train 6, dev 3, test 3' if dev else 'train 9, eval 3'})" in said
+    assert f"python -m lightning_aqa score {tmp_path / 'cv'} CLIPS" in said
+    folder, held_out = tmp_path / "cv", "test" if dev else "eval"
+    for fold in range(3):
+        assert not own & {row["id"] for row in _rows(folder / f"fold{fold}")}
+    split_of = {row["id"]: row["split"] for row in _rows(folder)}
+    assert {id_ for id_, split in split_of.items() if split == held_out} == own
+    assert sorted(split_of.values()) == sorted([held_out] * 3 + ["out-of-fold"] * 9)
+    assert [row for row in _rows(folder) if row["split"] == held_out] == [
+        row for row in _rows(folder / "refit") if row["split"] == held_out
+    ]
+    assert {row["split"] for row in _rows(folder / "refit")} == {"train", held_out}
+    results = json.loads((folder / "results.json").read_text())
+    assert {name: found["utterance"]["overall"]["n"] for name, found in results.items()} == {
+        "out-of-fold": 9,
+        held_out: 3,
+    }
+
+
+def test_a_table_s_own_folds_are_the_folds(words, corpora, tmp_path, capfd, monkeypatch, fold_here):
+    table = _table(tmp_path, corpora, "fold", ["a", "b"] * 6)
+    monkeypatch.setattr(cross_validation, "train_fold", fold_here)
+    assert main(_in(tmp_path, _on(table, words, "--data.dev_fraction=0", "--monitor=null", "--refit=false"))) == 0
+    said = capfd.readouterr().out
+    assert "the 2 folds are the table's own (a 6, b 6)" in said
+    assert said.strip().endswith("--ensemble")  # without a refit the folds' models are what there is
+    folds = [{row["id"] for row in _rows(tmp_path / "cv" / f"fold{k}") if row["split"] == "test"} for k in range(2)]
+    assert [len(ids) for ids in folds] == [6, 6]
+    assert not (tmp_path / "cv" / "refit").exists()
+    score = main(["score", str(tmp_path / "cv"), next(iter(folds[0])), "--output", str(tmp_path / "scores.csv")])
+    assert score == 2
+    assert "--ensemble takes the mean" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["test", "dev"] * 6, "none is train"),
+        (["batch1"] * 12, "the table's own splits are 1 (batch1 12)"),
+        ([f"item{i}" for i in range(25)], "expected train, dev and test, or the names of 2 to 20 folds"),
+    ],
+)
+def test_a_column_that_is_no_split_is_told_before_the_first_fold(words, corpora, tmp_path, fails, values, expected):
+    table = _table(tmp_path, corpora, "set", values)
+    said = fails(*_in(tmp_path, _on(table, words)))
+    assert expected in said
+    assert "--data.columns='{split: \"\"}'" in said
+    assert not (tmp_path / "cv").exists()
+
+
+def test_a_column_of_splits_can_be_left_aside(words, corpora, tmp_path, capfd, monkeypatch, fold_here):
+    table = _table(tmp_path, corpora, "set", ["batch1"] * 12)
+    started = []
+    monkeypatch.setattr(cross_validation, "train_fold", lambda command, *rest: started.append(command) or 3)
+    assert main(_in(tmp_path, _on(table, words, '--data.columns={split: ""}'))) == 3
+    assert "3 folds are drawn by clip (seed 0)" in capfd.readouterr().out
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("kind", ["no table", "no audio"])
+def test_what_is_missing_is_told_before_the_first_fold_and_leaves_no_folder(words, corpora, tmp_path, fails, kind):
+    table = tmp_path / "none.csv"
+    if kind == "no audio":
+        table.write_text("file,overall\n" + "".join(f"a{i}.wav,{1 + i % 5}\n" for i in range(9)))
+    said = fails(*_in(tmp_path / "runs", _on(table, words)))
+    assert ("missing file: 9" if kind == "no audio" else f"{table}") in said
+    assert not (tmp_path / "runs" / "cv").exists()
+
+
+def test_the_run_folder_stands_for_the_refit_and_on_request_for_its_folds(finished, corpora, tmp_path):
+    from lightning_aqa import load
+
+    clip = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[0]
+    refit = load(finished / "refit" / "checkpoints" / "best.ckpt")(clip)["overall"]
+    folds = [load(finished / f"fold{k}")(clip)["overall"] for k in range(3)]
+    assert load(finished)(clip)["overall"] == refit
+    assert load(finished, ensemble=True)(clip)["overall"] == pytest.approx(np.mean(folds), abs=1e-5)
+    assert len({refit, *folds}) == 4
+
+
+def test_a_run_folder_is_taken_by_test_predict_and_init_from(words, finished, tmp_path, capfd):
+    data = [word for word in words if word.startswith("--data") and "data.folds" not in word]
+    here = [f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["test", f"--ckpt_path={finished}", *data, *here]) == 0
+    assert main(["predict", f"--ckpt_path={finished}", *data, *here, "--ensemble=true"]) == 0
+    model = [word for word in words if word.startswith("--model")]
+    assert main(["fit", *data, *model, *here, f"--init_from={finished}", "--trainer.max_epochs=1", "--name=new"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} >= {"cv-test", "cv-predict", "new"}
+    assert main(["test", f"--ckpt_path={tmp_path}", *data, *here]) == 2
+    assert f"{tmp_path}: no checkpoint in this folder" in capfd.readouterr().err
+
+
+def test_a_process_of_the_command_s_own_forks_its_folds(words, tmp_path):
+    """The front door as it is, in a process of its own; a notebook's or a test's is not forked."""
+    fewer = ["--data.folds=2", "--data.dev_fraction=0", "--monitor=null", "--refit=false"]
+    command = [sys.executable, "-m", "lightning_aqa", *_in(tmp_path, words), *fewer]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "train/loss" in (tmp_path / "cv" / "fold1.log").read_text()
+    assert "train/loss" not in ended.stdout
+    assert len(_rows(tmp_path / "cv")) == 12

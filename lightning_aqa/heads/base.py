@@ -39,7 +39,7 @@ class Head(nn.Module, ABC):
         if not axes:
             raise ValueError(
                 f"{type(self).__name__} has no axis to predict: the data has no ratings. Give a trained model by "
-                "--ckpt_path=RUN_FOLDER/checkpoints/best.ckpt, or data with ratings."
+                "--ckpt_path=RUN_FOLDER, or data with ratings."
             )
         self.width, self.num_layers, self.axes, self.text_width = width, num_layers, tuple(axes), text_width
         self.register_buffer("location_A", torch.tensor([(axis.low + axis.high) / 2 for axis in self.axes]))

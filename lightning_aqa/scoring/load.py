@@ -58,7 +58,7 @@ def load(
             ``window_seconds``, ``resampler`` and ``normalise``, which then count. None stands for what is usual.
 
     Returns:
-        The scorer: ``load("best.ckpt")("clip.wav")`` is a score per axis.
+        The scorer: ``load("runs/quickstart")("clip.wav")`` is a score per axis.
 
     Raises:
         ValueError: If there is no such file, or nothing in it that is trained.

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -341,8 +342,16 @@ def test_a_device_that_fails_ends_the_run_and_loses_no_row(score, clips, monkeyp
     assert score(*args)[1] == undisturbed
 
 
+def test_without_a_name_the_table_is_scores_csv_here(checkpoint, clips, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["score", str(Path(checkpoint).parent.parent), str(clips)]) in (0, 1)  # the run folder
+    assert capfd.readouterr().out.startswith("scores.csv: ")
+    named = main(["score", str(checkpoint), str(clips), "--output=named.csv"])
+    assert named in (0, 1)
+    assert Path("scores.csv").read_text() == Path("named.csv").read_text()
+
+
 MISTAKES = {
-    "{clips}": "the following arguments are required: --output",
     "{clips}/gone --output={out}": "gone: no such file or folder.",
     "{out} --output={out}": "no audio found",
     "{clips} --output={out}/x.csv --num_workers=-1": "num_workers must be at least 0, got -1.",

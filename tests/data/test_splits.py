@@ -1,15 +1,20 @@
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.splits import (
     apportion,
     check_folds,
     check_fractions,
+    find_folds,
     hold_out,
     leakage,
+    learn_all,
     make_folds,
     split_by_fractions,
 )
@@ -152,3 +157,30 @@ def test_leakage_tells_overlapping_parts_from_other_parts():
 
 def test_leakage_is_silent_where_nothing_is_shared():
     assert leakage(Manifest([Clip("1", "a.wav", split="train"), Clip("2", "b.wav", split="test")], [])) == []
+
+
+@given(
+    st.lists(st.sampled_from(["train", "dev", "test", "eval"]), min_size=12, max_size=40),
+    st.integers(2, 5),
+    st.sampled_from([None, 0, 0.25]),
+)
+def test_own_splits_win_whatever_they_are(names, folds, fraction):
+    names = ["train"] * 6 + names
+    clips = Manifest([replace(clip, split=name) for clip, name in zip(corpus(len(names)), names, strict=True)], [])
+    apart = {clip.id: clip.split for clip in clips if clip.split in ("test", "eval")}
+    found = find_folds(clips, folds)
+    tested = Counter(
+        clip.id
+        for fold in range(folds)
+        for clip in hold_out(found.inside, fold, dev_fraction=0)
+        if clip.split == "test"
+    )
+    assert set(tested.values()) == {1}
+    assert tested.keys() == {clip.id for clip in clips} - apart.keys()
+    learned = splits_of(learn_all(found, fraction))
+    assert learned.keys() == {clip.id for clip in clips}
+    assert {id_: split for id_, split in learned.items() if split not in ("train", "dev")} == apart
+    own_dev = {clip.id for clip in clips if clip.split == "dev"}
+    drawn_dev = {id_ for id_, split in learned.items() if split == "dev"}
+    assert drawn_dev == (set() if fraction == 0 else own_dev or drawn_dev)
+    assert bool(drawn_dev) is (fraction != 0)

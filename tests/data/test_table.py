@@ -170,13 +170,28 @@ def test_given_splits_are_kept_and_a_clip_without_one_is_reported(table):
 def test_folds_are_made_or_taken_from_a_column(table):
     made = str(table(rows(50)))
     assert counts(Table(made, AXES, folds=5, fold=2)) == {"train": 30, "dev": 10, "test": 10}
-    assert counts(Table(made, AXES, folds=5, dev_fraction=0.1)) == {"train": 36, "dev": 4, "test": 10}
+    assert counts(Table(made, AXES, folds=5, fold=0, dev_fraction=0.1)) == {"train": 36, "dev": 4, "test": 10}
+    assert counts(Table(made, AXES, folds=5, dev_fraction=0.1)) == {"train": 45, "dev": 5, "test": 0}  # held out: none
+    assert counts(Table(made, AXES, folds=5, fold="all", dev_fraction=0)) == {"train": 50, "dev": 0, "test": 0}
     with pytest.raises(CorpusError, match="fold=2 needs folds, or a column of folds"):
         Table(made, AXES, fold=2).setup()
     given = str(table(rows(50, fold=lambda n: n % 10), "given.csv"))
     data = Table(given, AXES, fold=2)
     assert counts(data) == {"train": 40, "dev": 5, "test": 5}
     assert [clip.id for clip in data.manifest.split("test")] == ["2.wav", "12.wav", "22.wav", "32.wav", "42.wav"]
+
+
+def test_the_table_s_own_folds_count_before_the_number_that_is_asked_for(table):
+    given = str(table(rows(50, fold=lambda n: n % 10)))
+    assert counts(Table(given, AXES, folds=5, fold=7, dev_fraction=0)) == {"train": 45, "dev": 0, "test": 5}
+    aside = {"split": ""}
+    assert counts(Table(given, AXES, folds=5, fold=0, dev_fraction=0, columns=aside)) == {
+        "train": 40,
+        "dev": 0,
+        "test": 10,
+    }
+    with pytest.raises(ValueError, match="fold must be from 0 to 9, got 10"):
+        Table(given, AXES, folds=5, fold=10, dev_fraction=0).setup()
 
 
 def test_leakage_is_logged(table, caplog):

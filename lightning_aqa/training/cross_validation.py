@@ -217,7 +217,7 @@ def _environment(folder: Path, name: str) -> dict[str, str]:
 
 def _summary(folder: Path) -> str:
     entry = json.loads((folder / RESULTS).read_text(encoding="utf-8"))[HELD_OUT]["utterance"][MEAN]
-    return f"{HELD_OUT} utterance SRCC {_shown(entry['SRCC'])}, MSE {_shown(entry['MSE'])}"
+    return f"held out: utterance SRCC {_shown(entry['SRCC'])}, MSE {_shown(entry['MSE'])}"
 
 
 def _shown(value: float | None) -> str:

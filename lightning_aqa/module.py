@@ -117,8 +117,8 @@ class AQAModule(L.LightningModule):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             self.save_hyperparameters()
-        if isinstance(self.hparams["lora"], LoRA):
-            self.hparams["lora"] = asdict(self.hparams["lora"])
+        if isinstance(lora := self.hparams.get("lora"), LoRA):
+            self.hparams["lora"] = asdict(lora)
         self.hparams["axes"] = [list(axis) for axis in axes]
         keep_plain(self.hparams, f"{instantiate_module.__module__}.{instantiate_module.__name__}")
 

@@ -22,8 +22,8 @@ class History(Callback):
         monitor: The metric to show beside the losses on the screen.
     """
 
-    def __init__(self, folder: Path, monitor: str | None) -> None:
-        self.path, self.monitor = folder / HISTORY, monitor
+    def __init__(self, folder: str | Path, monitor: str | None = None) -> None:
+        self.path, self.monitor = Path(folder) / HISTORY, monitor
         self.rows: list[dict[str, float]] = []
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

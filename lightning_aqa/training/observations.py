@@ -36,8 +36,8 @@ class Observations(Callback):
         folder: The run folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
         self._output: Output | None = None
         self._windows: list[ObservedWindow] = []
         self._hook: Any = None

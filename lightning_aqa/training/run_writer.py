@@ -34,13 +34,15 @@ class RunFolder(Callback):
 
     Args:
         folder: The run folder.
-        config: Text of ``config.yaml``.
+        config: Text of ``config.yaml``; empty where no config made the run.
         command: Arguments of the command line, for the record.
         unit: What varies as one piece in the intervals; None is clips, and systems at system level.
     """
 
-    def __init__(self, folder: Path, config: str, command: Sequence[str] = (), unit: Unit | None = None) -> None:
-        self.folder, self.config, self.command, self.unit = folder, config, command, unit
+    def __init__(
+        self, folder: str | Path, config: str = "", command: Sequence[str] = (), unit: Unit | None = None
+    ) -> None:
+        self.folder, self.config, self.command, self.unit = Path(folder), config, command, unit
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make the folder with the config, the facts of the run and the list of skipped clips."""
@@ -50,7 +52,7 @@ class RunFolder(Callback):
         if self.unit is not None:
             check_unit(self.unit, [clip.system for clip in data.manifest], [clip.prompt for clip in data.manifest])
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / CONFIG).exists():
+        if self.config and not (self.folder / CONFIG).exists():
             with replacing(self.folder / CONFIG) as file:
                 file.write(self.config)
         if not (self.folder / RUN).exists():

@@ -6,7 +6,10 @@ L layers, F frames, D encoder width, W text tokens, E embedding width, A axes, S
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -29,6 +32,74 @@ class Axis(NamedTuple):
     title: str
     low: float
     high: float
+
+
+Axes: TypeAlias = Sequence[tuple[str, str, float, float]] | Mapping[str, Sequence[float]]
+"""Lowest and highest score per name, or (name, title, low, high) each."""
+
+LIKE = "axes={'mos': [1, 5]}"
+
+
+def make_axes(axes: Axes) -> tuple[Axis, ...]:
+    """Make axes of their names and scales.
+
+    Args:
+        axes: Lowest and highest score per axis name, or (name, title, low, high) each.
+
+    Raises:
+        ValueError: If an axis has no name of its own, or its scale is not a lowest and a highest score.
+
+    Example:
+        >>> make_axes({"musical_quality": [1, 5]})
+        (Axis(name='musical_quality', title='Musical quality', low=1.0, high=5.0),)
+    """
+    rows: list[tuple[str, str | None, object]] = (
+        [(name, None, scale) for name, scale in axes.items()] if isinstance(axes, Mapping) else _rows(axes)
+    )
+    names = [name for name, _, _ in rows]
+    check_names("axes", names)
+    if "mean" in names:
+        raise ValueError(
+            "axes names 'mean', as the mean over axes is called; name it otherwise, and its column in columns."
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"axes names {', '.join(names)}, expected each name once.")
+    return tuple(_axis(*row) for row in rows)
+
+
+def _rows(axes: object) -> list[tuple[str, str | None, object]]:
+    if isinstance(axes, str) or not isinstance(axes, Sequence):
+        raise ValueError(f"axes is {axes!r}, expected names with their lowest and highest score, such as {LIKE}.")
+    for axis in axes:
+        if isinstance(axis, str) or not isinstance(axis, Sequence) or len(axis) != 4:
+            raise ValueError(
+                f"axes holds {axis!r}, expected a name with its lowest and highest score, such as {LIKE}, or (name, "
+                "title, low, high)."
+            )
+    return [(name, title, scale) for name, title, *scale in axes]
+
+
+def _axis(name: str, title: str | None, scale: object) -> Axis:
+    given = [] if isinstance(scale, str) or not isinstance(scale, Sequence) else list(scale)
+    ends = [float(end) for end in given if isinstance(end, Real)]
+    if len(given) != 2 or len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
+        raise ValueError(f"axes.{name} must be its lowest and highest score, such as [1, 5]; got {given or scale!r}.")
+    if title is not None:
+        return Axis(name, title, *given)  # as it was given: 5 stays 5 in what is written
+    words = name.replace("_", " ")
+    return Axis(name, words[:1].upper() + words[1:], *ends)
+
+
+def check_names(option: str, names: Iterable[object]) -> None:
+    """Refuse names that YAML has read as something else: ON, no, 1e5 and null without quotes are no texts to it."""
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"{option} names {name!r}, which YAML makes of ON, yes, NO, 1e5, null and the like; put the name in "
+                "quotes, such as 'ON'."
+            )
+        if not name.strip():
+            raise ValueError(f"{option} has an empty name; call it as its column is.")
 
 
 class Features(NamedTuple):

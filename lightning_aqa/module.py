@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau, instantiate_module
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from rich.progress import track
 from torch import Tensor
 
-from lightning_aqa.batch import Axis, Batch, Features, Output
+from lightning_aqa.batch import Axes, Axis, Batch, Features, Output, make_axes
 from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.data.manifest import Manifest
+from lightning_aqa.data.own_loaders import OwnLoaders, SeenClips, are_from_datamodule, training_batches
+from lightning_aqa.data.plain_batch import as_batch
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.finetuning import LoRA, Policy
 from lightning_aqa.encoders.finetuning import freeze as freeze_parts
 from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.fitting import fit_head
 from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.metrics.levels import evaluate, flatten
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.objectives.base import Objective
+from lightning_aqa.objectives.regression import Regression
+from lightning_aqa.objectives.step import TrainingStep, check_objective_names, named_losses, weighted_sum
 from lightning_aqa.results.notes import Training
 from lightning_aqa.results.predictions import ScoredWindow, as_step, gather_predictions, scored_windows
 from lightning_aqa.utils.distributed import gather_training
+from lightning_aqa.utils.settings import keep_plain
 
 HALF = ("16-true", "bf16-true")
+DEFAULT_OBJECTIVE = (
+    "No objective is among the callbacks, so the mean squared error is trained with; add another by "
+    "L.Trainer(callbacks=[QAMRO()])."
+)
 HeadCallable = Callable[[int, int, Sequence[Axis], int | None], Head]
 
 
@@ -38,28 +51,12 @@ def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters)
 
 
-class TrainingStep(NamedTuple):
-    """Values of the last training step on the rows of all processes, without its graph, for callbacks to read.
-
-    Args:
-        total: Weighted sum of the terms, scalar.
-        terms: The terms by the names of their objectives, scalars.
-        output: What the terms were computed from.
-        ids: The clips.
-    """
-
-    total: Tensor
-    terms: dict[str, Tensor]
-    output: Output
-    ids: list[str]
-
-
 class AQAModule(L.LightningModule):
     """Predict the scores of clips: an encoder's features, read by a head, trained by a sum of named objectives.
 
     Args:
-        axes: What to predict, as (name, title, low, high) each; the command line takes them from the data. None where
-            the data has no ratings and the head brings its own.
+        axes: What to predict: lowest and highest score per name, such as ``{"mos": [1, 5]}``, or (name, title, low,
+            high) each; the command line takes them from the data. Empty where the head brings its own.
         encoder: Turns audio into features.
         head: Turns features into scores; it is given the encoder's width, number of layers, the axes and the width
             of the text states.
@@ -84,7 +81,7 @@ class AQAModule(L.LightningModule):
 
     def __init__(
         self,
-        axes: Sequence[tuple[str, str, float, float]],
+        axes: Axes,
         encoder: Encoder | None = None,
         head: HeadCallable = MLP,
         optimizer: OptimizerCallable = default_optimizer,
@@ -94,9 +91,9 @@ class AQAModule(L.LightningModule):
         layers: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self._save_plain_hyperparameters()
+        rated = make_axes(axes)
+        self._save_plain_hyperparameters(rated)
         self.encoder = encoder if encoder is not None else Descriptors()
-        rated = [Axis(*axis) for axis in axes]
         self.layers = None if layers is None else self.encoder.numbers_of(layers)
         num_layers = self.encoder.num_layers if self.layers is None else len(self.layers)
         self.head = head(self.encoder.width, num_layers, rated, self.encoder.text_width)
@@ -111,18 +108,19 @@ class AQAModule(L.LightningModule):
         self.predictions: dict[str, Predictions] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self._windows: list[list[ScoredWindow]] = []
+        self._seen = SeenClips()
+        self._without_objective = Regression()
+        self._without_objective.name = "mse"
 
-    def _save_plain_hyperparameters(self) -> None:
-        """Keep what the command line gave (plain dicts); parts that were passed as objects cannot be kept."""
+    def _save_plain_hyperparameters(self, axes: Sequence[Axis]) -> None:
+        """Keep the arguments as a config has them, so that a checkpoint says what it is of."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             self.save_hyperparameters()
-        for name, value in list(self.hparams.items()):
-            if callable(value):
-                del self.hparams[name]
-            elif isinstance(value, LoRA):
-                self.hparams[name] = asdict(value)
-        self.hparams["axes"] = [list(axis) for axis in self.hparams["axes"]]
+        if isinstance(lora := self.hparams.get("lora"), LoRA):
+            self.hparams["lora"] = asdict(lora)
+        self.hparams["axes"] = [list(axis) for axis in axes]
+        keep_plain(self.hparams, f"{instantiate_module.__module__}.{instantiate_module.__name__}")
 
     @property
     def encoder_is_frozen(self) -> bool:
@@ -141,9 +139,10 @@ class AQAModule(L.LightningModule):
                 part.eval()
         return self
 
-    def forward(self, batch: Batch) -> Output:
-        """Score the windows of a batch."""
-        output: Output = self.head(self.encode(batch))
+    def forward(self, batch: Batch | Mapping[str, Any]) -> Output:
+        """Score the windows of a batch, or of the dict that stands for one; see ``as_batch``."""
+        rows = batch if isinstance(batch, Batch) else as_batch(batch, self.axes, self.head.location_A.dtype)
+        output: Output = self.head(self.encode(rows))
         return output
 
     def encode(self, batch: Batch) -> Features:
@@ -175,12 +174,13 @@ class AQAModule(L.LightningModule):
             ValueError: If training data rates other axes, evaluation data none of these, or there is no split to
                 validate on, or if the precision would round the weights.
         """
+        warnings.filterwarnings("ignore", ".*on_before_batch_transfer.*")  # it lets the batches of a datamodule pass
         if str(self.trainer.precision) in HALF:
             raise ValueError(
                 f"--trainer.precision={self.trainer.precision} keeps weights and scores themselves to 2 or 3 digits; "
                 f"use {str(self.trainer.precision).removesuffix('true')}mixed, which keeps these in float32."
             )
-        if stage == "validate":
+        if stage == "validate" and isinstance(self.data, AQADataModule):
             self.data.rated("dev")
         mine, rated = ([axis.name for axis in axes] for axes in (self.axes, self.data.axes))
         fits = {"fit": mine == rated, "predict": True}.get(stage, not set(mine).isdisjoint(rated))
@@ -195,8 +195,8 @@ class AQAModule(L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             output, everything = gather_training(output, batch)
             terms = {objective.name: objective.loss(output, everything) for objective in self.objectives}
-            total = self._weighted_sum(terms)
-        self.step = TrainingStep(total.detach(), _detached(terms), output.detach(), everything.ids)
+            total = weighted_sum(terms, self.objectives)
+        self.step = TrainingStep.of(total, terms, output, everything.ids)
         for losses, num_clips in [*self.carried, (named_losses("train", terms, total), len(everything.ids))]:
             self.log_epoch(losses, num_clips)
         self.carried = []
@@ -207,48 +207,32 @@ class AQAModule(L.LightningModule):
 
         Lightning divides the loss of every batch by the number of batches of a full step.
         """
-        wanted, num_batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
-        rest = num_batches % wanted
+        wanted, num_batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        rest = 0 if math.isinf(num_batches) else int(num_batches) % wanted  # of an unknown number none is the last
         return wanted / rest if batch_idx >= num_batches - rest else 1.0
 
-    def _weighted_sum(self, terms: dict[str, Tensor]) -> Tensor:
-        """Add up terms by the weights of their objectives."""
-        weights = {objective.name: objective.weight for objective in self.objectives}
-        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-
     def on_fit_start(self) -> None:
-        """Refuse to train without an objective; fit a fresh head's constants to the training clips."""
-        names = [objective.name for objective in self.objectives]
-        if not names:
-            raise ValueError("No objective to train with: add one, such as --objectives.mse=Regression.")
-        if len(set(names)) < len(names):
-            raise ValueError(f"Objectives need names of their own, got {', '.join(names)}; set .name on each.")
-        if self.is_fresh and self.trainer.ckpt_path is None:
-            self._fit_head(self.data)
+        """Check the objectives; fit a fresh head's constants to the training clips of a corpus."""
+        check_objective_names(self.objectives)
+        if self.objectives == [self._without_objective]:
+            rank_zero_info(DEFAULT_OBJECTIVE)
+        if isinstance(self.data, AQADataModule) and self.is_fresh and self.trainer.ckpt_path is None:
+            scores_NA = torch.from_numpy(self.data.rated("train").scores())
+            self._fit_head(self.data.split_dataloader("train", sharded=False), scores_NA)
 
-    def _fit_head(self, data: AQADataModule) -> None:
-        """Give the head the mean and deviation of the training scores and, from a frozen encoder, its features."""
-        scores_NA = torch.from_numpy(data.rated("train").scores())
-        location_A = scores_NA.nanmean(0)
-        scale_A = (scores_NA - location_A).square().nanmean(0).sqrt()
-        usable_A = torch.isfinite(scale_A) & (scale_A > 0)
-        defaults = self.head.location_A.cpu().double(), self.head.scale_A.cpu().double()
-        fitted = (
-            torch.where(usable_A, mine, other) for mine, other in zip((location_A, scale_A), defaults, strict=True)
-        )
-        self.head.fit_scale(*fitted)
-        if self.encoder_is_frozen:
-            self.head.fit_features(self._training_features(data))
+    def on_train_start(self) -> None:
+        """Fit a fresh head's constants to a loader of the user's own, which is there from now on."""
+        if isinstance(self.data, OwnLoaders) and self.is_fresh and self.trainer.ckpt_path is None:
+            with isolate_rng():  # the training draws what it would draw without this
+                self._fit_head(training_batches(self.trainer, self.axes, self.head.location_A.dtype))
+
+    def _fit_head(self, batches: Iterable[Batch], scores_NA: Tensor | None = None) -> None:
+        fit_head(self.head, batches, self._encode_moved if self.encoder_is_frozen else None, scores_NA)
         self.is_fresh = False
 
-    @torch.no_grad()
-    def _training_features(self, data: AQADataModule) -> Iterator[Features]:
-        """Encode the training clips once, on every process alike."""
-        loader = data.split_dataloader("train", sharded=False)
+    def _encode_moved(self, batch: Batch) -> Features:
         self.encoder.eval()
-        for batch in track(loader, "reading features", transient=True, disable=not self.trainer.is_global_zero):
-            moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
-            yield self.encode(moved)
+        return self.encode(self.transfer_batch_to_device(batch, self.device, 0))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimise what requires a gradient."""
@@ -264,73 +248,92 @@ class AQAModule(L.LightningModule):
     # Evaluation
 
     @property
-    def data(self) -> AQADataModule:
-        """The corpus that the trainer serves."""
+    def data(self) -> AQADataModule | OwnLoaders:
+        """The corpus that the trainer serves, or what stands in for one beside loaders of the user's own."""
         data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, AQADataModule):
-            raise ValueError("AQAModule needs a datamodule of lightning_aqa.data, such as Table(path=...).")
-        return data
+        if isinstance(data, AQADataModule) and are_from_datamodule(self.trainer):
+            return data
+        return OwnLoaders(self.trainer, self.axes, self._seen)
 
     @property
     def objectives(self) -> list[Objective]:
-        """The terms of the loss: the trainer's callbacks that are objectives."""
-        return [callback for callback in cast(Any, self.trainer).callbacks if isinstance(callback, Objective)]
+        """The terms of the loss: the trainer's callbacks that are objectives; to train without, mean squared error."""
+        found = [callback for callback in cast(Any, self.trainer).callbacks if isinstance(callback, Objective)]
+        return found or ([self._without_objective] if self.trainer.state.fn == "fit" else [])
 
     def log_epoch(self, values: dict[str, Tensor], num_clips: int) -> None:
         """Log the means over some clips, which count by their number in the mean of the epoch."""
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=num_clips)
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+        """Return the batch that a loader gave; see ``as_batch`` for what a loader of the user's own may give."""
+        data = self.data
+        if isinstance(data, AQADataModule):
+            return cast(Batch, batch)
+        return data.take(batch, dataloader_idx, self.head.location_A.dtype)
+
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score the windows of a batch."""
-        while len(self._windows) <= dataloader_idx:
-            self._windows.append([])
         self._windows[dataloader_idx] += scored_windows(self(batch), batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Score the windows of a batch; return the scores in score points, shape ``(B, A)``."""
+        output: Output = self(batch)
+        self._windows[dataloader_idx] += scored_windows(output, batch)
+        return output.scores
 
     def on_validation_epoch_start(self) -> None:
         """Start with empty tables."""
-        self._windows = []
+        self._windows = [[] for _ in self._evaluated]
+        if isinstance(self.data, OwnLoaders):
+            self.data.start()
 
-    test_step = predict_step = validation_step
+    test_step = validation_step
     on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
-    def on_validation_epoch_end(self) -> None:
-        """Compute metrics and losses of the split ``dev`` from the gathered table."""
-        self._finish("dev", self._windows[0])
-        self.log_dict(flatten(self.results["dev"], "val"))
-        self._log_split_losses(self.predictions["dev"])
+    @property
+    def _evaluated(self) -> list[str]:
+        """Names of the splits that are evaluated now, one per loader."""
+        data, function = self.data, self.trainer.state.fn
+        if isinstance(data, OwnLoaders) or function == "test":
+            return data.rated_splits
+        return ["predict"] if function == "predict" else ["dev"]
 
-    def _log_split_losses(self, table: Predictions) -> None:
+    def on_validation_epoch_end(self) -> None:
+        """Compute metrics and losses of the split ``dev`` from the gathered table, or of each of several."""
+        for split, windows in zip(self._evaluated, self._windows, strict=True):
+            self._finish(split, windows)
+            stage = "val" if split == "dev" else f"val/{split}"
+            self.log_dict(flatten(self.results[split], stage))
+            self._log_split_losses(self.predictions[split], stage)
+
+    def _log_split_losses(self, table: Predictions, stage: str) -> None:
         """Log the objectives that read scores alone over a whole split, as ``val/<name>``."""
         output, batch = as_step(table, self.device)
         objectives = [objective for objective in self.objectives if objective.reads_scores_alone]
         terms = {objective.name: objective.loss(output, batch) for objective in objectives}
         if terms:
-            self.log_epoch(named_losses("val", terms, self._weighted_sum(terms)), len(table.ids))
+            self.log_epoch(named_losses(stage, terms, weighted_sum(terms, objectives)), len(table.ids))
 
     def on_test_epoch_end(self) -> None:
         """Compute metrics of every split from the gathered tables."""
-        for split, windows in zip(self.data.rated_splits, self._windows, strict=True):
+        for split, windows in zip(self._evaluated, self._windows, strict=True):
             self._finish(split, windows)
             self.log_dict(flatten(self.results[split], f"test/{split}"))
 
     def on_predict_epoch_end(self) -> None:
         """Gather the table of all clips."""
-        self.predictions["predict"] = gather_predictions(self._windows[0], self.data.manifest, self.axes)
+        for split, windows in zip(self._evaluated, self._windows, strict=True):
+            self.predictions[split] = gather_predictions(windows, self._clips(split), self.axes)
+
+    def _clips(self, split: str) -> Manifest:
+        return self.data.evaluated(split) if isinstance(self.data, OwnLoaders) else self.data.manifest
 
     def _finish(self, split: str, windows: list[ScoredWindow]) -> None:
-        manifest = self.data.manifest
+        manifest = self._clips(split)
         table = gather_predictions(windows, manifest, self.axes)
         self.predictions[split] = table
         names = [axis.name for axis in self.axes]
         self.results[split] = evaluate(
             table.ids, table.systems, table.domains, table.scores, table.targets, names, manifest.system_scores
         )
-
-
-def named_losses(stage: str, terms: dict[str, Tensor], total: Tensor) -> dict[str, Tensor]:
-    """Name terms and total as they are logged."""
-    return {f"{stage}/{name}": term for name, term in _detached(terms | {"loss": total}).items()}
-
-
-def _detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: term.detach() for name, term in terms.items()}

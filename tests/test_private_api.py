@@ -1,4 +1,4 @@
-"""What is private in Lightning, jsonargparse and torch stands in four files, and is still there."""
+"""What is private in Lightning, jsonargparse and torch stands in five files, and is still there."""
 
 import ast
 import importlib
@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from lightning_aqa.cli import private_api
+from lightning_aqa.data import own_loaders
 from lightning_aqa.encoders import cpu
 from lightning_aqa.training import lightning_private
 from lightning_aqa.utils import class_paths
 
-OWNERS = (private_api, cpu, lightning_private, class_paths)
+OWNERS = (private_api, cpu, own_loaders, lightning_private, class_paths)
 LIBRARIES = {"jsonargparse": "jsonargparse", "lightning": "Lightning", "torch": "torch"}
 PUBLIC = {"_asdict", "_exit", "_fields", "_make", "_replace"}
 """Names that are documented all the same: those of a NamedTuple, and os._exit."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from lightning_aqa.batch import Axis
+from lightning_aqa.batch import Axis, check_names
 from lightning_aqa.data.manifest import Clip, Problem
 from lightning_aqa.data.parsing import (
     Ratings,
@@ -47,48 +47,10 @@ SPLITS |= {name: name for name in ("train", "dev", "test")}
 """The three splits by their names in small letters."""
 
 
-def make_axes(scales: Mapping[str, Sequence[float]]) -> tuple[Axis, ...]:
-    """Make axes of their names and scales.
-
-    Raises:
-        ValueError: If a scale is not a lowest and a highest score.
-
-    Example:
-        >>> make_axes({"musical_quality": [1, 5]})
-        (Axis(name='musical_quality', title='Musical quality', low=1.0, high=5.0),)
-    """
-    _check_names("axes", scales)
-    if "mean" in scales:
-        raise ValueError(
-            "axes names 'mean', as the mean over axes is called; name it otherwise, and its column in columns."
-        )
-    for name, scale in scales.items():
-        if len(scale) != 2 or not -math.inf < scale[0] < scale[1] < math.inf:
-            raise ValueError(f"axes.{name} must be its lowest and highest score, such as [1, 5]; got {list(scale)}.")
-    return tuple(Axis(name, _title(name), float(low), float(high)) for name, (low, high) in scales.items())
-
-
-def _check_names(option: str, names: Iterable[object]) -> None:
-    """Refuse names that YAML has read as something else: ON, no, 1e5 and null without quotes are no texts to it."""
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(
-                f"{option} names {name!r}, which YAML makes of ON, yes, NO, 1e5, null and the like; put the name in "
-                "quotes, such as 'ON'."
-            )
-        if not name.strip():
-            raise ValueError(f"{option} has an empty name; call it as its column is.")
-
-
-def _title(name: str) -> str:
-    words = name.replace("_", " ")
-    return words[:1].upper() + words[1:]
-
-
 def check_roles(columns: Mapping[str, str], axes: Sequence[Axis]) -> None:
     """Raise ``ValueError`` for a key of ``columns`` that is neither a role nor an axis."""
-    _check_names("columns", columns)
-    _check_names("columns", filter(lambda column: column != "", columns.values()))
+    check_names("columns", columns)
+    check_names("columns", filter(lambda column: column != "", columns.values()))
     known = [*ROLES, *(axis.name for axis in axes)]
     for role in columns:
         if role not in known:

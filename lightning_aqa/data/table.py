@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_aqa.batch import Axis
+from lightning_aqa.batch import Axis, make_axes
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.columns import (
     TableEntry,
     check_roles,
     choose_columns,
     long_clips,
-    make_axes,
     read_entries,
     wide_clips,
 )

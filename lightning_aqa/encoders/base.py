@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Features
+from lightning_aqa.utils.settings import Remembering
 from lightning_aqa.utils.weights import Weights
 
 
-class Encoder(nn.Module, ABC):
+class Encoder(Remembering, nn.Module, ABC):
     """Turn mono audio into hidden states that do not depend on padding or on batch mates.
 
     Attributes:

@@ -1,0 +1,5 @@
+"""Objectives, the terms of a training loss, and the plain functions that they call."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -69,7 +69,7 @@ def write_clips(path: Path, clips: Iterable[Clip]) -> None:
 
 
 def _clip_cells(clip: Clip, folder: Path) -> list[object]:
-    audio = Path(os.path.relpath(clip.path, folder)).as_posix()
+    audio = Path(os.path.relpath(clip.path, folder)).as_posix() if clip.path else ""  # of a loader of the user's own
     return [clip.id, audio, clip.start, clip.end, clip.system, clip.domain, clip.prompt]
 
 

@@ -65,7 +65,7 @@ class BestCheckpoint(ModelCheckpoint):
         mode: Whether ``max`` or ``min`` of it is best.
     """
 
-    def __init__(self, folder: Path, name: str, monitor: str | None, mode: str = "min") -> None:
+    def __init__(self, folder: str | Path, name: str, monitor: str | None, mode: str = "min") -> None:
         super().__init__(
             folder, name, monitor=monitor, mode=mode, save_on_train_epoch_end=True, enable_version_counter=False
         )
@@ -109,7 +109,7 @@ class LastCheckpoint(BestCheckpoint):
         ValueError: If ``every_n_steps`` is below 1.
     """
 
-    def __init__(self, folder: Path, every_n_steps: int | None, signals: StopSignals | None = None) -> None:
+    def __init__(self, folder: str | Path, every_n_steps: int | None, signals: StopSignals | None = None) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"--checkpoint_every_n_steps must be at least 1, or null, got {every_n_steps}.")
         super().__init__(folder, "last", None)

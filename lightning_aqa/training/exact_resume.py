@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_aqa.module import AQAModule, named_losses
+from lightning_aqa.module import AQAModule
+from lightning_aqa.objectives.step import named_losses
 from lightning_aqa.training.lightning_private import has_more_batches, load_ends_of_epochs_as_such
 from lightning_aqa.utils.text import did_you_mean
 

@@ -138,8 +138,7 @@ class FeatureCache(Callback):
         """
         data = cast(Any, trainer).datamodule
         assert isinstance(pl_module, AQAModule)
-        assert isinstance(data, AQADataModule)
-        if data.cache is None:
+        if not isinstance(data, AQADataModule) or data.cache is None:
             return
         if self.store is None:
             self.store = open_store(data, pl_module)

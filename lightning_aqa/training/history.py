@@ -8,6 +8,7 @@ from typing import Any, cast
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from lightning_aqa.module import AQAModule
 from lightning_aqa.results.files import HISTORY
 from lightning_aqa.results.history import write_history
 from lightning_aqa.training.exact_resume import metrics_of_epoch
@@ -21,8 +22,8 @@ class History(Callback):
         monitor: The metric to show beside the losses on the screen.
     """
 
-    def __init__(self, folder: Path, monitor: str | None) -> None:
-        self.path, self.monitor = folder / HISTORY, monitor
+    def __init__(self, folder: str | Path, monitor: str | None = None) -> None:
+        self.path, self.monitor = Path(folder) / HISTORY, monitor
         self.rows: list[dict[str, float]] = []
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -31,7 +32,7 @@ class History(Callback):
         Raises:
             ValueError: If there is nothing to validate on.
         """
-        has_dev = "dev" in cast(Any, trainer).datamodule.rated_splits
+        has_dev = "dev" in cast(AQAModule, pl_module).data.rated_splits
         if self.monitor is not None and self.monitor.startswith("val/") and not has_dev:
             raise ValueError(f"--monitor={self.monitor}: no clip of split 'dev' is left to validate on.")
 

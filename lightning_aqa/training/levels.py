@@ -28,9 +28,9 @@ class TrainingLevels(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gather them from what the check before training has decoded, or else from some clips."""
-        data = cast(AQADataModule, cast(Any, trainer).datamodule)
+        data = cast(AQAModule, pl_module).data
         assert isinstance(pl_module, AQAModule)
-        if "train" not in data.rated_splits:
+        if not isinstance(data, AQADataModule) or "train" not in data.rated_splits:
             return
         clips = data.rated("train").clips
         signals = [data.signals[clip.id] for clip in clips if clip.id in data.signals]

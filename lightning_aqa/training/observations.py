@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Batch, Output
-from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.files import CLIPS, OBSERVATIONS, SYSTEMS
 from lightning_aqa.results.observations import (
@@ -37,8 +36,8 @@ class Observations(Callback):
         folder: The run folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
         self._output: Output | None = None
         self._windows: list[ObservedWindow] = []
         self._hook: Any = None
@@ -62,7 +61,7 @@ class Observations(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the windows of a batch, in half precision."""
-        splits: list[str] = cast(Any, trainer).datamodule.rated_splits
+        splits = cast(AQAModule, pl_module).data.rated_splits
         if self._output is None or (splits[dataloader_idx] == "train" and len(splits) > 1):
             return
         weights = batch.weights.tolist() if batch.weights is not None else [1.0] * len(batch.ids)
@@ -79,7 +78,7 @@ class Observations(Callback):
         self._windows, self._output = [], None
         if not trainer.is_global_zero:
             return
-        self._write_clips(trainer)
+        self._write_clips(pl_module)
         errors = {
             (split, id_): float(error)
             for split, table in pl_module.predictions.items()
@@ -90,15 +89,15 @@ class Observations(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write where the audio is, for ``validate``."""
         if trainer.state.fn == "validate" and trainer.is_global_zero:
-            self._write_clips(trainer)
+            self._write_clips(pl_module)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write where the audio is."""
         if trainer.is_global_zero:
-            self._write_clips(trainer)
+            self._write_clips(pl_module)
 
-    def _write_clips(self, trainer: L.Trainer) -> None:
-        manifest: Manifest = cast(Any, trainer).datamodule.manifest
+    def _write_clips(self, module: L.LightningModule) -> None:
+        manifest = cast(AQAModule, module).data.manifest
         write_clips(self.folder / CLIPS, manifest)
         if manifest.system_scores:
             write_systems(self.folder / SYSTEMS, manifest.system_scores)

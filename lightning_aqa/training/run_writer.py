@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.data.own_loaders import OwnLoaders
 from lightning_aqa.data.validation import write_skipped
 from lightning_aqa.encoders.fingerprint import weights_hash
 from lightning_aqa.metrics.predictions import Predictions
@@ -33,23 +34,25 @@ class RunFolder(Callback):
 
     Args:
         folder: The run folder.
-        config: Text of ``config.yaml``.
+        config: Text of ``config.yaml``; empty where no config made the run.
         command: Arguments of the command line, for the record.
         unit: What varies as one piece in the intervals; None is clips, and systems at system level.
     """
 
-    def __init__(self, folder: Path, config: str, command: Sequence[str] = (), unit: Unit | None = None) -> None:
-        self.folder, self.config, self.command, self.unit = folder, config, command, unit
+    def __init__(
+        self, folder: str | Path, config: str = "", command: Sequence[str] = (), unit: Unit | None = None
+    ) -> None:
+        self.folder, self.config, self.command, self.unit = Path(folder), config, command, unit
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make the folder with the config, the facts of the run and the list of skipped clips."""
         if not trainer.is_global_zero:
             return
-        data = cast(AQADataModule, cast(Any, trainer).datamodule)
+        data = cast(AQAModule, pl_module).data
         if self.unit is not None:
             check_unit(self.unit, [clip.system for clip in data.manifest], [clip.prompt for clip in data.manifest])
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / CONFIG).exists():
+        if self.config and not (self.folder / CONFIG).exists():
             with replacing(self.folder / CONFIG) as file:
                 file.write(self.config)
         if not (self.folder / RUN).exists():
@@ -88,8 +91,9 @@ class RunFolder(Callback):
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the scores of all clips, with notes on those that are likely nonsense."""
         assert isinstance(pl_module, AQAModule)
-        data = cast(AQADataModule, cast(Any, trainer).datamodule)
-        pl_module.predictions["predict"] = _noted(pl_module.predictions["predict"], pl_module, data)
+        data = pl_module.data
+        for split in ["predict"] if isinstance(data, AQADataModule) else data.rated_splits:
+            pl_module.predictions[split] = _noted(pl_module.predictions[split], pl_module, data)
         self._write(trainer, pl_module)
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -101,7 +105,7 @@ class RunFolder(Callback):
         write_predictions(self.folder / PREDICTIONS, splits.items(), axes)
         results = {}
         if evaluated:
-            manifest = cast(AQADataModule, cast(Any, trainer).datamodule).manifest
+            manifest = pl_module.data.manifest
             ratings = {name: ratings_of(manifest, splits[name].ids, axes) for name in evaluated}
             write_ratings(self.folder / RATINGS, ratings.items())
             for name in evaluated:
@@ -114,7 +118,7 @@ class RunFolder(Callback):
         print_results(results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))
 
     def _evaluated(self, trainer: L.Trainer, pl_module: AQAModule) -> list[str]:
-        splits: list[str] = cast(Any, trainer).datamodule.rated_splits
+        splits = pl_module.data.rated_splits
         return [split for split in splits if split in pl_module.results]
 
     def _draw(self, trainer: L.Trainer, pl_module: AQAModule) -> list[Path]:
@@ -127,7 +131,7 @@ class RunFolder(Callback):
         return paths
 
 
-def _noted(table: Predictions, module: AQAModule, data: AQADataModule) -> Predictions:
+def _noted(table: Predictions, module: AQAModule, data: AQADataModule | OwnLoaders) -> Predictions:
     padded, is_kept = module.encoder.padded_seconds, data.normalise == "keep"
     expected = Expected(module.axes, data.shortest_piece, padded, module.trained_on, is_kept)
     rows = zip(table.ids, table.scores.tolist(), strict=True)

@@ -29,8 +29,8 @@ class ScoringSpeed(Callback):
         folder: The run folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
         self._start = 0.0
         self._steps: list[tuple[float, float]] = []
 

@@ -17,8 +17,12 @@ def import_parts() -> None:
 
     Heavy libraries wait for their first use.
     """
+    name_by_module = importlib.import_module("lightning_aqa.utils.class_paths").name_by_module
     for package in PACKAGES:
-        _modules(package)
+        for module in _modules(package):
+            for part in vars(module).values():
+                if inspect.isclass(part) and part.__module__ == module.__name__:
+                    name_by_module(part)
 
 
 def parts_of(package: str, base: type[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -61,6 +61,13 @@ def _pad_to(rows: Tensor, shape: list[int]) -> Tensor:
         return rows
     missing = [extra for have, want in zip(rows.shape, shape, strict=True) for extra in (want - have, 0)]
     return torch.nn.functional.pad(rows, missing[::-1])
+
+
+def broadcast_from_first(tensors: Iterable[Tensor]) -> None:
+    """Give all ranks the tensors of rank zero, in place."""
+    if num_processes() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
 
 
 def gather_objects(rows: list[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_aqa.data.columns import make_axes
+from lightning_aqa.batch import make_axes
 from lightning_aqa.data.table import Table, read_table
 from lightning_aqa.data.validation import CorpusError
 

@@ -1,0 +1,11 @@
+from .aes_natural import AESNatural as AESNatural
+from .base import AQADataModule as AQADataModule
+from .folder import Folder as Folder
+from .manifest import Clip as Clip
+from .manifest import Manifest as Manifest
+from .musiceval import MusicEval as MusicEval
+from .plain_batch import as_batch as as_batch
+from .synthetic import Synthetic as Synthetic
+from .table import Table as Table
+from .table import read_table as read_table
+from .validation import CorpusError as CorpusError

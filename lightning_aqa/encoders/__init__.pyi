@@ -1,0 +1,11 @@
+from .audiobox import AudioboxAesthetics as AudioboxAesthetics
+from .base import Encoder as Encoder
+from .beats import BEATs as BEATs
+from .clap import CLAP as CLAP
+from .concat import Concat as Concat
+from .descriptors import Descriptors as Descriptors
+from .finetuning import LoRA as LoRA
+from .huggingface import Hub as Hub
+from .melspectrogram import MelSpectrogram as MelSpectrogram
+from .muq import MuQ as MuQ
+from .text import TextEncoder as TextEncoder

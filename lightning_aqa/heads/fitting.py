@@ -1,0 +1,70 @@
+"""Constants of a fresh head, from the training clips: mean and deviation of their scores, and what it reads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from lightning_aqa.batch import Batch, Features
+from lightning_aqa.heads.base import Head
+from lightning_aqa.utils.distributed import broadcast_from_first, gather_rows, process_number
+
+
+@torch.no_grad()
+def fit_head(
+    head: Head,
+    batches: Iterable[Batch],
+    encode: Callable[[Batch], Features] | None = None,
+    scores_NA: Tensor | None = None,
+) -> None:
+    """Give a fresh head the mean and deviation of the training scores and, from a frozen encoder, its features.
+
+    Args:
+        head: The head; all processes end with the same constants.
+        batches: The training clips, read at most once.
+        encode: Turns a batch into features on the head's device; None where the encoder is trained.
+        scores_NA: Their scores in score points, shape ``(N, A)``, NaN where not rated; None takes those of the batches
+            of all processes, and the features of the first's.
+
+    Raises:
+        ValueError: If there is no batch to take scores from.
+    """
+    seen: list[Tensor] = []
+    shown = track(batches, "reading features", transient=True, disable=process_number() > 0)
+    stream = _noting(seen, shown)
+    if encode is not None:
+        head.fit_features(map(encode, stream))
+    if scores_NA is None:
+        deque(stream, maxlen=0)  # what a head that reads no features has left
+        if not seen:
+            raise ValueError("The training loader gave no batch, expected one or more.")
+        scores_NA = gather_rows(torch.cat(seen).to(head.location_A.device))
+    fit_scale(head, scores_NA)
+    broadcast_from_first(head.state_dict().values())
+
+
+def _noting(seen: list[Tensor], batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Pass batches on and note their scores."""
+    for batch in batches:
+        seen.append(batch.scores)
+        yield batch
+
+
+def fit_scale(head: Head, scores_NA: Tensor) -> None:
+    """Give a head the mean and deviation of the training scores; an axis on which they do not differ keeps its own.
+
+    Args:
+        head: The head.
+        scores_NA: Scores in score points, shape ``(N, A)``; NaN where not rated.
+    """
+    scores_NA = scores_NA.cpu().double()
+    location_A = scores_NA.nanmean(0)
+    scale_A = (scores_NA - location_A).square().nanmean(0).sqrt()
+    usable_A = torch.isfinite(scale_A) & (scale_A > 0)
+    defaults = head.location_A.cpu().double(), head.scale_A.cpu().double()
+    fitted = (torch.where(usable_A, mine, other) for mine, other in zip((location_A, scale_A), defaults, strict=True))
+    head.fit_scale(*fitted)

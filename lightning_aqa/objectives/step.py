@@ -1,0 +1,55 @@
+"""The sum of the terms of a loss, their names in the log, and the values of a step for callbacks to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_aqa.batch import Output
+from lightning_aqa.objectives.base import Objective
+
+
+class TrainingStep(NamedTuple):
+    """Values of the last training step on the rows of all processes, without its graph, for callbacks to read.
+
+    Args:
+        total: Weighted sum of the terms, scalar.
+        terms: The terms by the names of their objectives, scalars.
+        output: What the terms were computed from.
+        ids: The clips.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    output: Output
+    ids: list[str]
+
+    @classmethod
+    def of(cls, total: Tensor, terms: Mapping[str, Tensor], output: Output, ids: list[str]) -> TrainingStep:
+        """Return the values without their graph."""
+        return cls(total.detach(), {name: term.detach() for name, term in terms.items()}, output.detach(), ids)
+
+
+def weighted_sum(terms: Mapping[str, Tensor], objectives: Sequence[Objective]) -> Tensor:
+    """Add up terms by the weights of their objectives."""
+    weights = {objective.name: objective.weight for objective in objectives}
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+
+def named_losses(stage: str, terms: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
+    """Name terms and total as they are logged, without their graph."""
+    return {f"{stage}/{name}": term.detach() for name, term in {**terms, "loss": total}.items()}
+
+
+def check_objective_names(objectives: Sequence[Objective]) -> None:
+    """Refuse two objectives of one name.
+
+    Raises:
+        ValueError: If there are.
+    """
+    names = [objective.name for objective in objectives]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Objectives need names of their own, got {', '.join(names)}; set .name on each.")

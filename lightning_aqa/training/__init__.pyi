@@ -1,0 +1,13 @@
+from .checkpoints import BestCheckpoint as BestCheckpoint
+from .checkpoints import LastCheckpoint as LastCheckpoint
+from .checkpoints import Patience as Patience
+from .exact_resume import ExactResume as ExactResume
+from .feature_cache import FeatureCache as FeatureCache
+from .finite_check import FiniteCheck as FiniteCheck
+from .history import History as History
+from .levels import TrainingLevels as TrainingLevels
+from .loading import load_module as load_module
+from .loading import load_weights as load_weights
+from .observations import Observations as Observations
+from .run_writer import RunFolder as RunFolder
+from .speed import ScoringSpeed as ScoringSpeed

@@ -45,9 +45,10 @@ from lightning_aqa.training.loading import (
     read_resumable,
     warn_of_differences,
 )
+from lightning_aqa.training.loggers import wandb_loggers
 from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
-from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
+from lightning_aqa.training.run_writer import RunFolder
 from lightning_aqa.training.speed import ScoringSpeed
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process, is_local_rank_zero

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
-import yaml
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, WandbLogger
 
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.validation import write_skipped
@@ -19,12 +17,13 @@ from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
-from lightning_aqa.results.facts import add_fact, write_facts
+from lightning_aqa.results.facts import write_facts
 from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
 from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.training.console import print_run
+from lightning_aqa.training.loggers import introduce_run, log_pictures
 from lightning_aqa.utils.files import replacing
 
 
@@ -67,14 +66,11 @@ class RunFolder(Callback):
         write_skipped(data.skipped, self.folder / SKIPPED)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print what is trained, on what, by which objectives; give W&B the whole config."""
+        """Print what is trained, on what, by which objectives; tell the loggers what run it is."""
         assert isinstance(pl_module, AQAModule)
         if trainer.is_global_zero:
             print_run(pl_module, self.folder)
-            for logger in wandb_loggers(trainer.loggers):
-                logger.log_hyperparams({"config": yaml.safe_load(self.config)})
-                if address := getattr(logger.experiment, "url", None):  # none where W&B is offline
-                    add_fact(self.folder, "wandb", str(address))
+            introduce_run(trainer.loggers, self.folder, self.config)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the numbers of ``validate``; inside ``fit`` there is nothing to write yet."""
@@ -121,9 +117,7 @@ class RunFolder(Callback):
         from lightning_aqa.results.plots import draw_run
 
         paths = draw_run(self.folder, pl_module.axes)
-        for logger in wandb_loggers(trainer.loggers):
-            for path in paths:
-                logger.log_image(key=f"pictures/{path.stem}", images=[str(path)])
+        log_pictures(trainer.loggers, paths, trainer.global_step)
         return paths
 
 
@@ -139,8 +133,3 @@ def _described(module: AQAModule) -> dict[str, Any]:
     given = module.hparams.get("encoder") or {}
     settings = given.get("init_args", {}) if isinstance(given, dict) else {}
     return {"class": type(module.encoder).__name__, "settings": settings, "weights": weights_hash(module.encoder)}
-
-
-def wandb_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
-    """Pick the W&B loggers."""
-    return [logger for logger in loggers if isinstance(logger, WandbLogger)]

@@ -19,7 +19,7 @@ from lightning.pytorch.plugins import CheckpointIO
 
 from lightning_aqa.cli.endings import USER_ERRORS, Session, fail, stopped, told
 from lightning_aqa.cli.foreign_callbacks import fitted_callbacks
-from lightning_aqa.cli.loggers import as_list, default_to_run_folder, place_loggers
+from lightning_aqa.cli.loggers import as_list, check_loggers, default_to_run_folder, place_loggers
 from lightning_aqa.cli.messages import is_debug
 from lightning_aqa.cli.overrides import with_own_defaults, with_variant
 from lightning_aqa.cli.parser import Parser
@@ -124,6 +124,7 @@ class AQACLI(OpenCLI):
                 "--trainer.barebones=true switches off the metrics and checkpoints that a run is made of; leave it "
                 "out, and use --trainer.enable_checkpointing=false or --trainer.fast_dev_run=true for a quick look."
             )
+        check_loggers(settings)
         self.config_text = self.settings_text()
         has_folds = self.subcommand == "fit" and wants_folds(settings)
         is_unfinished = partial(is_unfinished_crossvalidation, self.config_text) if has_folds else _never

@@ -48,15 +48,10 @@ def place_loggers(settings: Namespace, folder: Path) -> bool:
         Whether W&B logs offline here.
 
     Raises:
-        ValueError: If a logger's package is not installed, or W&B is to log online and there is no API key.
+        ValueError: If W&B is to log online and there is no API key.
     """
     is_offline = False
-    for logger in as_list(settings.trainer.get("logger")):
-        if not isinstance(logger, Namespace):
-            continue
-        kind = str(logger.get("class_path", "")).rpartition(".")[2]
-        _check_packages(kind)
-        given = logger.get("init_args") or Namespace()
+    for kind, given in _configured(settings):
         if kind == "WandbLogger":
             is_offline = _place_wandb(given, folder)
         elif str(given.get("save_dir")) == RUN_FOLDER:
@@ -64,13 +59,28 @@ def place_loggers(settings: Namespace, folder: Path) -> bool:
     return is_offline
 
 
-def _check_packages(kind: str) -> None:
-    for package in NEEDED.get(kind, ()):
-        if not any(importlib.util.find_spec(name) for name in (package, INSTEAD.get(package, package))):
-            raise ValueError(
-                f"--trainer.logger={kind} needs the package {package}: "
-                f"pip install 'lightning_aqa[{NEEDED[kind][0]}]', or take --trainer.logger=CSVLogger."
-            )
+def check_loggers(settings: Namespace) -> None:
+    """Refuse loggers whose packages are not installed, before there is a run folder.
+
+    Args:
+        settings: The config of the subcommand.
+
+    Raises:
+        ValueError: If a package is not installed; it says how to install it.
+    """
+    for kind, _ in _configured(settings):
+        for package in NEEDED.get(kind, ()):
+            if not any(importlib.util.find_spec(name) for name in (package, INSTEAD.get(package, package))):
+                raise ValueError(
+                    f"--trainer.logger={kind} needs the package {package}: "
+                    f"pip install 'lightning_aqa[{NEEDED[kind][0]}]', or take --trainer.logger=CSVLogger."
+                )
+
+
+def _configured(settings: Namespace) -> list[tuple[str, Namespace]]:
+    """Return the class and the settings of each logger that is named."""
+    loggers = [logger for logger in as_list(settings.trainer.get("logger")) if isinstance(logger, Namespace)]
+    return [(str(x.get("class_path", "")).rpartition(".")[2], x.get("init_args") or Namespace()) for x in loggers]
 
 
 def _place(given: Namespace, folder: Path) -> None:

@@ -19,12 +19,14 @@ from lightning.pytorch.plugins import CheckpointIO
 
 from lightning_aqa.cli.endings import USER_ERRORS, Session, fail, stopped, told
 from lightning_aqa.cli.foreign_callbacks import fitted_callbacks
+from lightning_aqa.cli.help import help_page, wants_page, with_all_options
 from lightning_aqa.cli.loggers import as_list, check_loggers, default_to_run_folder, place_loggers
 from lightning_aqa.cli.messages import is_debug
 from lightning_aqa.cli.overrides import with_own_defaults, with_variant
 from lightning_aqa.cli.parser import Parser
 from lightning_aqa.cli.private_api import OpenCLI
 from lightning_aqa.cli.signatures import PROGRAM
+from lightning_aqa.cli.subcommands import TRAINING
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.module import AQAModule
@@ -92,6 +94,14 @@ class AQACLI(OpenCLI):
     def __deepcopy__(self, memo: dict[int, Any]) -> AQACLI:
         """Stay one: a copy of the model, as averages of weights take it, holds what builds its optimiser."""
         return self
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the arguments, or print the page of help that they ask for and exit."""
+        named = next((arg for arg in args if arg in TRAINING), "")
+        if named and wants_page(args):
+            print(help_page(named, self.parser_of(named)), end="")
+            raise SystemExit(0)
+        super().parse_arguments(parser, with_all_options(args))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what a run has beside its parts."""

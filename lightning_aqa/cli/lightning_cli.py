@@ -193,8 +193,9 @@ class AQACLI(OpenCLI):
             plugins.append(WholeFiles())
         callbacks += [Interruption(self.session.signals), FeatureCache(), Observations(self.folder)]
         callbacks += [ScoringSpeed(self.folder)]
+        given = None if self.subcommand == "fit" else self.settings.ckpt_path
         callbacks += [
-            RunFolder(self.folder, self.config_text, self.argv, self.settings.evaluation.unit)
+            RunFolder(self.folder, self.config_text, self.argv, self.settings.evaluation.unit, given)
         ]  # its results come last: then all is there
         objectives = self._objectives()
         if self.subcommand == "fit":

@@ -11,15 +11,40 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
+from lightning_aqa.results.facts import read_facts
 from lightning_aqa.results.files import PREDICTIONS, RESULTS
 from lightning_aqa.results.reference_points import run_notes
 
+LEGEND = {
+    "system": "system: means over the rated clips of each system.",
+    "system_mos": "system_mos: means over all clips of each system, against the scores that the corpus publishes.",
+    "over systems": "over systems: 95 % interval of SRCC for other systems of the kind; SRCC 95 %: for other clips.",
+    "highest LCC": "highest LCC: the ceiling, what a predictor of the true quality would reach on ratings as noisy as "
+    "these.",
+}
+"""Words of the table, each said below it where it stands in it."""
+OUT_OF_FOLD = "out of fold: each clip is scored by a model that was not trained on it"
 
-def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int) -> None:
-    """Print one row per split, level and axis, then the files of the run."""
+
+def print_results(
+    results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int, of: str = ""
+) -> None:
+    """Print one row per split, level and axis, the split test first, then the files of the run.
+
+    Args:
+        results: ``{split: {level: {axis: entry}}}`` as in ``results.json``.
+        folder: The run folder.
+        pictures: Pictures in it.
+        num_predicted: Number of clips that were scored.
+        of: What weights it is of; a cross-validation says that it is out of fold.
+    """
     console = make_console()
+    results = {split: results[split] for split in sorted(results, key=lambda split: split != "test")}
+    of = of or (OUT_OF_FOLD if read_facts(folder).get("folds") else "")
     if results:
-        console.print(results_table(results))
+        console.print(results_table(results, of))
+        for words in legend_of(results):
+            console.print(words, highlight=False, markup=False, soft_wrap=True)
         for reason in reasons_of(results):
             console.print(f"No interval: {reason}.", highlight=False, markup=False, soft_wrap=True)
         for note in run_notes(results):
@@ -29,13 +54,13 @@ def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], n
     console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, markup=False, soft_wrap=True)
 
 
-def results_table(results: dict[str, Any]) -> Table:
+def results_table(results: dict[str, Any], of: str = "") -> Table:
     """Lay out {split: {level: {axis: {metric: value}}}} as a table; undefined values are dashes.
 
     Beside the metrics: the interval of SRCC, and the LCC that a predictor without error can be expected to reach, where
     these are known.
     """
-    table = Table(title="results", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(f"results of {of}" if of else "results"), title_justify="left", box=None, pad_edge=False)
     for name in ("split", "level", "axis"):
         table.add_column(name)
     for name in ("n", *METRICS, "SRCC 95 %", "over systems", "highest LCC"):
@@ -51,6 +76,21 @@ def results_table(results: dict[str, Any]) -> Table:
                 evidence = [*ends, _ceiling(values.get("ceiling", {}).get("lcc"))]
                 table.add_row(escape(split), level, escape(axis), str(values.get("n", "")), *numbers, *evidence)
     return table
+
+
+def legend_of(results: dict[str, Any]) -> list[str]:
+    """List what the words of the table mean that it has."""
+    entries = [
+        (level, entry)
+        for levels in results.values()
+        for level, axes in levels.items()
+        if level != "domains"
+        for entry in axes.values()
+    ]
+    shown = {level for level, _ in entries}
+    shown |= {"over systems" for _, entry in entries if _interval(entry.get("ci_system", {}).get("SRCC"))}
+    shown |= {"highest LCC" for _, entry in entries if _ceiling(entry.get("ceiling", {}).get("lcc"))}
+    return [words for name, words in LEGEND.items() if name in shown]
 
 
 def reasons_of(results: dict[str, Any]) -> list[str]:

@@ -17,12 +17,13 @@ from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
-from lightning_aqa.results.facts import write_facts
+from lightning_aqa.results.facts import add_fact, write_facts
 from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
 from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.training.console import print_run
+from lightning_aqa.training.evaluated import weights_of
 from lightning_aqa.training.loggers import introduce_run, log_pictures
 from lightning_aqa.utils.files import replacing
 
@@ -35,10 +36,19 @@ class RunFolder(Callback):
         config: Text of ``config.yaml``.
         command: Arguments of the command line, for the record.
         unit: What varies as one piece in the intervals; None is clips, and systems at system level.
+        checkpoint: Path of the checkpoint that is evaluated; None where the run trains.
     """
 
-    def __init__(self, folder: Path, config: str, command: Sequence[str] = (), unit: Unit | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        command: Sequence[str] = (),
+        unit: Unit | None = None,
+        checkpoint: str | None = None,
+    ) -> None:
         self.folder, self.config, self.command, self.unit = folder, config, command, unit
+        self.checkpoint = checkpoint
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make the folder with the config, the facts of the run and the list of skipped clips."""
@@ -107,7 +117,9 @@ class RunFolder(Callback):
                 )
             write_results(self.folder / RESULTS, results)
         drawn = self._draw(trainer, pl_module) if results else []
-        print_results(results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))
+        of = weights_of(trainer, pl_module, self.checkpoint)
+        add_fact(self.folder, "evaluated", of._asdict())
+        print_results(results, self.folder, drawn, sum(len(t.ids) for t in splits.values()), str(of))
 
     def _evaluated(self, trainer: L.Trainer, pl_module: AQAModule) -> list[str]:
         splits: list[str] = cast(Any, trainer).datamodule.rated_splits

@@ -195,8 +195,8 @@ def test_a_logger_without_its_package_is_one_line_and_leaves_no_folder(fails, tm
     hidden = {"tensorboard", "tensorboardX", "mlflow"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in hidden else found(name, *more))
     kind = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger"}[extra]
-    said = fails("fit", "--data=Table", "--data.path=none.csv", "--data.axes={q: [1, 5]}", "--data.folds=2", f"--trainer.logger={kind}",
-                 f"--trainer.default_root_dir={tmp_path / 'runs'}")  # fmt: skip
+    table = ["--data=Table", "--data.path=none.csv", "--data.axes={q: [1, 5]}", "--data.folds=2"]
+    said = fails("fit", *table, f"--trainer.logger={kind}", f"--trainer.default_root_dir={tmp_path / 'runs'}")
     assert said == (
         f"error: --trainer.logger={kind} needs the package {extra}: pip install 'lightning_aqa[{extra}]', "
         "or take --trainer.logger=CSVLogger."

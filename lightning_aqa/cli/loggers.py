@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
@@ -31,7 +31,7 @@ def default_to_run_folder() -> None:
     for logger in (CSVLogger, TensorBoardLogger, MLFlowLogger):
         build: Any = logger.__init__
         signature = inspect.signature(build)
-        own = {"save_dir": RUN_FOLDER}
+        own: dict[str, str | None] = {"save_dir": RUN_FOLDER}
         own |= {"experiment_name": EXPERIMENT, "tracking_uri": None} if logger is MLFlowLogger else {}
         changed = [p.replace(default=own.get(p.name, p.default)) for p in signature.parameters.values()]
         build.__signature__ = signature.replace(parameters=changed)
@@ -80,7 +80,9 @@ def check_loggers(settings: Namespace) -> None:
 def _configured(settings: Namespace) -> list[tuple[str, Namespace]]:
     """Return the class and the settings of each logger that is named."""
     loggers = [logger for logger in as_list(settings.trainer.get("logger")) if isinstance(logger, Namespace)]
-    return [(str(x.get("class_path", "")).rpartition(".")[2], x.get("init_args") or Namespace()) for x in loggers]
+    return [
+        (str(x.get("class_path", "")).rpartition(".")[2], x.get("init_args") or cast(Any, Namespace)()) for x in loggers
+    ]
 
 
 def _place(given: Namespace, folder: Path) -> None:

@@ -92,8 +92,9 @@ def qamro_loss(
     elif quality == "minmax":
         weights_B = _minmax_weights(targets_B, preference_factor)
     margins = {"margin_scale": margin_scale} if margin is None else {"margin": margin}
-    compared_B = scores_B / scale, targets_B / scale
-    return pair_hinge(*compared_B, weights_B, join, **margins, tolerance=tolerance, num_new=num_new)
+    return pair_hinge(
+        scores_B / scale, targets_B / scale, weights_B, join, **margins, tolerance=tolerance, num_new=num_new
+    )
 
 
 def _check_options(

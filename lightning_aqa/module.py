@@ -73,6 +73,7 @@ class AQAModule(L.LightningModule):
         results: Its metrics.
         step: The last training step.
         trained_on: Levels of the clips that it was trained on, where they are known.
+        epoch: Epoch, from 1, of the checkpoint that the weights were read from; None where they were not.
         carried: Losses to log in front of the next step's, each with its number of clips: of a resumed epoch.
 
     Raises:
@@ -103,6 +104,7 @@ class AQAModule(L.LightningModule):
         self.train()  # Lightning keeps the modes it finds: what is frozen must be in eval mode before a fit
         self.is_fresh = True
         self.trained_on: Training | None = None
+        self.epoch: int | None = None
         self.step: TrainingStep | None = None
         self.carried: list[tuple[dict[str, Tensor], int]] = []
         self.predictions: dict[str, Predictions] = {}
@@ -160,6 +162,8 @@ class AQAModule(L.LightningModule):
         """Keep the constants of scores and features that come with the weights."""
         self.is_fresh = False
         self.trained_on = Training.read(checkpoint.get("callbacks", {}).get("TrainingLevels"))
+        epoch = checkpoint.get("epoch")
+        self.epoch = epoch + 1 if isinstance(epoch, int) else None
         try:
             precision = str(self.trainer.precision)
         except RuntimeError:  # it is loaded without a trainer

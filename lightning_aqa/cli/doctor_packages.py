@@ -12,11 +12,13 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 OPTIONAL = {
+    "mlflow-skinny": "runs that log to MLflow",
     "optuna": "sweeps whose method is bayes",
     "peft": "adapters (LoRA) in an encoder",
     "pyarrow": "MusicEval as parquet shards",
     "ray": "sweeps and scoring on a cluster",
     "speechbrain": "the benchmark of BEATs",
+    "tensorboard": "runs that log to TensorBoard",
     "wandb-workspaces": "reports on W&B",
 }
 """Packages that one part needs, and which."""

@@ -19,12 +19,14 @@ from lightning.pytorch.plugins import CheckpointIO
 
 from lightning_aqa.cli.endings import USER_ERRORS, Session, fail, stopped, told
 from lightning_aqa.cli.foreign_callbacks import fitted_callbacks
-from lightning_aqa.cli.loggers import as_list, default_to_run_folder, place_loggers
+from lightning_aqa.cli.help import help_page, wants_page, with_all_options
+from lightning_aqa.cli.loggers import as_list, check_loggers, default_to_run_folder, place_loggers
 from lightning_aqa.cli.messages import is_debug
 from lightning_aqa.cli.overrides import with_own_defaults, with_variant
 from lightning_aqa.cli.parser import Parser
 from lightning_aqa.cli.private_api import OpenCLI
 from lightning_aqa.cli.signatures import PROGRAM
+from lightning_aqa.cli.subcommands import TRAINING
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.module import AQAModule
@@ -52,9 +54,10 @@ from lightning_aqa.training.loading import (
     read_resumable,
     warn_of_differences,
 )
+from lightning_aqa.training.loggers import wandb_loggers
 from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
-from lightning_aqa.training.run_writer import RunFolder, wandb_loggers
+from lightning_aqa.training.run_writer import RunFolder
 from lightning_aqa.training.speed import ScoringSpeed
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process, is_local_rank_zero
@@ -99,6 +102,14 @@ class AQACLI(OpenCLI):
         """Stay one: a copy of the model, as averages of weights take it, holds what builds its optimiser."""
         return self
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the arguments, or print the page of help that they ask for and exit."""
+        named = next((arg for arg in args if arg in TRAINING), "")
+        if named and wants_page(args):
+            print(help_page(named, self.parser_of(named)), end="")
+            raise SystemExit(0)
+        super().parse_arguments(parser, with_all_options(args))
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what a run has beside its parts."""
         add = parser.add_argument
@@ -132,6 +143,7 @@ class AQACLI(OpenCLI):
                 "--trainer.barebones=true switches off the metrics and checkpoints that a run is made of; leave it "
                 "out, and use --trainer.enable_checkpointing=false or --trainer.fast_dev_run=true for a quick look."
             )
+        check_loggers(settings)
         self.config_text = self.settings_text()
         self._find_checkpoints()
         has_folds = self.subcommand == "fit" and wants_folds(settings)
@@ -207,8 +219,9 @@ class AQACLI(OpenCLI):
             plugins.append(WholeFiles())
         callbacks += [Interruption(self.session.signals), FeatureCache(), Observations(self.folder)]
         callbacks += [ScoringSpeed(self.folder)]
+        given = None if self.subcommand == "fit" else self.settings.ckpt_path
         callbacks += [
-            RunFolder(self.folder, self.config_text, self.argv, self.settings.evaluation.unit)
+            RunFolder(self.folder, self.config_text, self.argv, self.settings.evaluation.unit, given)
         ]  # its results come last: then all is there
         objectives = self._objectives()
         if self.subcommand == "fit" and not objectives:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch.loggers import Logger
 
 from lightning_aqa.cli.experiments import located
 from lightning_aqa.encoders.base import Encoder
@@ -17,7 +19,7 @@ from lightning_aqa.utils.args import CONFIG_FLAGS, find_options
 from lightning_aqa.utils.components import subclasses
 from lightning_aqa.utils.yaml_text import read_yaml
 
-SWAPPED: dict[str, type] = {"--model.encoder": Encoder, "--model.head": Head}
+SWAPPED: dict[str, type] = {"--model.encoder": Encoder, "--model.head": Head, "--trainer.logger": Logger}
 """Flags that name a part, and its kind. Settings such as ``checkpoint`` mean something else for another class."""
 
 
@@ -96,14 +98,14 @@ def with_own_defaults(args: Sequence[str]) -> list[str]:
     result: list[str] = []
     done = 0
     for flag, name, _, stop in find_options(args, SWAPPED):
-        result += [*args[done:stop], *_resets(flag, name, _of_config(args, flag.removeprefix("--model.")))]
+        result += [*args[done:stop], *_resets(flag, name, _of_config(args, flag.lstrip("-")))]
         done = stop
     return [*result, *args[done:]]
 
 
 def _resets(flag: str, name: str, old: dict[str, Any]) -> list[str]:
     """Return the arguments that give the settings which two classes share the defaults of the new one."""
-    found = [part for part in subclasses(SWAPPED[flag]) if name in (part.__name__, _path(part))]
+    found = [part for part in subclasses(SWAPPED[flag]) if _is(name, part)]
     if not found or old.get("class_path", "").rsplit(".", 1)[-1] == found[0].__name__:
         return []
     parameters = inspect.signature(found[0]).parameters
@@ -112,16 +114,16 @@ def _resets(flag: str, name: str, old: dict[str, Any]) -> list[str]:
 
 
 def _of_config(args: Sequence[str], part: str) -> dict[str, Any]:
-    """Return the class and settings of a part in the config files, those of the last file that names it."""
+    """Return class and settings of a part, such as ``model.head``, in the last config file that names it."""
     settings: dict[str, Any] = {}
     for path in (Path(option.value) for option in find_options(args, CONFIG_FLAGS) if Path(option.value).is_file()):
         try:
             loaded = read_yaml(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError):
             continue  # the parser says what is wrong with it
-        model = loaded.get("model") if isinstance(loaded, dict) else None
-        given = model.get(part) if isinstance(model, dict) else None
-        settings = given if isinstance(given, dict) else settings
+        for key in part.split("."):
+            loaded = loaded.get(key) if isinstance(loaded, dict) else None
+        settings = loaded if isinstance(loaded, dict) else settings
     return settings
 
 
@@ -129,5 +131,7 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _path(part: type) -> str:
-    return f"{part.__module__}.{part.__qualname__}"
+def _is(name: str, part: type) -> bool:
+    """Tell whether a class goes by a name: its own, or a dotted path to it."""
+    module, _, last = name.rpartition(".")
+    return name == part.__name__ or getattr(sys.modules.get(module), last, None) is part

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -16,6 +17,7 @@ PRIVATE_NAMES = (
     "lightning.pytorch.cli.LightningCLI._parse_ckpt_path",
     "lightning.pytorch.cli.LightningCLI._parser",
     "lightning.pytorch.cli.LightningCLI._run_subcommand",
+    "lightning.pytorch.cli.LightningCLI._subcommand_parsers",
 )
 """Names by their dotted paths; tests/test_private_api.py looks whether they are still there."""
 
@@ -39,6 +41,11 @@ class OpenCLI(LightningCLI):
         settings: Namespace = self.config[self.subcommand]
         return settings
 
+    def parser_of(self, subcommand: str) -> ArgumentParser:
+        """Return the parser of a subcommand, before anything is parsed."""
+        parser: ArgumentParser = self._subcommand_parsers[subcommand]
+        return parser
+
     def settings_text(self) -> str:
         """Return the config of the subcommand as YAML."""
         dumping.install()
@@ -52,3 +59,9 @@ class OpenCLI(LightningCLI):
 def option_names(parser: ArgumentParser) -> Sequence[str]:
     """List the names of a parser's options, without dashes."""
     return [option.lstrip("-") for option in parser._option_string_actions]
+
+
+def options_of(parser: ArgumentParser) -> Mapping[str, argparse.Action]:
+    """Return what a parser knows of its options, by their flags."""
+    options: Mapping[str, argparse.Action] = parser._option_string_actions
+    return options

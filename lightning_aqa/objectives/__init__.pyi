@@ -19,7 +19,7 @@ from .ordinal import Coral as Coral
 from .ordinal import SoftOrdinal as SoftOrdinal
 from .ordinal import coral_loss as coral_loss
 from .ordinal import soft_ordinal_loss as soft_ordinal_loss
-from .pointwise import PointwiseObjective as PointwiseObjective
+from .space import ScaledObjective as ScaledObjective
 from .qamro import QAMRO as QAMRO
 from .qamro import qamro_loss as qamro_loss
 from .regression import Regression as Regression

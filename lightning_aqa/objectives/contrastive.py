@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
 from lightning_aqa.objectives.axis_reduction import AxisReduction, as_table, check_axis_reduction, reduce_axes
-from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.pairwise import check_at_least_zero
+from lightning_aqa.objectives.space import ScaledObjective, Space
 
 
 def contrastive_loss(
@@ -69,26 +69,34 @@ def _count_beyond(sorted_AB: Tensor, count_A: Tensor, margin: float) -> tuple[Te
     return num_below_AB, count_A[:, None] - torch.searchsorted(num_below_AB, place_AB, right=True)
 
 
-class Contrastive(Objective):
+class Contrastive(ScaledObjective):
     """Fit the gaps between the clips of a batch with ``contrastive_loss``.
 
     It ignores a common shift of the scores, so it stands beside a regression loss.
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
-        margin: By how much a gap may miss, in score points.
+        margin: By how much a gap may miss, in the unit of ``space``.
         axis_reduction: ``sum`` over the axes or ``mean`` over those that are rated.
+        space: ``points`` takes scores in score points, ``standardised`` in standard deviations of the training scores.
 
     Raises:
         ValueError: If an option is negative or unknown.
     """
 
-    def __init__(self, weight: float = 1.0, margin: float = 0.2, axis_reduction: AxisReduction = "mean") -> None:
-        super().__init__(weight)
+    def __init__(
+        self,
+        weight: float = 1.0,
+        margin: float = 0.2,
+        axis_reduction: AxisReduction = "mean",
+        space: Space = "points",
+    ) -> None:
+        super().__init__(weight, space)
         check_at_least_zero(margin=margin)
         check_axis_reduction(axis_reduction)
         self.margin, self.axis_reduction = margin, axis_reduction
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the loss of the axes, reduced over them."""
-        return contrastive_loss(output.scores, batch.scores, margin=self.margin, axis_reduction=self.axis_reduction)
+        scores_BA, targets_BA = self.in_space(output.scores, batch.scores)
+        return contrastive_loss(scores_BA, targets_BA, margin=self.margin, axis_reduction=self.axis_reduction)

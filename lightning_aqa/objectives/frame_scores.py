@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
 from lightning_aqa.objectives.axis_reduction import mean_over_rated, reduce_axes
-from lightning_aqa.objectives.pointwise import PointwiseObjective, Space
+from lightning_aqa.objectives.space import ScaledObjective, Space
 
 
 def frame_score_loss(
@@ -44,7 +44,7 @@ def frame_score_loss(
     return reduce_axes(mean_over_rated(errors_BA, rated_BA), targets, "mean")
 
 
-class FrameScores(PointwiseObjective):
+class FrameScores(ScaledObjective):
     """Fit the score of every valid frame to the mean opinion score of its clip, for heads that score frames.
 
     Args:

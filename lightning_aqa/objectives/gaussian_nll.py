@@ -14,7 +14,7 @@ from lightning_aqa.objectives.axis_reduction import (
     mean_over_rated,
     reduce_axes,
 )
-from lightning_aqa.objectives.base import Objective
+from lightning_aqa.objectives.space import ScaledObjective, Space
 
 
 def gaussian_nll_loss(
@@ -75,7 +75,7 @@ def check_beta(beta: float) -> None:
         raise ValueError(f"beta must be between 0 and 1, got {beta}.")
 
 
-class GaussianNLL(Objective):
+class GaussianNLL(ScaledObjective):
     """Fit score and deviation to the rating with ``gaussian_nll_loss``, for heads that give a deviation.
 
     It needs no regression loss beside it.
@@ -85,6 +85,7 @@ class GaussianNLL(Objective):
         beta: How much the deviation is kept from slowing the scores: 0 is the likelihood, 0.5 a usual value, with 1 the
             scores move as by the squared error (dimensionless).
         axis_reduction: ``sum`` over the axes or ``mean`` over those that are rated.
+        space: ``points`` takes scores in score points, ``standardised`` in standard deviations of the training scores.
 
     Raises:
         ValueError: If an option is negative or unknown; in ``loss``, if the head gives no deviation.
@@ -92,15 +93,22 @@ class GaussianNLL(Objective):
 
     reads_scores_alone = False
 
-    def __init__(self, weight: float = 1.0, beta: float = 0.0, axis_reduction: AxisReduction = "mean") -> None:
-        super().__init__(weight)
+    def __init__(
+        self,
+        weight: float = 1.0,
+        beta: float = 0.0,
+        axis_reduction: AxisReduction = "mean",
+        space: Space = "points",
+    ) -> None:
+        super().__init__(weight, space)
         check_beta(beta)
         check_axis_reduction(axis_reduction)
         self.beta, self.axis_reduction = beta, axis_reduction
         self.head_name = "The head"
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Learn the head's name for the error message."""
+        """Learn the scale of the training scores, and the head's name for the error message."""
+        super().on_fit_start(trainer, pl_module)
         self.head_name = type(pl_module.get_submodule("head")).__name__
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
@@ -110,6 +118,7 @@ class GaussianNLL(Objective):
                 f"{self.head_name} gives no deviation, which GaussianNLL reads; take a head that does, such as MLP "
                 f"with --model.head.deviation=true, or drop the objective with --objectives.{self.name}=null."
             )
+        scores_BA, deviation_BA, targets_BA = self.in_space(output.scores, output.deviation, batch.scores)
         return gaussian_nll_loss(
-            output.scores, output.deviation, batch.scores, beta=self.beta, axis_reduction=self.axis_reduction
+            scores_BA, deviation_BA, targets_BA, beta=self.beta, axis_reduction=self.axis_reduction
         )

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
 from lightning_aqa.objectives.axis_reduction import AxisReduction, as_table, check_axis_reduction, reduce_axes
-from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.pairwise import check_above_zero, check_at_least_zero, closest_gap
+from lightning_aqa.objectives.space import ScaledObjective, Space
 
 
 def listnet_loss(
@@ -113,34 +113,40 @@ def listmle_loss(
     return reduce_axes(losses_A, targets, axis_reduction)
 
 
-class ListNet(Objective):
+class ListNet(ScaledObjective):
     """Fit the chance of each clip to be the best of its batch with ``listnet_loss``.
 
     It ignores a common shift of the scores, so it stands beside a regression loss.
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
-        temperature: In score points: the lower, the more the best clips count.
+        temperature: In the unit of ``space``: the lower, the more the best clips count.
         axis_reduction: ``sum`` over the axes or ``mean`` over those that are rated.
+        space: ``points`` takes scores in score points, ``standardised`` in standard deviations of the training scores.
 
     Raises:
         ValueError: If an option is negative or unknown.
     """
 
-    def __init__(self, weight: float = 1.0, temperature: float = 1.0, axis_reduction: AxisReduction = "mean") -> None:
-        super().__init__(weight)
+    def __init__(
+        self,
+        weight: float = 1.0,
+        temperature: float = 1.0,
+        axis_reduction: AxisReduction = "mean",
+        space: Space = "points",
+    ) -> None:
+        super().__init__(weight, space)
         check_above_zero(temperature=temperature)
         check_axis_reduction(axis_reduction)
         self.temperature, self.axis_reduction = temperature, axis_reduction
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the cross-entropy of the axes, reduced over them."""
-        return listnet_loss(
-            output.scores, batch.scores, temperature=self.temperature, axis_reduction=self.axis_reduction
-        )
+        scores_BA, targets_BA = self.in_space(output.scores, batch.scores)
+        return listnet_loss(scores_BA, targets_BA, temperature=self.temperature, axis_reduction=self.axis_reduction)
 
 
-class ListMLE(Objective):
+class ListMLE(ScaledObjective):
     """Make the order of the clips of a batch likely with ``listmle_loss``.
 
     It sees only the order of the targets and falls without end as well-ordered scores move apart, so it stands beside
@@ -148,10 +154,11 @@ class ListMLE(Objective):
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
-        temperature: How far apart scores are that make a choice clear, in score points.
-        tolerance: Clips at most this far apart, in score points, are not ranked: rating noise.
+        temperature: How far apart scores are that make a choice clear, in the unit of ``space``.
+        tolerance: Clips at most this far apart, in the unit of ``space``, are not ranked: rating noise.
         position_weights: Whether the choice of better clips weighs more.
         axis_reduction: ``sum`` over the axes or ``mean`` over those that are rated.
+        space: ``points`` takes scores in score points, ``standardised`` in standard deviations of the training scores.
 
     Raises:
         ValueError: If an option is negative or unknown.
@@ -164,8 +171,9 @@ class ListMLE(Objective):
         tolerance: float = 0.0,
         position_weights: bool = False,
         axis_reduction: AxisReduction = "mean",
+        space: Space = "points",
     ) -> None:
-        super().__init__(weight)
+        super().__init__(weight, space)
         check_above_zero(temperature=temperature)
         check_at_least_zero(tolerance=tolerance)
         check_axis_reduction(axis_reduction)
@@ -174,9 +182,10 @@ class ListMLE(Objective):
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of the axes, reduced over them."""
+        scores_BA, targets_BA = self.in_space(output.scores, batch.scores)
         return listmle_loss(
-            output.scores,
-            batch.scores,
+            scores_BA,
+            targets_BA,
             temperature=self.temperature,
             tolerance=self.tolerance,
             position_weights=self.position_weights,

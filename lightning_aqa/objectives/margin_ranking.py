@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
 from lightning_aqa.objectives.axis_reduction import AxisReduction, check_axis_reduction, reduce_axes
-from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.pairwise import as_columns, check_at_least_zero, pair_hinge
+from lightning_aqa.objectives.space import ScaledObjective, Space
 
 
 def margin_ranking_loss(scores: Tensor, targets: Tensor, *, margin: float = 0.1, tolerance: float = 0.0) -> Tensor:
@@ -36,14 +36,15 @@ def margin_ranking_loss(scores: Tensor, targets: Tensor, *, margin: float = 0.1,
     return pair_hinge(*as_columns(scores, targets), margin=margin, tolerance=tolerance)
 
 
-class MarginRanking(Objective):
+class MarginRanking(ScaledObjective):
     """Rank the clips of a batch on each axis with ``margin_ranking_loss``.
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
-        margin: By how much the better clip of a pair has to score higher, in score points.
-        tolerance: Pairs at most this far apart, in score points, are ignored as rating noise.
+        margin: By how much the better clip of a pair has to score higher, in the unit of ``space``.
+        tolerance: Pairs at most this far apart, in the unit of ``space``, are ignored as rating noise.
         axis_reduction: ``sum`` over the axes or ``mean`` over those that are rated.
+        space: ``points`` takes scores in score points, ``standardised`` in standard deviations of the training scores.
 
     Raises:
         ValueError: If an option is negative or unknown.
@@ -55,16 +56,18 @@ class MarginRanking(Objective):
         margin: float = 0.1,
         tolerance: float = 0.0,
         axis_reduction: AxisReduction = "sum",
+        space: Space = "points",
     ) -> None:
-        super().__init__(weight)
+        super().__init__(weight, space)
         check_at_least_zero(margin=margin, tolerance=tolerance)
         check_axis_reduction(axis_reduction)
         self.margin, self.tolerance, self.axis_reduction = margin, tolerance, axis_reduction
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the loss of the axes, reduced over them."""
+        scores_BA, targets_BA = self.in_space(output.scores, batch.scores)
         losses = [
             margin_ranking_loss(scores_B, targets_B, margin=self.margin, tolerance=self.tolerance)
-            for scores_B, targets_B in zip(output.scores.unbind(1), batch.scores.unbind(1), strict=True)
+            for scores_B, targets_B in zip(scores_BA.unbind(1), targets_BA.unbind(1), strict=True)
         ]
         return reduce_axes(torch.stack(losses), batch.scores, self.axis_reduction)

@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_aqa.batch import Batch, Output
 from lightning_aqa.objectives.axis_reduction import AxisReduction, mean_over_rated, reduce_axes
 from lightning_aqa.objectives.bins import BinObjective
+from lightning_aqa.objectives.space import Space
 
 
 def soft_targets(targets: Tensor, centres: Tensor, sigma: float = 0.25) -> Tensor:
@@ -132,24 +133,31 @@ class SoftOrdinal(BinObjective):
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
-        sigma: Width of the kernel, in score points.
+        sigma: Width of the kernel, in the unit of ``space``.
         axis_reduction: ``sum`` over the axes or ``mean`` over those that are rated.
+        space: ``points`` takes sigma in score points, ``standardised`` in standard deviations of the training scores.
 
     Raises:
         ValueError: If an option cannot be; in ``loss``, if the head gives no logits or no fit has started.
     """
 
-    def __init__(self, weight: float = 1.0, sigma: float = 0.25, axis_reduction: AxisReduction = "mean") -> None:
-        super().__init__(weight, axis_reduction)
+    def __init__(
+        self,
+        weight: float = 1.0,
+        sigma: float = 0.25,
+        axis_reduction: AxisReduction = "mean",
+        space: Space = "points",
+    ) -> None:
+        super().__init__(weight, axis_reduction, space)
         if not sigma > 0:
             raise ValueError(f"sigma must be above 0, got {sigma}.")
         self.sigma = sigma
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the divergence from the softened ratings."""
-        logits_BAK, centres_AK = self.read(output, batch)
+        logits_BAK, targets_BA, centres_AK = self.read(output, batch)
         return soft_ordinal_loss(
-            logits_BAK, batch.scores, centres_AK, sigma=self.sigma, axis_reduction=self.axis_reduction
+            logits_BAK, targets_BA, centres_AK, sigma=self.sigma, axis_reduction=self.axis_reduction
         )
 
 
@@ -166,5 +174,5 @@ class Coral(BinObjective):
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the sum of the cross-entropies over the thresholds."""
-        logits_BAK, centres_AK = self.read(output, batch)
-        return coral_loss(logits_BAK, batch.scores, centres_AK, axis_reduction=self.axis_reduction)
+        logits_BAK, targets_BA, centres_AK = self.read(output, batch)
+        return coral_loss(logits_BAK, targets_BA, centres_AK, axis_reduction=self.axis_reduction)

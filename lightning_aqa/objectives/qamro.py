@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lightning_aqa.batch import Axis, Batch, Output
 from lightning_aqa.objectives.axis_reduction import AxisReduction, check_axis_reduction, reduce_axes
-from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.embedding_memory import EmbeddingMemory
 from lightning_aqa.objectives.pairwise import Join, as_columns, check_at_least_zero, pair_hinge
+from lightning_aqa.objectives.space import ScaledObjective, Space
 from lightning_aqa.utils.renamed import renamed_argument
 
 Quality = Literal["minmax", "interval", "none"]
@@ -41,6 +41,7 @@ def qamro_loss(
     margin: float | None = None,
     tolerance: float = 0.0,
     num_new: int | None = None,
+    scale: Tensor | float = 1.0,
 ) -> Tensor:
     r"""Rank every pair of clips in a batch by a margin that grows with the gap of their scores.
 
@@ -58,9 +59,10 @@ def qamro_loss(
         preference_factor: Weight of a pair whose better clip has quality 1, beta (dimensionless).
         quality: How the quality of a clip is found.
         axis: PQ, PC, CE or CU in any case, for ``interval``.
-        margin: One margin in score points for all pairs, in place of the one that grows; None keeps that.
-        tolerance: Pairs at most this far apart, in score points, count as tied: neither summed nor counted.
+        margin: One margin for all pairs, in the unit of ``scale``, in place of the one that grows; None keeps that.
+        tolerance: Pairs at most this far apart, in the unit of ``scale``, count as tied: neither summed nor counted.
         num_new: Only pairs that hold one of the first so many clips; None takes all pairs.
+        scale: Unit in which scores and targets are compared, in score points; the quality is found in score points.
 
     Returns:
         Scalar loss. Zero, with a graph, where no pair is left.
@@ -90,7 +92,9 @@ def qamro_loss(
     elif quality == "minmax":
         weights_B = _minmax_weights(targets_B, preference_factor)
     margins = {"margin_scale": margin_scale} if margin is None else {"margin": margin}
-    return pair_hinge(scores_B, targets_B, weights_B, join, **margins, tolerance=tolerance, num_new=num_new)
+    return pair_hinge(
+        scores_B / scale, targets_B / scale, weights_B, join, **margins, tolerance=tolerance, num_new=num_new
+    )
 
 
 def _check_options(
@@ -128,7 +132,7 @@ def _interval_weights(targets_B: Tensor, table: Sequence[float], preference_fact
     return targets_B.new_tensor(weights)[index_B]
 
 
-class QAMRO(Objective):
+class QAMRO(ScaledObjective):
     """Rank the clips of a batch on each axis with ``qamro_loss``.
 
     It ignores a common shift of the scores, so it stands beside a regression loss.
@@ -140,15 +144,17 @@ class QAMRO(Objective):
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
-        margin_scale: Margin per score point of gap (dimensionless).
+        margin_scale: Margin per unit of gap (dimensionless).
         preference_factor: Weight of a pair whose better clip has quality 1 (dimensionless).
         quality: ``minmax`` weighs a pair by its better clip's position in the batch, ``interval`` by the released
             tables of AES-Natural, ``none`` weighs all pairs the same.
-        margin: One margin in score points for all pairs; None lets it grow with the gap.
-        tolerance: Pairs at most this far apart, in score points, are ignored as rating noise.
+        margin: One margin for all pairs, in the unit of ``space``; None lets it grow with the gap.
+        tolerance: Pairs at most this far apart, in the unit of ``space``, are ignored as rating noise.
         axis_reduction: ``sum`` over the axes, as released, or ``mean`` over those that are rated.
         memory_size: How many clips of earlier batches to compare with; 0 compares within the batch alone, as published.
         memory: Old name of ``memory_size``.
+        space: ``points`` takes gaps in score points, ``standardised`` in standard deviations of the training scores;
+            ``interval`` looks its tables up in score points in both.
 
     Raises:
         ValueError: If an option is negative or unknown; when a fit starts, if ``interval`` has no table for an axis.
@@ -169,8 +175,9 @@ class QAMRO(Objective):
         axis_reduction: AxisReduction = "sum",
         memory_size: int = 0,
         memory: int | None = None,
+        space: Space = "points",
     ) -> None:
-        super().__init__(weight)
+        super().__init__(weight, space)
         memory_size = renamed_argument(self, "memory", memory, memory_size)
         _check_options(margin_scale, preference_factor, tolerance, margin, quality)
         check_axis_reduction(axis_reduction)
@@ -182,15 +189,12 @@ class QAMRO(Objective):
         self.axis_names: list[str] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Learn the names of the axes, which ``interval`` looks its tables up by."""
+        """Take the scale of the training scores; learn the names of the axes, which ``interval`` has its tables by."""
+        super().on_fit_start(trainer, pl_module)
         if self.quality == "interval":
             self.axis_names = [axis.name for axis in cast(Sequence[Axis], pl_module.axes)]
             for name in self.axis_names:
                 interval_table(name)
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Learn the same where a split is validated without a fit."""
-        self.on_fit_start(trainer, pl_module)
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the loss of the axes, reduced over them."""
@@ -199,6 +203,7 @@ class QAMRO(Objective):
                 "quality='interval' needs the names of the axes, which it learns when a fit or a validation starts."
             )
         scores_NA, targets_NA = self._with_past(output.scores, batch.scores)
+        scale_A = torch.as_tensor(self.scale()).expand(batch.scores.shape[1])
         losses = [
             qamro_loss(
                 scores_NA[:, a],
@@ -210,6 +215,7 @@ class QAMRO(Objective):
                 margin=self.margin,
                 tolerance=self.tolerance,
                 num_new=len(batch.scores),
+                scale=scale_A[a],
             )
             for a in range(batch.scores.shape[1])
         ]

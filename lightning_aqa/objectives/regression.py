@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_aqa.batch import Batch, Output
 from lightning_aqa.objectives.axis_reduction import AxisReduction, check_axis_reduction, mean_over_rated, reduce_axes
-from lightning_aqa.objectives.pointwise import PointwiseObjective, Space
+from lightning_aqa.objectives.space import ScaledObjective, Space
 
 Kind = Literal["mse", "mae", "huber", "mse+mae"]
 
@@ -69,7 +69,7 @@ def _penalty(errors: Tensor, kind: Kind, delta: float) -> Tensor:
     raise ValueError(f"kind must be 'mse', 'mae', 'huber' or 'mse+mae', got {kind!r}.")
 
 
-class Regression(PointwiseObjective):
+class Regression(ScaledObjective):
     """Fit the scores to the mean opinion scores with ``regression_loss``.
 
     Args:

@@ -15,8 +15,8 @@ from lightning_aqa.objectives.axis_reduction import (
     mean_over_rated,
     reduce_axes,
 )
-from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.pairwise import BLOCK_PAIRS, check_above_zero
+from lightning_aqa.objectives.space import ScaledObjective, Space
 
 SMALLEST_SPREAD = 0.01
 """Least deviation of soft ranks, per clip: the gradient stays finite where all scores are equal, as at a start."""
@@ -117,7 +117,7 @@ def soft_spearman_loss(
     return reduce_axes(torch.where(varies_A, 1 - correlation_A, 0.0 * both_A), targets, axis_reduction)
 
 
-class SoftSpearman(Objective):
+class SoftSpearman(ScaledObjective):
     """Raise the rank correlation of scores and targets in a batch with ``soft_spearman_loss``.
 
     It ignores a common shift of the scores, so it stands beside a regression loss. A correlation of few clips is noisy:
@@ -125,21 +125,29 @@ class SoftSpearman(Objective):
 
     Args:
         weight: Factor of this term in the sum (dimensionless).
-        temperature: How far apart scores are that count as ranked, in score points.
+        temperature: How far apart scores are that count as ranked, in the unit of ``space``.
         axis_reduction: ``sum`` over the axes or ``mean`` over those that are rated.
+        space: ``points`` takes scores in score points, ``standardised`` in standard deviations of the training scores.
 
     Raises:
         ValueError: If an option is negative or unknown.
     """
 
-    def __init__(self, weight: float = 1.0, temperature: float = 0.25, axis_reduction: AxisReduction = "mean") -> None:
-        super().__init__(weight)
+    def __init__(
+        self,
+        weight: float = 1.0,
+        temperature: float = 0.25,
+        axis_reduction: AxisReduction = "mean",
+        space: Space = "points",
+    ) -> None:
+        super().__init__(weight, space)
         check_above_zero(temperature=temperature)
         check_axis_reduction(axis_reduction)
         self.temperature, self.axis_reduction = temperature, axis_reduction
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return one minus the correlation of the axes, reduced over them."""
+        scores_BA, targets_BA = self.in_space(output.scores, batch.scores)
         return soft_spearman_loss(
-            output.scores, batch.scores, temperature=self.temperature, axis_reduction=self.axis_reduction
+            scores_BA, targets_BA, temperature=self.temperature, axis_reduction=self.axis_reduction
         )

@@ -11,9 +11,9 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from lightning_aqa.batch import Axis, Batch, Output
-from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.embedding_memory import EmbeddingMemory
 from lightning_aqa.objectives.pairwise import check_at_least_zero, closest_gap
+from lightning_aqa.objectives.space import ScaledObjective, Space
 
 
 def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
@@ -74,7 +74,7 @@ def draw_one(allowed: Tensor, generator: torch.Generator) -> Tensor:
     return keys.masked_fill_(~allowed.to(device), -1.0).argmax(1).to(allowed.device)
 
 
-class Triplet(Objective):
+class Triplet(ScaledObjective):
     """Draw a positive and a negative for every clip of the batch from a memory of earlier clips.
 
     Positive is a clip whose score lies at most ``epsilon`` away, negative one further away, both in score points. The
@@ -88,12 +88,13 @@ class Triplet(Objective):
 
     Args:
         weight: Factor of this term in the sum (dimensionless); the paper's alpha.
-        epsilon: How far apart two clips of similar score are at most, in score points (a guess).
+        epsilon: How far apart two clips of similar score are at most, in the unit of ``space`` (a guess).
         margin: Margin in squared units of the embedding (a guess).
         memory_size: How many clips the memory keeps (a guess).
         axis: Name of the axis whose score decides; None averages the distance over the axes that both clips are
             rated on.
         seed: Seed of the draws; their state is saved with the memory, so a resumed run draws the same.
+        space: ``points`` takes epsilon in score points, ``standardised`` in deviations of the training scores.
 
     Raises:
         ValueError: If an option is negative; when a fit starts, if there is no such axis.
@@ -109,8 +110,9 @@ class Triplet(Objective):
         memory_size: int = 256,
         axis: str | None = None,
         seed: int = 0,
+        space: Space = "points",
     ) -> None:
-        super().__init__(weight)
+        super().__init__(weight, space)
         check_at_least_zero(epsilon=epsilon, margin=margin)
         self.epsilon, self.margin, self.axis = epsilon, margin, axis
         self.memory = EmbeddingMemory(memory_size)
@@ -118,7 +120,8 @@ class Triplet(Objective):
         self.column: int | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the column of the axis whose score decides."""
+        """Take the scale of the training scores, and find the column of the axis whose score decides."""
+        super().on_fit_start(trainer, pl_module)
         if self.axis is not None:
             names = [axis.name for axis in cast(Sequence[Axis], pl_module.axes)]
             if self.axis not in names:
@@ -132,8 +135,11 @@ class Triplet(Objective):
             self.memory.stage(output.embedding, batch.scores)
         if len(self.memory) == 0:
             return output.embedding[:0].sum()
-        memory_NE, others_NK = self.memory.embedding.to(output.embedding), self._deciding(self.memory.scores)
-        distance_BN = score_distance(scores_BK, others_NK.to(scores_BK))
+        memory_NE, others_NK = (
+            self.memory.embedding.to(output.embedding),
+            self._deciding(self.memory.scores.to(batch.scores)),
+        )
+        distance_BN = score_distance(scores_BK, others_NK)
         # NaN compares false on both sides: a pair without a common axis is neither.
         near_BN, far_BN = distance_BN <= closest_gap(self.epsilon), distance_BN > closest_gap(self.epsilon)
         positive_B, negative_B = draw_one(near_BN, self.generator), draw_one(far_BN, self.generator)
@@ -157,7 +163,8 @@ class Triplet(Objective):
         self.generator.set_state(state_dict["generator"].cpu())
 
     def _deciding(self, scores_BA: Tensor) -> Tensor:
-        """Return the columns whose scores decide."""
+        """Return the columns whose scores decide, in the unit of ``space``."""
+        (scores_BA,) = self.in_space(scores_BA)
         if self.axis is None:
             return scores_BA
         if self.column is None:

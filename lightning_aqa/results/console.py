@@ -15,12 +15,34 @@ from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.results.files import PREDICTIONS, RESULTS, find_checkpoint
 from lightning_aqa.results.reference_points import run_notes
 
+LEGEND = {
+    "system": "system: means over the rated clips of each system.",
+    "system_mos": "system_mos: means over all clips of each system, against the scores that the corpus publishes.",
+    "over systems": "over systems: 95 % interval of SRCC for other systems of the kind; SRCC 95 %: for other clips.",
+    "highest LCC": "highest LCC: the ceiling, what a predictor of the true quality would reach on ratings as noisy as "
+    "these.",
+}
+"""Words of the table, each said below it where it stands in it."""
 
-def print_results(results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int) -> None:
-    """Print one row per split, level and axis, then the files of the run."""
+
+def print_results(
+    results: dict[str, Any], folder: Path, pictures: list[Path], num_predicted: int, of: str = ""
+) -> None:
+    """Print one row per split, level and axis, the split test first, then the files of the run.
+
+    Args:
+        results: ``{split: {level: {axis: entry}}}`` as in ``results.json``.
+        folder: The run folder.
+        pictures: Pictures in it.
+        num_predicted: Number of clips that were scored.
+        of: What weights it is of.
+    """
     console = make_console()
+    results = {split: results[split] for split in sorted(results, key=lambda split: split != "test")}
     if results:
-        console.print(results_table(results))
+        console.print(results_table(results, of))
+        for words in legend_of(results):
+            console.print(words, highlight=False, markup=False, soft_wrap=True)
         for reason in reasons_of(results):
             console.print(f"No interval: {reason}.", highlight=False, markup=False, soft_wrap=True)
         for note in run_notes(results):
@@ -40,13 +62,13 @@ def next_command(folder: Path) -> str:
     return f"to score other clips: python -m lightning_aqa score {shlex.quote(str(folder))} CLIPS{options}"
 
 
-def results_table(results: dict[str, Any]) -> Table:
+def results_table(results: dict[str, Any], of: str = "") -> Table:
     """Lay out {split: {level: {axis: {metric: value}}}} as a table; undefined values are dashes.
 
     Beside the metrics: the interval of SRCC, and the LCC that a predictor without error can be expected to reach, where
     these are known.
     """
-    table = Table(title="results", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(f"results of {of}" if of else "results"), title_justify="left", box=None, pad_edge=False)
     for name in ("split", "level", "axis"):
         table.add_column(name)
     for name in ("n", *METRICS, "SRCC 95 %", "over systems", "highest LCC"):
@@ -62,6 +84,21 @@ def results_table(results: dict[str, Any]) -> Table:
                 evidence = [*ends, _ceiling(values.get("ceiling", {}).get("lcc"))]
                 table.add_row(escape(split), level, escape(axis), str(values.get("n", "")), *numbers, *evidence)
     return table
+
+
+def legend_of(results: dict[str, Any]) -> list[str]:
+    """List what the words of the table mean that it has."""
+    entries = [
+        (level, entry)
+        for levels in results.values()
+        for level, axes in levels.items()
+        if level != "domains"
+        for entry in axes.values()
+    ]
+    shown = {level for level, _ in entries}
+    shown |= {"over systems" for _, entry in entries if _interval(entry.get("ci_system", {}).get("SRCC"))}
+    shown |= {"highest LCC" for _, entry in entries if _ceiling(entry.get("ceiling", {}).get("lcc"))}
+    return [words for name, words in LEGEND.items() if name in shown]
 
 
 def reasons_of(results: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ RATINGS, CLIPS, SYSTEMS, OBSERVATIONS = "ratings.csv", "clips.csv", "systems.csv
 SKIPPED, TRACEBACK = "skipped.csv", "traceback.txt"
 LOCK = "run.lock"
 """Held by the process that writes to a run folder; a run that has ended leaves none."""
+MLFLOW_STORE, MLFLOW_ARTIFACTS = "mlflow.db", "mlflow-artifacts"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 
 TRIAL, TRIAL_LOG = "trial.json", "trial.log"

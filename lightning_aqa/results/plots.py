@@ -16,14 +16,19 @@ from lightning_aqa.metrics.correlation import lcc, mse, rows_of_systems, srcc, s
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.files import HISTORY, PREDICTIONS
 from lightning_aqa.results.history import read_history
+from lightning_aqa.results.labels import Box, place_labels
 from lightning_aqa.results.predictions import read_predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+MOST_NAMES = 10
+SYSTEM_SIZE = 36
+"""Area of the marker of a system, in square points."""
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -94,6 +99,7 @@ def draw_scatter(table: Predictions, axes: Sequence[Axis], split: str) -> Figure
     else:
         figure, panels = _figure(1 + has_systems, len(axes), 3.4, 3.7)
     domains = sorted(set(table.domains))
+    named: list[tuple[Axes, list[str], Any, Any]] = []
     for a, axis in enumerate(axes):
         rated_N = np.isfinite(table.targets[:, a]) & np.isfinite(table.scores[:, a])
         targets_N, scores_N = table.targets[rated_N, a], table.scores[rated_N, a]
@@ -104,8 +110,8 @@ def draw_scatter(table: Predictions, axes: Sequence[Axis], split: str) -> Figure
             both_N2 = np.stack([targets_N, scores_N], axis=1)
             truth_S, score_S = system_means(both_N2, np.full(both_N2.shape, True), rows).reshape(-1, 2).T
             title = f"{_named(axis)}, systems"
-            _draw_points(panels[1, a], truth_S, score_S, [COLOURS[0]] * len(rows), title, size=36)
-            _label_points(panels[1, a], list(rows), truth_S, score_S)
+            _draw_points(panels[1, a], truth_S, score_S, [COLOURS[0]] * len(rows), title, size=SYSTEM_SIZE)
+            named.append((panels[1, a], list(rows), truth_S, score_S))
     for row in panels:
         row[0].set_ylabel("predicted, score points")
     for panel in panels[-1] if len(axes) > 1 else panels[:, 0]:
@@ -115,6 +121,10 @@ def draw_scatter(table: Predictions, axes: Sequence[Axis], split: str) -> Figure
             panels[0, -1].scatter([], [], s=16, color=colour, label=domain or "no domain")
         panels[0, -1].legend(loc="lower right", fontsize=7, handletextpad=0.2)
     figure.suptitle(f"Predicted against rated, split {split}", fontsize=11)
+    figure.canvas.draw()  # now all stands where it will
+    for panel, names, truth_S, score_S in named:
+        if names:
+            _label_points(panel, names, truth_S, score_S)
     return figure
 
 
@@ -149,14 +159,33 @@ def _draw_points(panel: Axes, rated: Any, predicted: Any, colours: list[str], ti
 
 
 def _label_points(panel: Axes, names: list[str], x: Any, y: Any) -> None:
-    """Name the systems, or the ten furthest from the line where there are many."""
-    furthest = np.argsort(-np.abs(np.asarray(x) - np.asarray(y)))[:10]
-    for i in furthest:
-        is_right = x[i] > sum(panel.get_xlim()) / 2
-        position, side = (-5 if is_right else 5, -2), "right" if is_right else "left"
-        panel.annotate(
-            names[i], (x[i], y[i]), position, textcoords="offset points", ha=side, fontsize=6.5, color="#555555"
-        )
+    """Name the systems, those furthest from the line first, ten at most, where a name covers nothing."""
+    order = np.argsort(-np.abs(np.asarray(x) - np.asarray(y)), kind="stable")
+    points = panel.transData.transform(np.stack([x, y], axis=1)[order])
+    texts = [panel.text(0, 0, names[i], fontsize=6.5, color="#555555", transform=None) for i in order[:MOST_NAMES]]
+    extents = [text.get_window_extent() for text in texts]
+    px_per_point = panel.figure.dpi / 72
+    margin = 0.5 * px_per_point
+    sizes = [(extent.width + 2 * margin, extent.height + 2 * margin) for extent in extents]
+    boxes = place_labels(points, sizes, SYSTEM_SIZE**0.5 / 2 * px_per_point, Box(*panel.get_window_extent().extents))
+    for text, box in zip(texts, boxes, strict=True):
+        text.remove()
+        if box is not None:
+            panel.add_artist(_pinned(panel, text.get_text(), ((box.left + box.right) / 2, (box.low + box.high) / 2)))
+    num_named = sum(box is not None for box in boxes)
+    if num_named < len(names):
+        numbers = panel.texts[0]
+        numbers.set_text(f"{numbers.get_text()}  {num_named} named")
+
+
+def _pinned(panel: Axes, words: str, centre: tuple[float, float]) -> Text:
+    """Write words around a px of the figure as it is laid out, at a place that stays when it is saved finer."""
+    from matplotlib.text import Text
+
+    x, y = panel.transAxes.inverted().transform(centre)
+    text = Text(x, y, words, fontsize=6.5, color="#555555", ha="center", va="center", transform=panel.transAxes)
+    text.set_in_layout(False)
+    return text
 
 
 def draw_error_by_domain(splits: Sequence[tuple[str, Predictions]], axes: Sequence[Axis]) -> Figure:

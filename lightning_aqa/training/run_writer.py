@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
-import yaml
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, WandbLogger
 
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.own_loaders import OwnLoaders
@@ -26,6 +24,8 @@ from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.training.console import print_run
+from lightning_aqa.training.evaluated import weights_of
+from lightning_aqa.training.loggers import introduce_run, log_pictures
 from lightning_aqa.utils.files import replacing
 
 
@@ -37,12 +37,19 @@ class RunFolder(Callback):
         config: Text of ``config.yaml``; empty where no config made the run.
         command: Arguments of the command line, for the record.
         unit: What varies as one piece in the intervals; None is clips, and systems at system level.
+        checkpoint: Path of the checkpoint that is evaluated; None where the run trains.
     """
 
     def __init__(
-        self, folder: str | Path, config: str = "", command: Sequence[str] = (), unit: Unit | None = None
+        self,
+        folder: str | Path,
+        config: str = "",
+        command: Sequence[str] = (),
+        unit: Unit | None = None,
+        checkpoint: str | None = None,
     ) -> None:
         self.folder, self.config, self.command, self.unit = Path(folder), config, command, unit
+        self.checkpoint = checkpoint
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make the folder with the config, the facts of the run and the list of skipped clips."""
@@ -70,14 +77,11 @@ class RunFolder(Callback):
         write_skipped(data.skipped, self.folder / SKIPPED)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print what is trained, on what, by which objectives; give W&B the whole config."""
+        """Print what is trained, on what, by which objectives; tell the loggers what run it is."""
         assert isinstance(pl_module, AQAModule)
         if trainer.is_global_zero:
             print_run(pl_module, self.folder)
-            for logger in wandb_loggers(trainer.loggers):
-                logger.log_hyperparams({"config": yaml.safe_load(self.config)})
-                if address := getattr(logger.experiment, "url", None):  # none where W&B is offline
-                    add_fact(self.folder, "wandb", str(address))
+            introduce_run(trainer.loggers, self.folder, self.config)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the numbers of ``validate``; inside ``fit`` there is nothing to write yet."""
@@ -115,7 +119,9 @@ class RunFolder(Callback):
                 )
             write_results(self.folder / RESULTS, results)
         drawn = self._draw(trainer, pl_module) if results else []
-        print_results(results, self.folder, drawn, num_predicted=sum(len(t.ids) for t in splits.values()))
+        of = weights_of(trainer, pl_module, self.checkpoint)
+        add_fact(self.folder, "evaluated", of._asdict())
+        print_results(results, self.folder, drawn, sum(len(t.ids) for t in splits.values()), str(of))
 
     def _evaluated(self, trainer: L.Trainer, pl_module: AQAModule) -> list[str]:
         splits = pl_module.data.rated_splits
@@ -125,9 +131,7 @@ class RunFolder(Callback):
         from lightning_aqa.results.plots import draw_run
 
         paths = draw_run(self.folder, pl_module.axes)
-        for logger in wandb_loggers(trainer.loggers):
-            for path in paths:
-                logger.log_image(key=f"pictures/{path.stem}", images=[str(path)])
+        log_pictures(trainer.loggers, paths, trainer.global_step)
         return paths
 
 
@@ -143,8 +147,3 @@ def _described(module: AQAModule) -> dict[str, Any]:
     given = module.hparams.get("encoder") or {}
     settings = given.get("init_args", {}) if isinstance(given, dict) else {}
     return {"class": type(module.encoder).__name__, "settings": settings, "weights": weights_hash(module.encoder)}
-
-
-def wandb_loggers(loggers: Sequence[Logger]) -> list[WandbLogger]:
-    """Pick the W&B loggers."""
-    return [logger for logger in loggers if isinstance(logger, WandbLogger)]

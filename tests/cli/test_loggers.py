@@ -1,10 +1,20 @@
 """Loggers write into the run folder, whichever way they are named, unless they name a folder of their own."""
 
+import importlib.util
+import json
+import sqlite3
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import yaml
 from jsonargparse import Namespace
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
+from PIL import Image
 
-from lightning_aqa.cli.loggers import place_loggers
+from lightning_aqa.cli.loggers import RUN_FOLDER, place_loggers
+from lightning_aqa.results.mlflow_run import write_mlflow_run
+from lightning_aqa.training.loggers import introduce_run, log_pictures
 from lightning_aqa.utils.wandb import OFFLINE_HINT
 
 
@@ -130,3 +140,134 @@ def test_a_server_that_is_not_reached_is_one_line(corpora, fails, tmp_path, monk
     said = fails("fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--trainer.logger=WandbLogger",
                  f"--trainer.default_root_dir={tmp_path}")  # fmt: skip
     assert said.splitlines()[-1] == f"error: W&B: no such host. {OFFLINE_HINT}"
+
+
+def _mlflow(**given):
+    init_args = Namespace(save_dir=RUN_FOLDER, tracking_uri=None, run_name=None, run_id=None, **given)
+    return Namespace(class_path="lightning.pytorch.loggers.MLFlowLogger", init_args=init_args)
+
+
+def test_mlflow_keeps_its_store_and_its_artifacts_in_the_run_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    logger = _mlflow()
+    place_loggers(_settings(logger), tmp_path / "run")
+    given = logger.init_args
+    assert given.tracking_uri == f"sqlite:///{tmp_path}/run/mlflow.db"
+    assert (given.artifact_location, given.run_id) == (f"file://{tmp_path}/run/mlflow-artifacts", None)
+    assert given.run_name == f"{tmp_path.name}/run"
+
+
+@pytest.mark.parametrize("way", ["variable", "flag"])
+def test_a_server_of_mlflow_that_the_user_names_is_kept(tmp_path, monkeypatch, way):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://a:1")
+    logger = _mlflow()
+    if way == "flag":
+        logger.init_args.tracking_uri = "http://b:1"
+    place_loggers(_settings(logger), tmp_path / "run")
+    assert logger.init_args.tracking_uri == ("http://a:1" if way == "variable" else "http://b:1")
+    assert logger.init_args.get("artifact_location") is None
+
+
+def test_a_resumed_run_goes_on_as_the_mlflow_run_that_it_was_even_where_its_folder_was_moved(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    old, folder = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "run.json").write_text('{"format": 1}')
+    (old / "mlflow.db").touch()
+    write_mlflow_run(old, f"sqlite:///{old}/mlflow.db", "abc")
+    old.rename(folder)
+    for server, expected in (("", "abc"), ("http://a:1", None)):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+        logger = _mlflow()
+        place_loggers(_settings(logger), folder)
+        assert logger.init_args.run_id == expected
+    write_mlflow_run(folder, "http://a:1", "on-the-server")
+    place_loggers(_settings(logger), folder)
+    assert logger.init_args.run_id is None  # as it was placed above
+    logger = _mlflow()
+    place_loggers(_settings(logger), folder)
+    assert logger.init_args.run_id == "on-the-server"
+
+
+@pytest.mark.parametrize("extra", ["tensorboard", "mlflow"])
+def test_a_logger_without_its_package_is_one_line_and_leaves_no_folder(fails, tmp_path, monkeypatch, extra):
+    found = importlib.util.find_spec
+    hidden = {"tensorboard", "tensorboardX", "mlflow"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in hidden else found(name, *more))
+    kind = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger"}[extra]
+    table = ["--data=Table", "--data.path=none.csv", "--data.axes={q: [1, 5]}", "--data.folds=2"]
+    said = fails("fit", *table, f"--trainer.logger={kind}", f"--trainer.default_root_dir={tmp_path / 'runs'}")
+    assert said == (
+        f"error: --trainer.logger={kind} needs the package {extra}: pip install 'lightning_aqa[{extra}]', "
+        "or take --trainer.logger=CSVLogger."
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["CSVLogger", "lightning.pytorch.loggers.CSVLogger"])
+def test_a_logger_named_over_the_saved_settings_of_another_takes_none_of_them(train, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    given = {"project": "p", "save_dir": ".", "name": "theirs", "version": "v1", "prefix": "x"}
+    saved = {"trainer": {"logger": {"class_path": "WandbLogger", "init_args": given}}}
+    (tmp_path / "saved.yaml").write_text(yaml.safe_dump(saved))
+    folder = train("--config", str(tmp_path / "saved.yaml"), f"--trainer.logger={name}")
+    assert _logs(folder) == [ONE]
+    assert "x-" not in (folder / ONE).read_text().splitlines()[0]
+
+
+class _Recorder:
+    """What a logger sends to, with what it was sent."""
+
+    tracking_uri = "http://a:1"
+
+    def __init__(self):
+        self.sent = []
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: self.sent.append((name, *args, *kwargs.values()))
+
+
+class _Board(TensorBoardLogger):
+    experiment = None
+
+    def __init__(self):
+        self.experiment = _Recorder()
+
+
+class _Flow(MLFlowLogger):
+    experiment, run_id = None, "abc"
+
+    def __init__(self):
+        self.experiment = _Recorder()
+
+
+def test_pictures_go_to_every_logger_that_takes_them(tmp_path):
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    path = tmp_path / "scatter_test.png"
+    Image.fromarray(pixels).save(path)
+    board, flow = _Board(), _Flow()
+    log_pictures([board, flow, SimpleNamespace()], [path], 7)
+    ((name, tag, image, step, layout),) = board.experiment.sent
+    assert (name, tag, step, layout) == ("add_image", "pictures/scatter_test", 7, "HWC")
+    assert np.array_equal(image, pixels)
+    assert flow.experiment.sent == [("log_artifact", "abc", str(path), "pictures")]
+
+
+def test_mlflow_gets_the_config_and_the_run_folder_says_which_run_it_is(tmp_path):
+    (tmp_path / "run.json").write_text('{"format": 1}')
+    flow = _Flow()
+    introduce_run([flow], tmp_path, "a: 1")
+    assert flow.experiment.sent == [("log_artifact", "abc", str(tmp_path / "config.yaml"))]
+    assert json.loads((tmp_path / "run.json").read_text())["mlflow"] == {"run_id": "abc", "tracking_uri": "http://a:1"}
+
+
+@pytest.mark.filterwarnings("ignore")  # of its own packages about each other
+def test_mlflow_goes_on_in_its_run_when_a_fit_is_resumed(train, monkeypatch):
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = train("--trainer.logger=MLFlowLogger")
+    train("--trainer.logger=MLFlowLogger", "--trainer.max_steps=8", f"--ckpt_path={folder}/checkpoints/last.ckpt")
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        assert store.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
+    assert list((folder / "mlflow-artifacts").rglob("scatter_test.png"))

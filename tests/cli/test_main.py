@@ -1,5 +1,6 @@
 """The front door: help and version without torch, one line for a subcommand that does not exist."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,31 @@ def test_the_program_and_the_console_script_are_one(tmp_path):
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, timeout=120)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("error: gone.yaml: no such sweep file")
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_help_of_a_run_is_two_screens_from_the_parser_and_all_of_it_is_there(name, capsys):
+    assert main([name, "--help"]) == 0
+    page = capsys.readouterr().out
+    lines = page.splitlines()
+    assert len(lines) < 90
+    assert max(map(len, lines)) <= 120
+    shown = set(re.findall(r"^  (--[\w.]+)", page, re.MULTILINE))
+    assert shown >= {"--config", "--ckpt_path", "--data", "--model.head", "--trainer.devices", "--data.audio_root"}
+    assert main([name, "--help=all"]) == 0
+    everything = capsys.readouterr().out
+    assert len(everything.splitlines()) > 400
+    listed = set(re.findall(r"--[\w.]+", everything))
+    assert {flag for flag in shown - listed if not flag.startswith(("--data.", "--objectives.NAME"))} == set()
+
+
+def test_every_usual_option_is_one_of_fit_and_of_a_table(capsys):
+    from lightning_aqa.cli.help import USUAL, USUAL_DATA
+
+    assert main(["fit", "--help"]) == 0
+    page = capsys.readouterr().out
+    for name in [name for names in USUAL.values() for name in names] + [f"data.{name}" for name in USUAL_DATA]:
+        assert re.search(rf"^  --{re.escape(name)}[ =.]", page, re.MULTILINE), name
+    assert re.search(r"--trainer.max_epochs .* \[100\]", page)
+    assert "QAMRO" in page
+    assert "MLP" in page

@@ -1,0 +1,57 @@
+"""Weights that a table of results is of: which epoch they are, and why it was that one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+from lightning.pytorch.callbacks import WeightAveraging
+
+from lightning_aqa.module import AQAModule
+from lightning_aqa.training.checkpoints import BestCheckpoint, has_averaged
+
+
+class Evaluated(NamedTuple):
+    """Weights of a table, as ``run.json`` has them.
+
+    Args:
+        epoch: Their epoch, from 1; None where the checkpoint does not say, or the model came trained.
+        chosen_by: Logged metric by which the epoch is the best; empty where it is the last, or was given.
+        checkpoint: Path that was given; empty after a training.
+        is_average: Whether they are an average over steps.
+    """
+
+    epoch: int | None
+    chosen_by: str = ""
+    checkpoint: str = ""
+    is_average: bool = False
+
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        epoch = "" if self.epoch is None else f"epoch {self.epoch}"
+        if self.checkpoint:
+            return f"{self.checkpoint}, {epoch}" if epoch else self.checkpoint
+        if self.is_average:
+            return "averaged weights"
+        if not epoch:
+            return ""
+        return f"{epoch}, best by {self.chosen_by}" if self.chosen_by else f"{epoch}, the last"
+
+
+def weights_of(trainer: L.Trainer, module: AQAModule, checkpoint: str | None = None) -> Evaluated:
+    """Find what weights are evaluated, after a training or by a checkpoint that was given.
+
+    Args:
+        trainer: The trainer, which evaluates.
+        module: The module, which knows the epoch of the checkpoint that it was read from.
+        checkpoint: Path that the user gave; None after a training.
+    """
+    if checkpoint:
+        return Evaluated(module.epoch, checkpoint=str(Path(checkpoint)))
+    callbacks: list[Any] = list(trainer.callbacks)  # type: ignore[attr-defined]
+    own = [one for one in callbacks if isinstance(one, BestCheckpoint) and one.best_model_path]
+    is_average = has_averaged(trainer) or any(isinstance(one, WeightAveraging) for one in callbacks)
+    if own and module.epoch is not None:
+        return Evaluated(module.epoch, str(own[0].monitor or ""), is_average=is_average)
+    return Evaluated(trainer.current_epoch or None, is_average=is_average)

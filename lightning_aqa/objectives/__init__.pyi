@@ -19,12 +19,12 @@ from .ordinal import Coral as Coral
 from .ordinal import SoftOrdinal as SoftOrdinal
 from .ordinal import coral_loss as coral_loss
 from .ordinal import soft_ordinal_loss as soft_ordinal_loss
-from .space import ScaledObjective as ScaledObjective
 from .qamro import QAMRO as QAMRO
 from .qamro import qamro_loss as qamro_loss
 from .regression import Regression as Regression
 from .regression import regression_loss as regression_loss
 from .soft_spearman import SoftSpearman as SoftSpearman
 from .soft_spearman import soft_spearman_loss as soft_spearman_loss
+from .space import ScaledObjective as ScaledObjective
 from .triplet import Triplet as Triplet
 from .triplet import triplet_loss as triplet_loss

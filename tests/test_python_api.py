@@ -324,3 +324,40 @@ def test_two_processes_end_with_the_same_constants_and_all_clips(tmp_path):
     scores = torch.stack([row["scores"] for row in rows(10)]).double()
     assert first["location_A"].tolist() == pytest.approx(scores.nanmean(0).tolist(), rel=1e-6)
     assert ids == others == [f"dev-{number:06d}" for number in range(6)]
+
+
+class Local(Descriptors):
+    """An encoder that has an argument no config could have."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+
+def test_a_checkpoint_of_parts_that_no_config_could_name_says_so(tmp_path):
+    module, plain = AQAModule(AXES, Local(lambda: 0)), trainer(tmp_path)
+    plain.fit(module, loader(4))
+    plain.save_checkpoint(tmp_path / "own.ckpt")
+    with pytest.raises(ValueError, match="does not say what its model is made of"):
+        load(tmp_path / "own.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (["mos"], r"axes holds 'mos', expected a name with .* score, such as axes={'mos': \[1, 5\]}"),
+        ([("mos", 1, 5)], r"axes holds \('mos', 1, 5\), expected a name with its lowest and highest score"),
+        ("mos", r"axes is 'mos', expected names with"),
+        ({"mos": 5}, r"axes\.mos must be its lowest and highest score, such as \[1, 5\]; got 5\."),
+        ({"mos": ["1", "5"]}, r"axes\.mos must be .* got \['1', '5'\]\."),
+        ([("a", "A", 1, 5), ("a", "B", 1, 5)], r"axes names a, a, expected each name once"),
+    ],
+)  # fmt: skip
+def test_a_module_says_what_an_axis_is(axes, message):
+    with pytest.raises(ValueError, match=message):
+        AQAModule(axes)
+
+
+def test_axes_are_saved_as_lists_whatever_they_were_given_as():
+    assert AQAModule({"mos": (1, 5)}).hparams["axes"] == [["mos", "Mos", 1.0, 5.0]]
+    assert AQAModule([("mos", "Quality", 1, 5)]).hparams["axes"] == [["mos", "Quality", 1, 5]]

@@ -17,12 +17,12 @@ class NoSettingsError(ValueError):
 class Remembering:
     """Keep the arguments that a part is built with."""
 
-    given: tuple[tuple[Any, ...], dict[str, Any]]
+    built_with: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Build the part, and keep its arguments outside of what a module registers."""
         part = super().__new__(cls)
-        vars(part)["given"] = (args, kwargs)
+        vars(part)["built_with"] = (args, kwargs)
         return part
 
 
@@ -68,7 +68,7 @@ def _path(kind: type) -> str:
 
 
 def _arguments(part: Remembering) -> dict[str, Any]:
-    args, kwargs = part.given
+    args, kwargs = part.built_with
     signature = inspect.signature(type(part))
     found = dict(signature.bind(*args, **kwargs).arguments)
     for name, parameter in signature.parameters.items():
@@ -83,13 +83,15 @@ def keep_plain(hparams: MutableMapping[str, Any], instantiator: str) -> None:
     """Make the arguments of a module what a config has, in place; arguments that no config could have are dropped.
 
     Args:
-        hparams: The arguments: those of a config already, or parts as objects.
+        hparams: The arguments: parts as objects, or those of a config already, which have the mark and stay.
         instantiator: Mark of arguments that are complete, by which a checkpoint builds the module again.
     """
+    if "_instantiator" in hparams:
+        return
     whole = True
     for name, value in list(hparams.items()):
         try:
-            hparams[name] = value if name.startswith("_") else settings_of(value)
+            hparams[name] = settings_of(value)
         except NoSettingsError:
             del hparams[name]
             whole = whole and name in ("optimizer", "scheduler")  # which a checkpoint is evaluated without

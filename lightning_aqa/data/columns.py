@@ -200,7 +200,7 @@ def _entry(
         cells = {texts["axis"]: row.fields.get(chosen["score"])}
     else:
         cells = {axis.name: row.fields.get(chosen[axis.name]) for axis in axes}
-    rated = {name: cell for name, cell in cells.items() if not _is_empty(cell)}
+    rated = {name: cell for name, cell in cells.items() if not is_empty(cell)}
     return TableEntry(row.where, clip, texts.get("listener", ""), rated)
 
 
@@ -208,7 +208,8 @@ def _text(cell: object) -> str:
     return "" if cell is None else str(cell).strip()
 
 
-def _is_empty(cell: object) -> bool:
+def is_empty(cell: object) -> bool:
+    """Tell whether a cell says that there is nothing."""
     return cell == [] or _text(cell).lower() in EMPTY
 
 
@@ -216,7 +217,7 @@ def _seconds(texts: Mapping[str, str], role: str) -> float | None:
     """Return a time, None where there is none, and an impossible one where it is no number."""
     text = texts.get(role, "")
     try:
-        return None if _is_empty(text) else float(text)
+        return None if is_empty(text) else float(text)
     except ValueError:
         return -1.0
 

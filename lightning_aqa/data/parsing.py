@@ -32,8 +32,13 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path, problems: list[Problem]) -> list[Row]:
-    """Read separated values with a header, JSON lines or a JSON array, as its name ends."""
-    return read_jsonl(path, problems) if path.suffix.lower() in {*JSON_LINES, JSON} else read_csv(path, problems)
+    """Read separated values with a header, JSON lines or a JSON array, as its name ends; without an ending, as it begins."""
+    is_json = path.suffix.lower() in {*JSON_LINES, JSON} or (not path.suffix and _begins_like_json(path))
+    return read_jsonl(path, problems) if is_json else read_csv(path, problems)
+
+
+def _begins_like_json(path: Path) -> bool:
+    return read_text(path).lstrip().startswith(("{", "["))
 
 
 def read_csv(path: Path, problems: list[Problem], names: Sequence[str] = ()) -> list[Row]:

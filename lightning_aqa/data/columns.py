@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.manifest import Clip, Problem
+from lightning_aqa.data.missing import with_ending
 from lightning_aqa.data.parsing import (
     Ratings,
     Row,
@@ -193,7 +194,7 @@ def _entry(
         start = end = None
     split = texts.get("split", "")
     clip = Clip(
-        clip_id, str(folder / texts["file"]), start or 0.0, end, texts.get("system", ""), texts.get("domain", ""),
+        clip_id, with_ending(str(folder / texts["file"])), start or 0.0, end, texts.get("system", ""), texts.get("domain", ""),
         texts.get("prompt", ""), SPLITS.get(split.lower(), split),
     )  # fmt: skip
     if "axis" in chosen:

@@ -83,11 +83,11 @@ def axes_option(scales: Mapping[str, Sequence[float]]) -> str:
         >>> print(axes_option({"overall": [1, 5], "how good?": [0, 100]}))
         --data.axes='{overall: [1, 5], "how good?": [0, 100]}'
     """
-    parts = [f"{_written(name)}: [{low:g}, {high:g}]" for name, (low, high) in scales.items()]
+    parts = [f"{written_name(name)}: [{low:g}, {high:g}]" for name, (low, high) in scales.items()]
     return "--data.axes=" + shlex.quote("{" + ", ".join(parts) + "}")
 
 
-def _written(name: str) -> str:
+def written_name(name: str) -> str:
     """Write a name for YAML: in quotes unless it is a plain word that means nothing else."""
     is_plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)
     is_value = name.lower() in {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
@@ -145,19 +145,30 @@ def plausible_axes(path: Path, rows: Sequence[Row], columns: Mapping[str, str]) 
     """
     own = {name: column for name, column in columns.items() if name not in ROLES}
     if own:
-        read = ((name, _numbers(row.fields.get(column) for row in rows)) for name, column in own.items())
-        return [_described(name, numbers, is_named=True) for name, numbers in read if numbers]
+        read = (describe_axis(name, (row.fields.get(column) for row in rows)) for name, column in own.items())
+        return [axis for axis in read if axis is not None]
     chosen = choose_columns(path, _names(rows), (), columns)
     if {"axis", "score"} <= chosen.keys() and (groups := _groups(rows, chosen, is_sure="axis" in columns)):
-        named = ((name, _numbers(cells)) for name, cells in groups.items())
-        return [_described(name, numbers, is_named=True) for name, numbers in named if numbers]
+        return [axis for name, cells in groups.items() if (axis := describe_axis(name, cells)) is not None]
     taken = {column for role, column in chosen.items() if role not in ("score", "axis")}
     free = [name for name in _names(rows) if name not in taken]
     found = [axis for name in free if (axis := _of_column(name, [row.fields.get(name) for row in rows]))]
-    named_ = [axis for axis in found if axis.is_named]
-    if len(named_) == 1:  # others beside it are told of where they are on its scale
-        return [axis for axis in found if axis.is_named or axis.scale == named_[0].scale]
-    return named_ or found
+    named = [axis for axis in found if axis.is_named]
+    if len(named) == 1:  # others beside it are told of where they are on its scale
+        return [axis for axis in found if axis.is_named or axis.scale == named[0].scale]
+    return named or found
+
+
+def describe_axis(name: str, cells: Iterable[object], *, is_named: bool = True) -> GuessedAxis | None:
+    """Describe the scores in some cells; None where these are not numbers.
+
+    Args:
+        name: Name of the axis.
+        cells: Its cells; empty ones do not count, and one may be a list of ratings.
+        is_named: Whether its name says that it is an axis.
+    """
+    numbers = _numbers(cells)
+    return _described(name, numbers, is_named=is_named) if numbers else None
 
 
 def _names(rows: Iterable[Row]) -> list[str]:

@@ -90,8 +90,7 @@ def read_table(
     entries = read_entries(rows, chosen, scales, folder, problems)
     if "axis" in chosen:
         _check_axis_names(path, entries, scales)
-    is_long = layout == "long" or (layout == "auto" and _looks_long(entries, chosen))
-    clips = long_clips(entries, scales, problems) if is_long else wide_clips(entries, scales, problems)
+    clips = long_clips(entries, scales, problems) if is_long(layout, entries, chosen) else wide_clips(entries, scales, problems)
     return Manifest(clips, scales, [*_wrong_scales(path, entries, scales), *problems])
 
 
@@ -144,9 +143,17 @@ def _check_axis_names(path: Path, entries: Sequence[TableEntry], axes: Sequence[
             )
 
 
-def _looks_long(entries: Sequence[TableEntry], chosen: Mapping[str, str]) -> bool:
+def is_long(layout: Layout, entries: Sequence[TableEntry], chosen: Mapping[str, str]) -> bool:
+    """Tell whether a row is a rating.
+
+    Args:
+        layout: How the table is laid out, or ``auto``.
+        entries: Its rows.
+        chosen: Its column per role and axis.
+    """
     num_clips = len({entry.clip.id for entry in entries})
-    return "listener" in chosen or "axis" in chosen or 2 * num_clips <= len(entries)
+    looks_long = "listener" in chosen or "axis" in chosen or 2 * num_clips <= len(entries)
+    return layout == "long" or (layout == "auto" and looks_long)
 
 
 class Table(AQADataModule):

@@ -239,6 +239,17 @@ def unique_clips(clips: Iterable[tuple[str, Clip]], problems: list[Problem]) -> 
     return kept
 
 
+def how_to_get(corpus: str, layout: str) -> str:
+    """Say where a corpus that is not there is to be had from, and the options that make one up in its place.
+
+    Args:
+        corpus: Its heading in docs/data.md.
+        layout: Its layout, as ``Synthetic`` calls it.
+    """
+    stand_in = f"--data=Synthetic --data.layout={layout} --data.root=.cache/synthetic_{layout}"
+    return f"docs/data.md, section {corpus}, says where to get it; to try the command on made-up clips, add {stand_in}"
+
+
 def entries_of(folder: Path) -> str:
     """Say what a folder holds, for a message about what it lacks."""
     if not folder.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -205,6 +206,11 @@ class Table(AQADataModule):
         self.path, self.scales, self.audio_root, self.columns, self.layout = path, axes, audio_root, columns, layout
         self.split_by, self.fractions, self.split_seed = split_by, fractions, split_seed
         self.folds, self.fold, self.dev_fraction = folds, fold, dev_fraction
+
+    def look_closer(self) -> str:
+        """Return the sentence with the command that looks at the table."""
+        words = ["lightning-aqa", "inspect", self.path, *([] if self.audio_root is None else [self.audio_root])]
+        return f" To look closer: {shlex.join(words)}"
 
     def read(self) -> Manifest:
         """Read the table, split it, and warn of what its splits share."""

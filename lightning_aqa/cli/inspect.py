@@ -15,7 +15,7 @@ from lightning_aqa.utils.text import did_you_mean, shortened
 if TYPE_CHECKING:
     from lightning_aqa.data.guesses import GuessedAxis
     from lightning_aqa.data.inspection import Inspection, SplitPlan, TableColumns
-    from lightning_aqa.data.manifest import Manifest, Problem
+    from lightning_aqa.data.manifest import Problem
 
 OWN = ("audio_root", "columns", "axes", "layout", "on_bad_clip", "check", "folds")
 """Options of ``fit`` under ``--data.`` that change what is looked at."""
@@ -62,7 +62,6 @@ def inspect(
         raise ValueError(f"inspect takes a table and one folder of audio, got {given}.")
     from lightning_aqa.data.columns import check_roles, make_axes
     from lightning_aqa.data.inspection import inspect_table, plan_splits, read_columns
-    from lightning_aqa.data.manifest import Problem
     from lightning_aqa.data.validation import CorpusError
 
     path, folder, named = Path(table), (root[0] if root else audio_root), columns or {}
@@ -118,7 +117,9 @@ def _report(path: Path, facts: Inspection, plan: SplitPlan) -> Iterator[str]:
     left = facts.left()
     for name, count in plan.counts.items():
         kept = len(left.split(name))
-        yield f"  {name or '(none)'}: {count} rated clips" + (f", {kept} that can be used" if kept < count else "")
+        yield f"  {name or '(none)'}: {count} rated clip{'' if count == 1 else 's'}" + (
+            f", {kept} that can be used" if kept < count else ""
+        )
     yield from ["", "clips", *_table(_clips(facts))]
     yield from ["", "audio", *_table(_audio(facts))]
     yield from _missing(path, facts)
@@ -179,10 +180,14 @@ def _audio(facts: Inspection) -> list[tuple[str, str]]:
     audio = facts.audio
     rows = [("usable", f"{len(audio.seconds)} of {len(facts.clips)} clips")]
     if audio.completed:
-        rows.append(("without extension", f"{audio.completed} names, each taken as the one audio file that is called so"))
+        rows.append(
+            ("without extension", f"{audio.completed} names, each taken as the one audio file that is called so")
+        )
     if audio.seconds:
         total = sum(audio.seconds.values())
-        shown = f"{total / 3600:.1f} h" if total >= 3600 else f"{total / 60:.1f} min" if total >= 60 else f"{total:.1f} s"
+        shown = (
+            f"{total / 3600:.1f} h" if total >= 3600 else f"{total / 60:.1f} min" if total >= 60 else f"{total:.1f} s"
+        )
         rows.append(("durations", f"{_spread(list(audio.seconds.values()), ' s')}, {shown} in all"))
     if audio.rates:
         rows.append(("sample rates", ", ".join(f"{rate} Hz: {count}" for rate, count in sorted(audio.rates.items()))))
@@ -211,7 +216,9 @@ def _end(path: Path, facts: Inspection, plan: SplitPlan, command: Sequence[str],
     """Print what has to be mended and the command to type; return the exit code."""
     problems, left = facts.problems(), facts.left()
     stops = [plan.problem] * bool(plan.problem) + ["no clip has a rating"] * (len(facts.rated()) == 0)
-    stops += ["no clip is left that can be used"] * (bool(problems) and len(left) == 0)
+    stops += ["no clip is left that can be used; mend the problems above, and look again"] * (
+        bool(problems) and len(left) == 0
+    )
     for line in _kinds(problems):
         print(line)
     if problems and len(left):

@@ -74,8 +74,9 @@ def readable(message: str, options: Sequence[str]) -> str:
         return f"unknown option {found[1]}.{_option_meant(found[1], options)}"
     if found := re.search(r"arguments are required: (\w+)\.data\b", text):
         return f"{found[1]} needs {NEEDS.get(found[1], 'data')}."
-    if found := re.search(r"Parser key \"axes\": Expected a <class 'dict'>(?:.*Got value: (.*))?", text):
-        return _axes_meant(found[1] or "")
+    if re.search(r"Parser key \"axes\": Expected a <class 'dict'>", text):
+        found = re.search(r"\"axes\":.*?(?:Got|Given) value: ([^\n]*)", message, re.DOTALL)
+        return _axes_meant(found[1] if found else "")
     if found := re.search(r"model\.optimizer\": Dict must include a class_path.*key='(\w+)', val='([^']*)'", text):
         line = f"--model.optimizer=AdamW --model.optimizer.{found[1]}={found[2]}"
         return f"--model.optimizer.{found[1]} needs an optimizer before it: {line}."
@@ -161,7 +162,7 @@ def _option_meant(given: str, options: Sequence[str]) -> str:
 
 def _axes_meant(given: str) -> str:
     """Say how axes are written, with those that were given without a scale."""
-    names = re.findall(r"[A-Za-z_]\w*", given) or ["overall"]
+    names = re.findall(r"[A-Za-z_]\w*", re.sub(r"\b(None|Given|Got)\b", "", given)) or ["overall"]
     scales = ", ".join(f"{name}: [1, 5]" for name in names)
     got = f", got {given}" if given else ""
     return (

@@ -194,8 +194,8 @@ def _entry(
         start = end = None
     split = texts.get("split", "")
     clip = Clip(
-        clip_id, with_ending(str(folder / texts["file"])), start or 0.0, end, texts.get("system", ""), texts.get("domain", ""),
-        texts.get("prompt", ""), SPLITS.get(split.lower(), split),
+        clip_id, with_ending(str(folder / texts["file"])), start or 0.0, end, texts.get("system", ""),
+        texts.get("domain", ""), texts.get("prompt", ""), SPLITS.get(split.lower(), split),
     )  # fmt: skip
     if "axis" in chosen:
         cells = {texts["axis"]: row.fields.get(chosen["score"])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -22,22 +23,27 @@ MOST_AXES = 20
 FEW = 0.05
 """Share of scores that may be slips: a scale that only they lie outside of is asked for, not guessed."""
 
-_SCORES = frozenset(
-    "mos overall quality score scores rating ratings mushra opinion ovrl sig bak grade naturalness similarity "
-    "intelligibility preference liking enjoyment usefulness complexity pleasantness impression alignment".split()
-)
-_NEVER = frozenset(
-    "id ids idx index num number count counts n no nr std sd stdev stddev var variance ci sem se err error lower upper "
-    "min max year date timestamp duration votes seed unnamed".split()
-)
-_SELDOM = frozenset(
-    "listener rater subject worker annotator evaluator judge participant assessor respondent panelist expert user "
-    "person student observer tester age sex gender dur length len seconds secs sec s ms time start end onset offset "
-    "month day hour rate sr fs hz khz kbps bitrate bits bit channels channel size bytes frames samples sample fold "
-    "split set trial session block order position rank page row line step steps epoch version batch group take cluster "
-    "weight loudness lufs rms db dbfs snr sdr gain volume pitch f tempo bpm energy pesq stoi fad clap wer cer label "
-    "class column".split()
-)
+_SCORES = frozenset({
+    "mos", "overall", "quality", "score", "scores", "rating", "ratings", "mushra", "opinion", "ovrl", "sig",
+    "bak", "grade", "naturalness", "similarity", "intelligibility", "preference", "liking", "enjoyment",
+    "usefulness", "complexity", "pleasantness", "impression", "alignment"
+})  # fmt: skip
+_NEVER = frozenset({
+    "id", "ids", "idx", "index", "num", "number", "count", "counts", "n", "no", "nr", "std", "sd", "stdev",
+    "stddev", "var", "variance", "ci", "sem", "se", "err", "error", "lower", "upper", "min", "max", "year",
+    "date", "timestamp", "duration", "votes", "seed", "unnamed"
+})  # fmt: skip
+_SELDOM = frozenset({
+    "listener", "rater", "subject", "worker", "annotator", "evaluator", "judge", "participant", "assessor",
+    "respondent", "panelist", "expert", "user", "person", "student", "observer", "tester", "age", "sex", "gender",
+    "dur", "length", "len", "seconds", "secs", "sec", "s", "ms", "time", "start", "end", "onset", "offset",
+    "month", "day", "hour", "rate", "sr", "fs", "hz", "khz", "kbps", "bitrate", "bits", "bit", "channels",
+    "channel", "size", "bytes", "frames", "samples", "sample", "fold", "split", "set", "trial", "session",
+    "block", "order", "position", "rank", "page", "row", "line", "step", "steps", "epoch", "version", "batch",
+    "group", "take", "cluster", "weight", "loudness", "lufs", "rms", "db", "dbfs", "snr", "sdr", "gain", "volume",
+    "pitch", "f", "tempo", "bpm", "energy", "pesq", "stoi", "fad", "clap", "wer", "cer", "label", "class",
+    "column"
+})  # fmt: skip
 
 
 class GuessedAxis(NamedTuple):
@@ -226,6 +232,6 @@ def _of_column(name: str, cells: Sequence[object]) -> GuessedAxis | None:
 def _looks_rated(numbers: Sequence[float]) -> bool:
     """Tell whether numbers under a name that says nothing may be scores, not flags, measures, or numbers of rows."""
     distinct = set(numbers)
-    steps = {after - before for before, after in zip(numbers, numbers[1:], strict=False)}
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
     is_numbering = steps <= {0.0, 1.0} or (len(distinct) == len(numbers) > 10 and all(n % 1 == 0 for n in distinct))
     return len(distinct) > 1 and usual_scale(numbers) not in (None, (0, 1)) and not is_numbering

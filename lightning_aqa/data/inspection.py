@@ -221,7 +221,9 @@ def plan_splits(clips: Manifest, column: str, folds: int = 5) -> SplitPlan:
         return SplitPlan({}, f"none in the table: fit cross-validates in {folds} folds", problem)
     named = f"column {column!r}"
     if not counts.keys() - {""} <= USUAL_SPLITS and "train" not in counts:
-        return SplitPlan(counts, f"{named} holds {len(counts.keys() - {''})} folds of your own: fit cross-validates over them")
+        return SplitPlan(
+            counts, f"{named} holds {len(counts.keys() - {''})} folds of your own: fit cross-validates over them"
+        )
     problem = "" if counts["train"] else f"{named} leaves no rated clip to train on"
     learned = " and ".join(name for name in ("train", "dev") if counts[name])
     tested = "; test is left out of it and scored by the model that is trained on them" if counts["test"] else ""

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path, problems: list[Problem]) -> list[Row]:
-    """Read separated values with a header, JSON lines or a JSON array, as its name ends; without an ending, as it begins."""
+    """Read separated values with a header, JSON lines or a JSON array, as its name ends, or else as it begins."""
     is_json = path.suffix.lower() in {*JSON_LINES, JSON} or (not path.suffix and _begins_like_json(path))
     return read_jsonl(path, problems) if is_json else read_csv(path, problems)
 

@@ -91,7 +91,11 @@ def read_table(
     entries = read_entries(rows, chosen, scales, folder, problems)
     if "axis" in chosen:
         _check_axis_names(path, entries, scales)
-    clips = long_clips(entries, scales, problems) if is_long(layout, entries, chosen) else wide_clips(entries, scales, problems)
+    clips = (
+        long_clips(entries, scales, problems)
+        if is_long(layout, entries, chosen)
+        else wide_clips(entries, scales, problems)
+    )
     return Manifest(clips, scales, [*_wrong_scales(path, entries, scales), *problems])
 
 

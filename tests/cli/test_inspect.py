@@ -69,7 +69,8 @@ def test_columns_listeners_and_splits_are_told(look):
     assert "ratings per clip  3 / 3 / 3" in said
     assert "none in the table: fit cross-validates in 5 folds" in said
     own = "file,mos,subset,notes\n" + "".join(
-        f"{n}.wav,{1 + n % 5},{split},?\n" for n, split in enumerate(["train", "train", "valid", "test", "test", "Train"])
+        f"{n}.wav,{1 + n % 5},{split},?\n"
+        for n, split in enumerate(["train", "train", "valid", "test", "test", "Train"])
     )
     code, said = look(own, "clips", "--data.batch_size=2")
     assert code == 0

@@ -1,4 +1,4 @@
-"""The axis that nobody names: the column that holds scores, a usual scale that holds them all, and lines to choose from."""
+"""The axis that nobody names: the column that holds scores, a usual scale, and lines to choose from."""
 
 import json
 from pathlib import Path

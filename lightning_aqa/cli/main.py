@@ -17,6 +17,8 @@ from lightning_aqa.utils.files import DISK_FULL, FULL
 from lightning_aqa.utils.signals import exit_code
 from lightning_aqa.utils.text import did_you_mean
 
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -81,7 +83,12 @@ def _run(name: str, args: Sequence[str]) -> int:
 def _refuse(name: str) -> int:
     names = [*TRAINING, *SUBCOMMANDS]
     given = f"there is no subcommand {name!r}; it is one of" if name else "a subcommand is missing: one of"
-    sys.stderr.write(f"error: {given} {', '.join(names)}.{did_you_mean(name, names)}\n")
+    near = did_you_mean(name, names)
+    if name.lower().endswith(TABLES):
+        near = f" To look at a table: {PROGRAM} inspect {name}"
+    elif not near:
+        near = f" To begin: {PROGRAM} fit --config experiments/quickstart.yaml"
+    sys.stderr.write(f"error: {given} {', '.join(names)}.{near}\n")
     return 2
 
 

@@ -24,6 +24,32 @@ KINDS = {
     "heads.base": "Head",
     "objectives.base": "Objective",
 }
+ALIASES = {
+    "lr": "model.optimizer.lr", "learning_rate": "model.optimizer.lr", "weight_decay": "model.optimizer.weight_decay",
+    "batch": "data.batch_size", "batchsize": "data.batch_size", "bs": "data.batch_size",
+    "workers": "data.num_workers", "axis": "data.axes", "csv": "data.path", "table": "data.path",
+    "audio": "data.audio_root", "audio_dir": "data.audio_root", "kfold": "data.folds",
+    "epochs": "trainer.max_epochs", "num_epochs": "trainer.max_epochs", "n_epochs": "trainer.max_epochs",
+    "seed": "seed_everything", "random_seed": "seed_everything",
+    "gpus": "trainer.devices", "gpu": "trainer.devices", "num_gpus": "trainer.devices", "device": "trainer.accelerator",
+    "output_dir": "trainer.default_root_dir", "output": "trainer.default_root_dir", "out": "trainer.default_root_dir",
+    "resume": "ckpt_path", "resume_from": "ckpt_path", "checkpoint": "ckpt_path", "pretrained": "init_from",
+    "loss": "objectives.mse", "losses": "objectives.mse", "objective": "objectives.mse",
+    "early_stopping": "patience", "encoder": "model.encoder", "head": "model.head", "optimizer": "model.optimizer",
+}  # fmt: skip
+"""Option by the name that people know it by from elsewhere, in small letters."""
+NEEDS = {
+    "fit": "a table of ratings and its folder of audio, `lightning-aqa fit ratings.csv clips`, or a config, "
+    "`lightning-aqa fit --config experiments/quickstart.yaml` (`lightning-aqa experiments` lists them)",
+    "validate": "data and a checkpoint, `lightning-aqa validate --config runs/NAME/config.yaml "
+    "--ckpt_path=runs/NAME/checkpoints/best.ckpt`",
+    "test": "data and a checkpoint, `lightning-aqa test --config runs/NAME/config.yaml "
+    "--ckpt_path=runs/NAME/checkpoints/best.ckpt`",
+    "predict": "audio and a checkpoint, `lightning-aqa predict --ckpt_path=runs/NAME/checkpoints/best.ckpt "
+    "--data=Folder --data.root=clips`",
+}
+"""Lines to type, by subcommand, where the data is missing."""
+DATA = ("lightning_aqa.data.base.AQADataModule", "lightning_aqa.data.table.Table")
 NOISE = ("Does not validate against any", "Subtypes:", "Expected a <class 'NoneType'>", "Errors:", "Given value type:")
 
 
@@ -45,8 +71,17 @@ def readable(message: str, options: Sequence[str]) -> str:
     if re.match(r"'\S*' is ", core):
         return f"--{key}: {core}"
     if found := re.search(r"unrecognized arguments: (.*)", text):
-        wrong = re.findall(r"--([\w.+-]+)", found[1])
-        return f"unknown option {found[1]}.{_hint(wrong[0] if wrong else found[1], options)}"
+        return f"unknown option {found[1]}.{_option_meant(found[1], options)}"
+    if found := re.search(r"arguments are required: (\w+)\.data\b", text):
+        return f"{found[1]} needs {NEEDS.get(found[1], 'data')}."
+    if re.search(r"Parser key \"axes\": Expected a <class 'dict'>", text):
+        found = re.search(r"\"axes\":.*?(?:Got|Given) value: ([^\n]*)", message, re.DOTALL)
+        return _axes_meant(found[1] if found else "")
+    if found := re.search(r"model\.optimizer\": Dict must include a class_path.*key='(\w+)', val='([^']*)'", text):
+        line = f"--model.optimizer=AdamW --model.optimizer.{found[1]}={found[2]}"
+        return f"--model.optimizer.{found[1]} needs an optimizer before it: {line}."
+    if re.search(r"Table': the following arguments are required: path|^Table.*required: path", text):
+        return "Table needs its table: --data.path=ratings.csv --data.audio_root=clips."
     if found := re.search(r"class_path '([\w.]+)'.*Option '([\w.]+)' is not accepted", text):
         names = _parameters(found[1])
         return f"{found[1].rsplit('.', 1)[-1]} has no option '{found[2]}'.{_hint(found[2], names)}"
@@ -109,6 +144,31 @@ def raised(error: Exception) -> str:
 
 def _hint(wrong: str, names: Sequence[str]) -> str:
     return did_you_mean(wrong, names, by_last_part=True)
+
+
+def _option_meant(given: str, options: Sequence[str]) -> str:
+    """Return a sentence with the option that an unknown one stands for, its value included."""
+    found = re.search(r"--([\w.+-]+)(?:[= ](\S+))?", given)
+    if found is None:
+        return _hint(given, options)
+    last = found[1].rsplit(".", 1)[-1].lower().replace("-", "_")
+    data = [f"data.{name}" for part in DATA for name in _parameters(part)]
+    same = sorted((name for name in (*options, *data) if name.rsplit(".", 1)[-1] == last != name), key=len)
+    meant = ALIASES.get(last) or next(iter(same), "")
+    if not meant or meant == found[1]:
+        return _hint(found[1], [*options, *data])
+    return f" Did you mean --{meant}={found[2] or 'VALUE'}?"
+
+
+def _axes_meant(given: str) -> str:
+    """Say how axes are written, with those that were given without a scale."""
+    names = re.findall(r"[A-Za-z_]\w*", re.sub(r"\b(None|Given|Got)\b", "", given)) or ["overall"]
+    scales = ", ".join(f"{name}: [1, 5]" for name in names)
+    got = f", got {given}" if given else ""
+    return (
+        f"--data.axes names each axis with its lowest and highest score, a space after each colon{got}. "
+        f"Write --data.axes='{{{scales}}}'; `lightning-aqa inspect TABLE` prints the line for a table."
+    )
 
 
 def _parameters(class_path: str) -> list[str]:

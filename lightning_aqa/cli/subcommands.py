@@ -30,6 +30,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "cache": Subcommand("cache", "Compute a frozen encoder's features, check them, or clear them up."),
     "doctor": Subcommand("doctor", "Show which packages, devices, audio formats, weights and data are here."),
     "experiments": Subcommand("experiments", "List the experiments that come with the package, or copy them."),
+    "inspect": Subcommand("inspect", "Look at a table of ratings and its audio before training."),
     "plan": Subcommand("plan", "Say how many clips, systems, listeners and seeds it takes to show a difference."),
     "report": Subcommand("report", "Write a page and tables of runs or a sweep: what is sure and wrong."),
     "score": Subcommand("score", "Score any amount of audio by a trained model, into one table."),

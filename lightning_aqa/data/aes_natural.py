@@ -27,6 +27,7 @@ from lightning_aqa.data.parsing import (
     Row,
     by_listener,
     entries_of,
+    how_to_get,
     mean_scores,
     parse_ratings,
     parse_score,
@@ -101,7 +102,10 @@ def read_aes_natural(
     missing = [part for part in include or there or FILES if part not in there]
     if missing:
         names = ", ".join(name for part in missing for name in FILES[part])
-        raise CorpusError(f"{root} has no list of {', '.join(missing)}: looked for {names}; {entries_of(reading.root)}")
+        raise CorpusError(
+            f"{root} has no list of {', '.join(missing)}: looked for {names}; {entries_of(reading.root)} "
+            f"{how_to_get('AES-Natural', 'aes_natural')}"
+        )
     clips: list[LocatedClip] = []
     for part in dict.fromkeys(include or there):
         if part == "natural":

@@ -163,13 +163,19 @@ class AQADataModule(L.LightningDataModule, ABC):
             return
         wanted = manifest if stage == "predict" else manifest.where(Clip.is_rated)
         if len(wanted) == 0:
-            raise CorpusError(f"{type(self).__name__}: none of the {len(manifest)} clips has a rating to learn from.")
+            raise self.unrated()
         encoder: Any = self.trainer.lightning_module.encoder
         self.prepare(encoder.sample_rate, encoder.min_seconds, self.window_seconds or encoder.window_seconds)
         self._min_tail_seconds = shortest_tail(encoder.min_seconds, encoder.min_tail_seconds, self._window_seconds)
         if stage == "fit" and self.augment:
             self._check_augmentations()
         self.check_clips(wanted)
+
+    def unrated(self) -> CorpusError:
+        """Return the error that no clip has a rating."""
+        names = ", ".join(axis.name for axis in self.axes) or "any axis"
+        lost = f"{type(self).__name__}: none of the {len(self.manifest)} clips has a rating to learn from"
+        return CorpusError(f"{lost}: the cells of {names} are empty, or say nan, NA, null or none.{self.look_closer()}")
 
     def _check_augmentations(self) -> None:
         scores_NA = self.rated("train").scores()
@@ -207,7 +213,13 @@ class AQADataModule(L.LightningDataModule, ABC):
         self._seconds.update(audio.seconds)
 
     def _told(self, problems: Sequence[Problem]) -> str:
-        return f"{self._counted(problems)}\nMend them, or leave these clips out with --data.on_bad_clip=skip."
+        skips = self.on_bad_clip == "skip"
+        advice = "No clip is left" if skips else "Mend them, or leave these clips out with --data.on_bad_clip=skip"
+        return f"{self._counted(problems)}\n{advice}.{self.look_closer()}"
+
+    def look_closer(self) -> str:
+        """Return a sentence, after a space, with the command that tells more of the lists; empty without one."""
+        return ""
 
     def _counted(self, problems: Sequence[Problem]) -> str:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -241,7 +253,10 @@ class AQADataModule(L.LightningDataModule, ABC):
         clips = self.manifest.split(split).where(Clip.is_rated)
         if len(clips) == 0:
             has = ", ".join(self.rated_splits) or "none"
-            raise CorpusError(f"{type(self).__name__}: no rated clip in split '{split}'; splits with ratings: {has}.")
+            lost = f" Left out: {self._counted(self.skipped)}" if self.skipped else ""
+            raise CorpusError(
+                f"{type(self).__name__}: no rated clip in split '{split}'; splits with ratings: {has}.{lost}"
+            )
         return clips
 
     def train_dataloader(self) -> DataLoader[WindowRow]:

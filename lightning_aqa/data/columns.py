@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lightning_aqa.batch import Axis, check_names
 from lightning_aqa.data.manifest import Clip, Problem
+from lightning_aqa.data.missing import with_ending
 from lightning_aqa.data.parsing import (
     Ratings,
     Row,
@@ -155,14 +156,14 @@ def _entry(
         start = end = None
     split = texts.get("split", "")
     clip = Clip(
-        clip_id, str(folder / texts["file"]), start or 0.0, end, texts.get("system", ""), texts.get("domain", ""),
-        texts.get("prompt", ""), SPLITS.get(split.lower(), split),
+        clip_id, with_ending(str(folder / texts["file"])), start or 0.0, end, texts.get("system", ""),
+        texts.get("domain", ""), texts.get("prompt", ""), SPLITS.get(split.lower(), split),
     )  # fmt: skip
     if "axis" in chosen:
         cells = {texts["axis"]: row.fields.get(chosen["score"])}
     else:
         cells = {axis.name: row.fields.get(chosen[axis.name]) for axis in axes}
-    rated = {name: cell for name, cell in cells.items() if not _is_empty(cell)}
+    rated = {name: cell for name, cell in cells.items() if not is_empty(cell)}
     return TableEntry(row.where, clip, texts.get("listener", ""), rated)
 
 
@@ -170,7 +171,8 @@ def _text(cell: object) -> str:
     return "" if cell is None else str(cell).strip()
 
 
-def _is_empty(cell: object) -> bool:
+def is_empty(cell: object) -> bool:
+    """Tell whether a cell says that there is nothing."""
     return cell == [] or _text(cell).lower() in EMPTY
 
 
@@ -178,7 +180,7 @@ def _seconds(texts: Mapping[str, str], role: str) -> float | None:
     """Return a time, None where there is none, and an impossible one where it is no number."""
     text = texts.get(role, "")
     try:
-        return None if _is_empty(text) else float(text)
+        return None if is_empty(text) else float(text)
     except ValueError:
         return -1.0
 

@@ -28,6 +28,11 @@ BLOCK_SAMPLES = 2**20
 PREROLL_FRAMES = {"MPEG_LAYER_III": 16 * 1152, "OPUS": 2 * 48_000}
 """What is decoded before a position: a frame of an mp3 uses bits of those before it, and Opus predicts from them."""
 COMPRESSED_BY_FFMPEG = frozenset({".m4a", ".aac", ".mp4", ".wma", ".webm"})
+READ_BY_LIBSNDFILE = frozenset(
+    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
+    | {".w64", ".rf64", ".voc", ".sph", ".nist"}
+)
+AUDIO = READ_BY_LIBSNDFILE | COMPRESSED_BY_FFMPEG
 FFMPEG_RATE = 48_000
 """Rate of what ffmpeg decodes, in Hz."""
 FFMPEG_FORMATS = "aac,mov,mp4,m4a,asf,matroska,webm,mp3,wav,flac,ogg"

@@ -9,17 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning_aqa.data.base import AQADataModule
-from lightning_aqa.data.decoding import COMPRESSED_BY_FFMPEG
+from lightning_aqa.data.decoding import AUDIO
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.parsing import JSON, JSON_LINES, entries_of
 from lightning_aqa.data.table import read_table
 from lightning_aqa.data.validation import CorpusError
 
-READ_BY_LIBSNDFILE = frozenset(
-    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
-    | {".w64", ".rf64", ".voc", ".sph", ".nist"}
-)
-AUDIO = READ_BY_LIBSNDFILE | COMPRESSED_BY_FFMPEG
 TABLES = JSON_LINES | {".csv", ".tsv", JSON}
 
 

@@ -14,13 +14,18 @@ def lookalike(path: str) -> str:
     Args:
         path: A path at which there is no file.
     """
-    try:
-        found = _find(Path(path.replace("\\", "/")))
-    except (OSError, ValueError):  # no name that a file can have
-        return ""
+    found = find_alike(path)
     if found is None:
         return ""
     return f" Did you mean {str(found)!r}?" + (" Write / for \\." if "\\" in path else "")
+
+
+def find_alike(path: str) -> Path | None:
+    """Return the file that is there under a name that is alike; None without one."""
+    try:
+        return _find(Path(path.replace("\\", "/")))
+    except (OSError, ValueError):  # no name that a file can have
+        return None
 
 
 def _find(path: Path) -> Path | None:
@@ -37,13 +42,13 @@ def _find_folder(path: Path) -> Path | None:
     if path.is_dir():
         return path
     above = None if path.parent == path else _find_folder(path.parent)
-    found = None if above is None else _entries(above).get(_plain(path.name))
+    found = None if above is None else _entries(above).get(plain(path.name))
     return found if found is not None and found.is_dir() else None
 
 
 def _in(folder: Path, name: str) -> Path | None:
     entries = _entries(folder)
-    found = entries.get(_plain(name)) or entries.get(_plain(Path(name).stem))
+    found = entries.get(plain(name)) or entries.get(plain(Path(name).stem))
     return found if found is not None and found.is_file() else None
 
 
@@ -53,10 +58,11 @@ def _entries(folder: Path) -> dict[str, Path]:
     names = sorted(os.listdir(folder))
     found: dict[str, Path | None] = {}
     for name in names:
-        stem = _plain(Path(name).stem)
+        stem = plain(Path(name).stem)
         found[stem] = None if stem in found else folder / name
-    return {**{key: path for key, path in found.items() if path}, **{_plain(name): folder / name for name in names}}
+    return {**{key: path for key, path in found.items() if path}, **{plain(name): folder / name for name in names}}
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Return a name without what file systems and people change in it: letter case, Unicode form, outer spaces."""
     return unicodedata.normalize("NFC", name).casefold().strip()

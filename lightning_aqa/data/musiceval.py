@@ -19,7 +19,7 @@ from lightning_aqa.data.musiceval_files import (
     read_system_scores,
 )
 from lightning_aqa.data.musiceval_parquet import extract_shards, find_shards
-from lightning_aqa.data.parsing import Ratings, Row, entries_of, parse_score, read_csv, unique_clips
+from lightning_aqa.data.parsing import Ratings, Row, entries_of, how_to_get, parse_score, read_csv, unique_clips
 from lightning_aqa.data.validation import CorpusError
 
 LISTS = {
@@ -55,7 +55,8 @@ def read_musiceval(root: str | Path, extract_to: str | Path | None = None) -> Ma
     if not folders and not shards:
         raise CorpusError(
             f"{root} holds no MusicEval: looked for sets/train_mos_list.txt and its like there and in "
-            f"{', '.join(FOLDERS)}, then for *.parquet; {entries_of(root)}"
+            f"{', '.join(FOLDERS)}, then for *.parquet; {entries_of(root)} "
+            f"{how_to_get('MusicEval', 'musiceval')}"
         )
     prompts = read_prompts(folders or [root], problems)
     clips: dict[str, Clip] = {}

@@ -32,8 +32,13 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path, problems: list[Problem]) -> list[Row]:
-    """Read separated values with a header, JSON lines or a JSON array, as its name ends."""
-    return read_jsonl(path, problems) if path.suffix.lower() in {*JSON_LINES, JSON} else read_csv(path, problems)
+    """Read separated values with a header, JSON lines or a JSON array, as its name ends, or else as it begins."""
+    is_json = path.suffix.lower() in {*JSON_LINES, JSON} or (not path.suffix and _begins_like_json(path))
+    return read_jsonl(path, problems) if is_json else read_csv(path, problems)
+
+
+def _begins_like_json(path: Path) -> bool:
+    return read_text(path).lstrip().startswith(("{", "["))
 
 
 def read_csv(path: Path, problems: list[Problem], names: Sequence[str] = ()) -> list[Row]:
@@ -232,6 +237,17 @@ def unique_clips(clips: Iterable[tuple[str, Clip]], problems: list[Problem]) -> 
             first[clip.id] = where
             kept.append(clip)
     return kept
+
+
+def how_to_get(corpus: str, layout: str) -> str:
+    """Say where a corpus that is not there is to be had from, and the options that make one up in its place.
+
+    Args:
+        corpus: Its heading in docs/data.md.
+        layout: Its layout, as ``Synthetic`` calls it.
+    """
+    stand_in = f"--data=Synthetic --data.layout={layout} --data.root=.cache/synthetic_{layout}"
+    return f"docs/data.md, section {corpus}, says where to get it; to try the command on made-up clips, add {stand_in}"
 
 
 def entries_of(folder: Path) -> str:

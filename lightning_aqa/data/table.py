@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +19,9 @@ from lightning_aqa.data.columns import (
     read_entries,
     wide_clips,
 )
+from lightning_aqa.data.guesses import axes_option, guess_scales, usual_scale
 from lightning_aqa.data.manifest import Manifest, Problem
-from lightning_aqa.data.parsing import read_rows
+from lightning_aqa.data.parsing import Row, read_rows
 from lightning_aqa.data.separated import is_number
 from lightning_aqa.data.splits import (
     DEFAULT_FRACTIONS,
@@ -33,18 +35,19 @@ from lightning_aqa.data.splits import (
     learn_all,
     split_by_fractions,
 )
-from lightning_aqa.data.validation import CorpusError
+from lightning_aqa.data.validation import NUM_SHOWN, CorpusError
 from lightning_aqa.utils.text import did_you_mean, shortened
 
 _log = logging.getLogger(__name__)
 
 Layout = Literal["auto", "long", "wide"]
-USUAL_SCALES = ((0, 1), (1, 5), (0, 5), (1, 7), (-3, 3), (1, 10), (0, 10), (0, 100))
+_told: set[str] = set()
+"""What was said of guessed axes; each fold reads the table again."""
 
 
 def read_table(
     path: str | Path,
-    axes: Mapping[str, Sequence[float]],
+    axes: Mapping[str, Sequence[float]] | None = None,
     *,
     audio_root: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
@@ -58,7 +61,7 @@ def read_table(
 
     Args:
         path: The table.
-        axes: Lowest and highest score per axis name.
+        axes: Lowest and highest score per axis name; None guesses the one axis that the table has.
         audio_root: Folder that relative paths start from; None is the table's.
         columns: Column per role (file, id, system, listener, domain, prompt, split, start, end, axis, score) or per
             axis, where its name does not tell; an empty name is a role that no column has.
@@ -79,20 +82,47 @@ def read_table(
         >>> read_table(path, {"overall": [1, 5]})[0].scores
         {'overall': 3.5}
     """
-    path, scales, problems = Path(path), make_axes(axes), list[Problem]()
+    path, problems = Path(path), list[Problem]()
+    rows = table_rows(path, problems)
+    scales = make_axes(_guessed(path, rows, columns or {}) if axes is None else axes)
     check_roles(columns or {}, scales)
-    rows = read_rows(path, problems)
-    if not rows:
-        raise CorpusError(f"{problems[0].where}: {problems[0].what}." if problems else f"{path}: no rows in it.")
     names = list(dict.fromkeys(name for row in rows for name in row.fields))
     chosen = choose_columns(path, names, scales, columns or {})
     folder = path.parent if audio_root is None else Path(audio_root)
     entries = read_entries(rows, chosen, scales, folder, problems)
     if "axis" in chosen:
         _check_axis_names(path, entries, scales)
-    is_long = layout == "long" or (layout == "auto" and _looks_long(entries, chosen))
-    clips = long_clips(entries, scales, problems) if is_long else wide_clips(entries, scales, problems)
+    clips = (
+        long_clips(entries, scales, problems)
+        if is_long(layout, entries, chosen)
+        else wide_clips(entries, scales, problems)
+    )
     return Manifest(clips, scales, [*_wrong_scales(path, entries, scales), *problems])
+
+
+def table_rows(path: Path, problems: list[Problem]) -> list[Row]:
+    """Read the rows of a table.
+
+    Raises:
+        CorpusError: If there are none, with the first causes.
+    """
+    rows = read_rows(path, problems)
+    if rows:
+        return rows
+    if not problems:
+        raise CorpusError(f"{path}: no rows in it; expected a line with the names of the columns, then a row per line.")
+    causes = "".join(f"\n    {problem.where}: {problem.what}" for problem in problems[1:NUM_SHOWN])
+    raise CorpusError(f"{problems[0].where}: {problems[0].what}.{causes}")
+
+
+def _guessed(path: Path, rows: Sequence[Row], columns: Mapping[str, str]) -> dict[str, list[float]]:
+    """Guess the axes, and say so once."""
+    scales = guess_scales(path, rows, columns)
+    line = f"{path}: no axes are given; guessed from its columns: {axes_option(scales)}"
+    if line not in _told:
+        _told.add(line)
+        _log.warning("%s", line)
+    return scales
 
 
 def _wrong_scales(path: Path, entries: Sequence[TableEntry], axes: Sequence[Axis]) -> Iterator[Problem]:
@@ -103,8 +133,8 @@ def _wrong_scales(path: Path, entries: Sequence[TableEntry], axes: Sequence[Axis
         outside = sum(not axis.low <= score <= axis.high for score in found)
         if 2 * outside > len(found):
             spread = f"its scores run from {min(found):g} to {max(found):g}"
-            usual = [list(ends) for ends in USUAL_SCALES if ends[0] <= min(found) and max(found) <= ends[1]]
-            likely = f", such as {usual[0]}" if usual else ""
+            usual = usual_scale(found)
+            likely = f", such as {list(usual)}" if usual else ""
             what = f"{axis.name}: {spread}, its scale is {axis.low:g} to {axis.high:g}; give axes their scale{likely}"
             yield Problem("wrong scale", str(path), what)
 
@@ -119,9 +149,17 @@ def _check_axis_names(path: Path, entries: Sequence[TableEntry], axes: Sequence[
             )
 
 
-def _looks_long(entries: Sequence[TableEntry], chosen: Mapping[str, str]) -> bool:
+def is_long(layout: Layout, entries: Sequence[TableEntry], chosen: Mapping[str, str]) -> bool:
+    """Tell whether a row is a rating.
+
+    Args:
+        layout: How the table is laid out, or ``auto``.
+        entries: Its rows.
+        chosen: Its column per role and axis.
+    """
     num_clips = len({entry.clip.id for entry in entries})
-    return "listener" in chosen or "axis" in chosen or 2 * num_clips <= len(entries)
+    looks_long = "listener" in chosen or "axis" in chosen or 2 * num_clips <= len(entries)
+    return layout == "long" or (layout == "auto" and looks_long)
 
 
 class Table(AQADataModule):
@@ -133,7 +171,8 @@ class Table(AQADataModule):
 
     Args:
         path: The table.
-        axes: Lowest and highest score per axis name, such as ``{overall: [1, 5]}``.
+        axes: Lowest and highest score per axis name, such as ``{overall: [1, 5]}``; null guesses the one axis that the
+            table has.
         audio_root: Folder that relative paths start from; null is the table's.
         columns: Column per role (file, id, system, listener, domain, prompt, split, start, end, axis, score) or per
             axis, where its name does not tell; an empty name is a role that no column has.
@@ -153,7 +192,7 @@ class Table(AQADataModule):
     def __init__(
         self,
         path: str,
-        axes: dict[str, list[float]],
+        axes: dict[str, list[float]] | None = None,
         audio_root: str | None = None,
         columns: dict[str, str] | None = None,
         layout: Layout = "auto",
@@ -166,8 +205,9 @@ class Table(AQADataModule):
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
-        check_roles(columns or {}, make_axes(axes))
-        if not axes:
+        if axes is not None:
+            check_roles(columns or {}, make_axes(axes))
+        if axes is not None and not axes:
             raise ValueError("axes is empty: name each column of scores and its scale, such as {overall: [1, 5]}.")
         if fractions is not None:
             check_fractions(fractions)
@@ -179,6 +219,11 @@ class Table(AQADataModule):
         self.split_by, self.fractions, self.split_seed = split_by, fractions, split_seed
         self.folds, self.fold, self.dev_fraction = folds, fold, dev_fraction
         self.found_folds: Folds | None = None
+
+    def look_closer(self) -> str:
+        """Return the sentence with the command that looks at the table."""
+        words = ["lightning-aqa", "inspect", self.path, *([] if self.audio_root is None else [self.audio_root])]
+        return f" To look closer: {shlex.join(words)}"
 
     def read(self) -> Manifest:
         """Read the table, split it, and warn of what its splits share."""

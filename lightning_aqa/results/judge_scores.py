@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.data.columns import EMPTY, ROLES
-from lightning_aqa.data.folder import AUDIO
+from lightning_aqa.data.decoding import AUDIO
 from lightning_aqa.data.manifest import Problem
 from lightning_aqa.data.parsing import Row, read_rows
 from lightning_aqa.data.separated import is_number

@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_aqa.data.folder import AUDIO, audio_below
+from lightning_aqa.data.decoding import AUDIO
+from lightning_aqa.data.folder import audio_below
 from lightning_aqa.data.parsing import JSON_LINES
 from lightning_aqa.utils.documents import parse_json
 from lightning_aqa.utils.text import shortened

@@ -24,6 +24,8 @@ def direction_of(name: str, data: AQADataModule, objectives: Sequence[Objective]
         ValueError: If no such metric is logged; the nearest name is given.
     """
     known = logged_names(data, objectives)
+    if not data.rated_splits:
+        raise data.unrated()
     if name not in known:
         no_dev = " There is no split 'dev' to validate on; --monitor=null keeps the last epoch."
         without = "" if "dev" in data.rated_splits else no_dev

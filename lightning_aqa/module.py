@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -32,7 +31,7 @@ from lightning_aqa.metrics.levels import evaluate, flatten
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.regression import Regression
-from lightning_aqa.objectives.step import TrainingStep, check_objective_names, named_losses, weighted_sum
+from lightning_aqa.objectives.step import TrainingStep, check_objective_names, named_losses, share_of_step, weighted_sum
 from lightning_aqa.results.notes import Training
 from lightning_aqa.results.predictions import ScoredWindow, as_step, gather_predictions, scored_windows
 from lightning_aqa.utils.distributed import gather_training
@@ -204,16 +203,7 @@ class AQAModule(L.LightningModule):
         for losses, num_clips in [*self.carried, (named_losses("train", terms, total), len(everything.ids))]:
             self.log_epoch(losses, num_clips)
         self.carried = []
-        return total * self._share_of_step(batch_idx)
-
-    def _share_of_step(self, batch_idx: int) -> float:
-        """Return what makes the last step of an epoch a mean too, where it accumulates fewer batches than the others.
-
-        Lightning divides the loss of every batch by the number of batches of a full step.
-        """
-        wanted, num_batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
-        rest = 0 if math.isinf(num_batches) else int(num_batches) % wanted  # of an unknown number none is the last
-        return wanted / rest if batch_idx >= num_batches - rest else 1.0
+        return total * share_of_step(self.trainer, batch_idx)
 
     def on_fit_start(self) -> None:
         """Check the objectives; fit a fresh head's constants to the training clips of a corpus."""

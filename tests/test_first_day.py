@@ -81,9 +81,9 @@ def test_three_commands_lead_from_a_table_to_scores(table, folder, tmp_path, mon
     assert " to " in said.split("SRCC 95 %")[1]
     results = json.loads((tmp_path / "own_data" / "results.json").read_text())
     assert set(results) == ({"out-of-fold", "test"} if kind == "subset" else {"test"})
-    for found in results.values():
-        (low, high) = next(iter(found["utterance"].values()))["ci"]["SRCC"]
-        assert -1 <= low < high <= 1
+    found = results["out-of-fold" if kind == "subset" else "test"]  # the four test clips alone are too few
+    (low, high) = next(iter(found["utterance"].values()))["ci"]["SRCC"]
+    assert -1 <= low < high <= 1
 
     monkeypatch.chdir(tmp_path)
     command = shlex.split(re.search(r"to score other clips: python -m lightning_aqa (.*)", said)[1])

@@ -1,5 +1,6 @@
 """The module: what is trained and what stays frozen, the sum of the terms, and the tables it leaves."""
 
+import logging
 import json
 
 import lightning as L
@@ -211,6 +212,7 @@ def test_terms_that_read_more_than_scores_are_left_out_of_the_validation_loss(da
 
 
 def test_without_an_objective_the_mean_squared_error_is_trained_with_and_said(data, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "lightning.pytorch.utilities.rank_zero")  # which a run of the command line hides
     trainer = _trainer(tmp_path)
     trainer.fit(AQAModule(AXES, Level()), datamodule=data)
     assert {"train/mse", "val/mse"} <= trainer.callback_metrics.keys()

@@ -9,8 +9,9 @@ from typing import Any
 import lightning as L
 
 from lightning_aqa.cli.endings import USER_ERRORS
-from lightning_aqa.cli.lightning_cli import AQACLI, quiet
+from lightning_aqa.cli.lightning_cli import AQACLI
 from lightning_aqa.cli.messages import is_debug, raised
+from lightning_aqa.cli.quiet import quiet
 from lightning_aqa.data.validation import CorpusError
 from lightning_aqa.training.feature_cache import Built, build, open_store, windows_of
 from lightning_aqa.training.loading import load_weights

@@ -60,7 +60,8 @@ def inspect(
     if len(root) > 1 or (root and audio_root is not None):
         given = " and ".join([*root, *([audio_root] if audio_root is not None else [])])
         raise ValueError(f"inspect takes a table and one folder of audio, got {given}.")
-    from lightning_aqa.data.columns import check_roles, make_axes
+    from lightning_aqa.batch import make_axes
+    from lightning_aqa.data.columns import check_roles
     from lightning_aqa.data.inspection import inspect_table, plan_splits, read_columns
     from lightning_aqa.data.validation import CorpusError
 

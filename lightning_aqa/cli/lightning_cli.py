@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +22,7 @@ from lightning_aqa.cli.messages import is_debug
 from lightning_aqa.cli.overrides import with_own_defaults, with_variant
 from lightning_aqa.cli.parser import Parser
 from lightning_aqa.cli.private_api import OpenCLI
+from lightning_aqa.cli.quiet import quiet
 from lightning_aqa.cli.signatures import PROGRAM
 from lightning_aqa.cli.subcommands import TRAINING
 from lightning_aqa.data.base import AQADataModule
@@ -60,7 +58,7 @@ from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder
 from lightning_aqa.training.speed import ScoringSpeed
 from lightning_aqa.utils.components import import_parts
-from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process, is_local_rank_zero
+from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process
 from lightning_aqa.utils.signals import Stopped
 from lightning_aqa.utils.wandb import sync_hint
 
@@ -283,32 +281,8 @@ _HELP = {
 }
 
 
-_EXPECTED_WARNINGS = (
-    ".*LightningCLI's args parameter is intended.*",  # main(args) is how tests and notebooks call it
-    ".*does not have many workers.*",  # a user's choice
-    ".*in eval mode at the start of training.*",  # frozen parts are
-    ".*custom batch sampler.*",  # ours drops nothing
-    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its folder
-    ".*Total length of .* across ranks is zero.*",  # a corpus without a split dev has nothing to validate on
-    ".*Total length of .list. across ranks is zero.*",  # a corpus without a split to validate on
-    ".*self.log.'(train|val|test)/.*sync_dist=True.*",  # all processes log the value of all rows
-    ".*isinstance.treespec, LeafSpec.. is deprecated.*",  # inside Lightning
-)
-
-
 def _never(folder: Path) -> bool:
     return False
-
-
-def quiet() -> None:
-    """Keep what Lightning tells about itself off the screen; what it warns of stays, but for what is meant here."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about Lightning's own calls
-    if not is_local_rank_zero():  # all processes read the same corpus, and the first tells what it finds
-        logging.getLogger("lightning_aqa.data").setLevel(logging.ERROR)
-    for message in _EXPECTED_WARNINGS:
-        warnings.filterwarnings("ignore", message=message)
 
 
 def main(args: Sequence[str]) -> int:

@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_aqa.data.columns import TableEntry, choose_columns, make_axes, read_entries
+from lightning_aqa.batch import make_axes
+from lightning_aqa.data.columns import TableEntry, choose_columns, read_entries
 from lightning_aqa.data.decoding import AUDIO, AudioError, audio_info
 from lightning_aqa.data.guesses import GuessedAxis, describe_axis, guess_scales, plausible_axes
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.missing import MissingFile, find_missing
 from lightning_aqa.data.parsing import Row
 from lightning_aqa.data.signal import QUIET, Signal
+from lightning_aqa.data.splits import find_folds
 from lightning_aqa.data.table import Layout, is_long, read_table, table_rows
 from lightning_aqa.data.validation import CorpusError, check_audio, without
 
 MISSING = "missing file"
-USUAL_SPLITS = frozenset({"train", "dev", "test"})
 
 
 class TableColumns(NamedTuple):
@@ -215,19 +216,11 @@ def plan_splits(clips: Manifest, column: str, folds: int = 5) -> SplitPlan:
         folds: Number of folds that are made of clips without splits.
     """
     counts = Counter(clip.split for clip in clips)
-    if not any(counts):
-        needed = f"{folds} folds need {folds} files with a rating, and there are {len({clip.path for clip in clips})}"
-        problem = needed if len({clip.path for clip in clips}) < folds else ""
-        return SplitPlan({}, f"none in the table: fit cross-validates in {folds} folds", problem)
-    named = f"column {column!r}"
-    if not counts.keys() - {""} <= USUAL_SPLITS and "train" not in counts:
-        return SplitPlan(
-            counts, f"{named} holds {len(counts.keys() - {''})} folds of your own: fit cross-validates over them"
-        )
-    problem = "" if counts["train"] else f"{named} leaves no rated clip to train on"
-    learned = " and ".join(name for name in ("train", "dev") if counts[name])
-    tested = "; test is left out of it and scored by the model that is trained on them" if counts["test"] else ""
-    return SplitPlan(counts, f"{named}: fit cross-validates within {learned}{tested}", problem)
+    named = f"column {column!r}: " if any(counts) else "none in the table: "
+    try:
+        return SplitPlan(counts if any(counts) else {}, named + find_folds(clips, folds).told)
+    except CorpusError as error:
+        return SplitPlan(counts if any(counts) else {}, f"{named}no cross-validation", str(error))
 
 
 def ratings_per_clip(clips: Manifest) -> list[int]:

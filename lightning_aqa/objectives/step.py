@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import lightning as L
 import torch
 from torch import Tensor
 
@@ -37,6 +39,16 @@ def weighted_sum(terms: Mapping[str, Tensor], objectives: Sequence[Objective]) -
     """Add up terms by the weights of their objectives."""
     weights = {objective.name: objective.weight for objective in objectives}
     return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+
+def share_of_step(trainer: L.Trainer, batch_idx: int) -> float:
+    """Return what makes the last step of an epoch a mean too, where it accumulates fewer batches than the others.
+
+    Lightning divides the loss of every batch by the number of batches of a full step.
+    """
+    wanted, num_batches = trainer.accumulate_grad_batches, trainer.num_training_batches
+    rest = 0 if math.isinf(num_batches) else int(num_batches) % wanted  # of an unknown number none is the last
+    return wanted / rest if batch_idx >= num_batches - rest else 1.0
 
 
 def named_losses(stage: str, terms: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:

@@ -59,6 +59,10 @@ def is_unfinished_crossvalidation(config: str, folder: Path) -> bool:
     return not has_results(folder) and saved.exists() and saved.read_text(encoding="utf-8") == config
 
 
+OF_ONE_RUN = ("evaluated", "mlflow", "wandb")
+"""Facts that are no other fold's."""
+
+
 class CrossValidation(NamedTuple):
     """Trainings that a cross-validation consists of.
 
@@ -236,7 +240,7 @@ def pool_folds(folder: Path, plan: CrossValidation, command: Sequence[str] = (),
         splits, axes = read_predictions(folder / f"fold{fold}" / PREDICTIONS)
         tables.append(dict(splits)[HELD_OUT])
         ratings += read_ratings(folder / f"fold{fold}" / RATINGS).get(HELD_OUT, [])
-    facts = read_facts(folder / "fold0")
+    facts = {name: fact for name, fact in read_facts(folder / "fold0").items() if name not in OF_ONE_RUN}
     about = {"command": list(command), "folds": plan.num_folds, "folds_split": plan.pooled}
     with replacing(folder / RUN) as file:  # of the folds, but for their own part
         file.write(json.dumps({**facts, **about}, indent=1) + "\n")

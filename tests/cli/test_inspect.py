@@ -67,7 +67,7 @@ def test_columns_listeners_and_splits_are_told(look):
     _, said = look(LONG, "clips")
     assert "listeners         3" in said
     assert "ratings per clip  3 / 3 / 3" in said
-    assert "none in the table: fit cross-validates in 5 folds" in said
+    assert "none in the table: 5 folds are drawn by clip (seed 0)" in said
     own = "file,mos,subset,notes\n" + "".join(
         f"{n}.wav,{1 + n % 5},{split},?\n"
         for n, split in enumerate(["train", "train", "valid", "test", "test", "Train"])

@@ -1,7 +1,7 @@
 """The module: what is trained and what stays frozen, the sum of the terms, and the tables it leaves."""
 
-import logging
 import json
+import logging
 
 import lightning as L
 import numpy as np

@@ -73,11 +73,14 @@ def test_columns_listeners_and_splits_are_told(look):
         for n, split in enumerate(["train", "train", "valid", "test", "test", "Train"])
     )
     code, said = look(own, "clips", "--data.batch_size=2")
+    assert code == 1  # four clips to learn from
+    assert "4 groups cannot fill 5 splits" in said
+    code, said = look(own, "clips", "--data.batch_size=2", "--data.folds=3")
     assert code == 0
-    assert "column 'subset': fit cross-validates within train and dev; test is left out of it" in said
+    assert "column 'subset': the splits are the table's own (train 3, dev 1, test 2): 3 folds are drawn within" in said
     assert [line.split()[1:] for line in said.splitlines() if line.startswith("  notes")] == [["not", "used"]]
     assert "  test: 2 rated clips\n" in said
-    assert said.rstrip().endswith("fit ratings.csv clips --data.batch_size=2")
+    assert said.rstrip().endswith("fit ratings.csv clips --data.batch_size=2 --data.folds=3")
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,10 @@ from lightning_aqa.utils.distributed import gather_training
 from lightning_aqa.utils.settings import keep_plain
 
 HALF = ("16-true", "bf16-true")
+EXPECTED_WARNINGS = (
+    ".*on_before_batch_transfer.*",  # it lets the batches of a datamodule pass
+    ".*Total length of .list. across ranks is zero.*",  # a corpus without a split dev has nothing to validate on
+)
 DEFAULT_OBJECTIVE = (
     "No objective is among the callbacks, so the mean squared error is trained with; add another by "
     "L.Trainer(callbacks=[QAMRO()])."
@@ -136,7 +140,7 @@ class AQAModule(L.LightningModule):
             part.train(mode)
         for part in self.modules():
             trained = [parameter.requires_grad for parameter in part.parameters()]
-            if not any(trained) and (trained or part is self.encoder):
+            if part is not self and not any(trained) and (trained or part is self.encoder):
                 part.eval()
         return self
 
@@ -177,7 +181,8 @@ class AQAModule(L.LightningModule):
             ValueError: If training data rates other axes, evaluation data none of these, or there is no split to
                 validate on, or if the precision would round the weights.
         """
-        warnings.filterwarnings("ignore", ".*on_before_batch_transfer.*")  # it lets the batches of a datamodule pass
+        for text in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", text)
         if str(self.trainer.precision) in HALF:
             raise ValueError(
                 f"--trainer.precision={self.trainer.precision} keeps weights and scores themselves to 2 or 3 digits; "

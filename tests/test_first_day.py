@@ -4,9 +4,11 @@ import csv
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
+from lightning_aqa import load
 from lightning_aqa.cli.main import main
 from lightning_aqa.training import cross_validation
 
@@ -75,7 +77,7 @@ def test_three_commands_lead_from_a_table_to_scores(table, folder, tmp_path, mon
     assert str(scale) in axes
     assert str(NUM_CLIPS) in said
 
-    small = ["--data.folds=3", "--trainer.max_epochs=2", "--trainer.logger=false"]
+    small = ["--data.folds=2", "--trainer.max_epochs=2", "--trainer.logger=false"]
     assert main(["fit", name, "clips", axes, *small, *here]) == 0
     said = capfd.readouterr().out
     assert " to " in said.split("SRCC 95 %")[1]
@@ -93,3 +95,31 @@ def test_three_commands_lead_from_a_table_to_scores(table, folder, tmp_path, mon
     axis = next(iter(found["utterance"]))
     assert len(rows) == NUM_CLIPS
     assert all(scale[0] - 1 < float(row[axis]) < scale[1] + 1 for row in rows)
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec")
+def test_fifteen_lines_of_python_do_the_same(table, folder, monkeypatch, capsys):
+    name, scale, _ = table
+    code = re.search(r"^## A table to scores.*?^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[1]
+    first, second = sorted(path.name for path in (folder / "clips").iterdir())[:2]
+    fewer = {"(0, 1, 2, 3, 4, ": "(0, 1, ", "folds=5": "folds=2"}
+    for old, new in {'"ratings.csv"': repr(name), "a00.wav": first, "a01.wav": second, **fewer}.items():
+        assert old in code
+        code = code.replace(old, new)
+    monkeypatch.chdir(folder)
+    found = {"__name__": "page"}
+    exec(compile(code, "docs/python.md", "exec"), found)
+    said = capsys.readouterr().out
+    assert "'ci': {'MSE': [" in said
+    table, axis = found["join"](found["tables"][:-1]), found["data"].axes[0]
+    assert [axis.low, axis.high] == scale
+    learned = {clip.id for clip in found["data"].manifest if clip.split in ("train", "dev")}
+    assert set(table.ids) == learned
+    assert (
+        load("overall.ckpt")(f"clips/{first}")[axis.name]
+        == found["Scorer"](found["module"])(f"clips/{first}")[axis.name]
+    )

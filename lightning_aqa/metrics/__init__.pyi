@@ -7,6 +7,7 @@ from .correlation import ktau as ktau
 from .correlation import lcc as lcc
 from .correlation import mse as mse
 from .correlation import srcc as srcc
+from .intervals import evaluate_table as evaluate_table
 from .intervals import with_intervals as with_intervals
 from .jackknife import replicate as replicate
 from .levels import evaluate as evaluate
@@ -19,5 +20,6 @@ from .pairwise import within_groups as within_groups
 from .planning import seeds_needed as seeds_needed
 from .planning import units_needed as units_needed
 from .predictions import Predictions as Predictions
+from .predictions import join as join
 from .significance import compare as compare
 from .uncertainty import interval as interval

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lightning_aqa.metrics.correlation import rows_of_systems, sorted_rows, system_means
 from lightning_aqa.metrics.jackknife import Level, Replicates, replicate
-from lightning_aqa.metrics.levels import METRICS, Results
+from lightning_aqa.metrics.levels import METRICS, Results, evaluate
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.metrics.uncertainty import CONFIDENCE, NO_INTERVAL, Interval, interval, why_no_interval
 
@@ -111,6 +112,22 @@ def _per_axis(
         }
 
     return {axis: column(np.array([a])) for a, axis in enumerate(axes)} | {"mean": column(rated)}
+
+
+def evaluate_table(table: Predictions, axes: Sequence[str], *, unit: Unit | None = None, folds: int = 0) -> Results:
+    """Return the metrics of a table of predictions, each with a 95 % interval or the reason why there is none.
+
+    Args:
+        table: Rated and predicted scores, in score points.
+        axes: Names of the axes.
+        unit: What varies as one piece; None is clips at utterance level and systems at the system levels.
+        folds: Folds of a cross-validation that the predictions come from; 0 for others.
+
+    Returns:
+        ``{level: {axis: {metric: value, "ci": {metric: [low, high]}}}}``; see ``evaluate`` and ``with_intervals``.
+    """
+    rows = (table.ids, table.systems, table.domains, table.scores, table.targets, axes)
+    return with_intervals(evaluate(*rows), *rows, table.prompts, unit=unit, folds=folds)
 
 
 def with_intervals(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,3 +31,27 @@ class Predictions(NamedTuple):
     prompts: list[str] | None = None
     deviations: NDArray[np.float64] | None = None
     notes: list[str] | None = None
+
+
+def join(tables: Sequence[Predictions]) -> Predictions:
+    """Join tables of different clips, such as those of the folds of a cross-validation, sorted by id.
+
+    A field that one of them lacks is None.
+
+    Example:
+        >>> one, two = (Predictions([id_], [""], [""], np.ones((1, 1)), np.ones((1, 1))) for id_ in "ba")
+        >>> join([one, two]).ids
+        ['a', 'b']
+    """
+    order = np.argsort([id_ for table in tables for id_ in table.ids])
+
+    def joined(name: str) -> Any:
+        parts = [getattr(table, name) for table in tables]
+        if any(part is None for part in parts):
+            return None
+        if isinstance(parts[0], np.ndarray):
+            return np.concatenate(parts)[order]
+        values = [value for part in parts for value in part]
+        return [values[i] for i in order]
+
+    return Predictions(**{name: joined(name) for name in Predictions._fields})

@@ -11,9 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
-import numpy as np
 from jsonargparse import Namespace
 
 from lightning_aqa.batch import Axis
@@ -21,7 +20,7 @@ from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Clip
 from lightning_aqa.data.table import Table
 from lightning_aqa.metrics.levels import MEAN, evaluate
-from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.metrics.predictions import Predictions, join
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
@@ -245,7 +244,7 @@ def pool_folds(folder: Path, plan: CrossValidation, command: Sequence[str] = (),
     with replacing(folder / RUN) as file:  # of the folds, but for their own part
         file.write(json.dumps({**facts, **about}, indent=1) + "\n")
     ratings.sort(key=lambda row: row[0])
-    found = {plan.pooled: (_join(tables), ratings)} | _refitted(folder / REFIT, plan.apart)
+    found = {plan.pooled: (join(tables), ratings)} | _refitted(folder / REFIT, plan.apart)
     write_predictions(folder / PREDICTIONS, [(name, table) for name, (table, _) in found.items()], axes)
     write_ratings(folder / RATINGS, [(name, rows) for name, (_, rows) in found.items()])
     results = {}
@@ -272,19 +271,3 @@ def _refitted(refit: Path, apart: Sequence[str]) -> dict[str, tuple[Predictions,
 def _axes_of_checkpoint(fold: Path) -> list[Axis]:
     """Return the axes of a fold that was run by an earlier version, which wrote no ``run.json``."""
     return [Axis(*axis) for axis in read_checkpoint(path_of_last(fold))["hyper_parameters"]["axes"]]
-
-
-def _join(tables: list[Predictions]) -> Predictions:
-    order = np.argsort([id_ for table in tables for id_ in table.ids])
-
-    def joined(name: str) -> Any:
-        """Join one field; None where a fold lacks it."""
-        parts = [getattr(table, name) for table in tables]
-        if any(part is None for part in parts):
-            return None
-        if isinstance(parts[0], np.ndarray):
-            return np.concatenate(parts)[order]
-        values = [value for part in parts for value in part]
-        return [values[i] for i in order]
-
-    return Predictions(**{name: joined(name) for name in Predictions._fields})

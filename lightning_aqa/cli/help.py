@@ -21,7 +21,8 @@ from lightning_aqa.utils.components import parts_of
 ALL = "--help=all"
 WIDTH = 120
 USUAL: Mapping[str, tuple[str, ...]] = {
-    "run": ("config", "ckpt_path", "init_from", "name", "seed_everything", "variant", "evaluation.unit"),
+    "run": ("config", "ckpt_path", "init_from", "name", "seed_everything", "variant", "evaluation.unit",
+            "refit", "ensemble"),
     "data": ("data",),
     "model": ("model.encoder", "model.head", "model.optimizer", "model.scheduler", "model.freeze", "model.layers"),
     "objectives": ("objectives", "monitor", "patience"),
@@ -39,7 +40,7 @@ USUAL_DATA = (
 )  # fmt: skip
 """Options of ``Table`` on the page; the other corpora share most of them."""
 TEXTS: Mapping[str, str] = {
-    "ckpt_path": "Checkpoint to go on from, or to evaluate",
+    "ckpt_path": "Run folder or checkpoint to go on from, or to evaluate",
     "data": "The corpus",
     "seed_everything": "Seed of weights and order",
     "trainer.accelerator": "cpu, gpu, mps or auto",

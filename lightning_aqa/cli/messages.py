@@ -41,12 +41,9 @@ ALIASES = {
 NEEDS = {
     "fit": "a table of ratings and its folder of audio, `lightning-aqa fit ratings.csv clips`, or a config, "
     "`lightning-aqa fit --config experiments/quickstart.yaml` (`lightning-aqa experiments` lists them)",
-    "validate": "data and a checkpoint, `lightning-aqa validate --config runs/NAME/config.yaml "
-    "--ckpt_path=runs/NAME/checkpoints/best.ckpt`",
-    "test": "data and a checkpoint, `lightning-aqa test --config runs/NAME/config.yaml "
-    "--ckpt_path=runs/NAME/checkpoints/best.ckpt`",
-    "predict": "audio and a checkpoint, `lightning-aqa predict --ckpt_path=runs/NAME/checkpoints/best.ckpt "
-    "--data=Folder --data.root=clips`",
+    "validate": "data and a checkpoint, `lightning-aqa validate --config runs/NAME/config.yaml --ckpt_path=runs/NAME`",
+    "test": "data and a checkpoint, `lightning-aqa test --config runs/NAME/config.yaml --ckpt_path=runs/NAME`",
+    "predict": "audio and a checkpoint, `lightning-aqa predict --ckpt_path=runs/NAME --data=Folder --data.root=clips`",
 }
 """Lines to type, by subcommand, where the data is missing."""
 DATA = ("lightning_aqa.data.base.AQADataModule", "lightning_aqa.data.table.Table")

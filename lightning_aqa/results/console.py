@@ -40,7 +40,8 @@ def print_results(
     console = make_console()
     results = {split: results[split] for split in sorted(results, key=lambda split: split != "test")}
     if results:
-        console.print(results_table(results, of))
+        console.print(f"results of {of}" if of else "results", highlight=False, markup=False, soft_wrap=True)
+        console.print(results_table(results))
         for words in legend_of(results):
             console.print(words, highlight=False, markup=False, soft_wrap=True)
         for reason in reasons_of(results):
@@ -62,13 +63,13 @@ def next_command(folder: Path) -> str:
     return f"to score other clips: python -m lightning_aqa score {shlex.quote(str(folder))} CLIPS{options}"
 
 
-def results_table(results: dict[str, Any], of: str = "") -> Table:
+def results_table(results: dict[str, Any]) -> Table:
     """Lay out {split: {level: {axis: {metric: value}}}} as a table; undefined values are dashes.
 
     Beside the metrics: the interval of SRCC, and the LCC that a predictor without error can be expected to reach, where
     these are known.
     """
-    table = Table(title=escape(f"results of {of}" if of else "results"), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name in ("split", "level", "axis"):
         table.add_column(name)
     for name in ("n", *METRICS, "SRCC 95 %", "over systems", "highest LCC"):

@@ -254,7 +254,7 @@ def pool_folds(folder: Path, plan: CrossValidation, command: Sequence[str] = (),
         results[name] = with_evidence(name, numbers, table, axes, rows, unit=unit, folds=folds)
     write_results(folder / RESULTS, results)
     drawn = draw_run(folder, axes_of_run(facts) or _axes_of_checkpoint(folder / "fold0"))
-    of = "out of fold: each clip is scored by a model that was not trained on it"
+    of = "clips out of fold, each by a model that was not trained on it"
     of += f"; {', '.join(plan.apart)}: by the refit" if len(found) > 1 else ""
     print_results(results, folder, drawn, sum(len(table.ids) for table, _ in found.values()), of)
 

@@ -74,10 +74,14 @@ ONE, OWN = "lightning_logs/version_0/metrics.csv", "mine/version_0/metrics.csv"
     ("args", "logs"),
     [
         (["--trainer.logger=CSVLogger"], [ONE]),
-        (["--trainer.logger=CSVLogger", "--trainer.logger.name=mine"], [OWN]),
-        (["--trainer.logger+=CSVLogger"], [ONE]),
+        pytest.param(["--trainer.logger=CSVLogger", "--trainer.logger.name=mine"], [OWN], marks=pytest.mark.slow),
+        pytest.param(["--trainer.logger+=CSVLogger"], [ONE], marks=pytest.mark.slow),
         (["--trainer.logger+=CSVLogger", "--trainer.logger+=CSVLogger", "--trainer.logger.name=mine"], [ONE, OWN]),
-        (["--trainer.logger=[CSVLogger, {class_path: CSVLogger, init_args: {name: mine}}]"], [ONE, OWN]),
+        pytest.param(
+            ["--trainer.logger=[CSVLogger, {class_path: CSVLogger, init_args: {name: mine}}]"],
+            [ONE, OWN],
+            marks=pytest.mark.slow,
+        ),
         (["--trainer.logger=false"], []),
     ],
 )

@@ -79,6 +79,13 @@ def test_pooled_results_are_those_of_the_pooled_predictions(finished):
     assert results["test"]["system"]["overall"]["n"] == 4
 
 
+def test_the_folder_of_all_says_nothing_that_is_of_one_fold(finished):
+    facts = json.loads((finished / "run.json").read_text())
+    assert facts["folds"] == 3
+    assert not {"evaluated", "wandb", "mlflow"} & facts.keys()
+    assert "evaluated" in json.loads((finished / "fold0" / "run.json").read_text())
+
+
 def test_every_fold_leaves_its_log_and_its_folder(finished):
     names = {path.name for path in finished.iterdir()}
     folds = {*(f"fold{fold}" for fold in range(3)), "refit"}
@@ -224,6 +231,7 @@ def test_a_table_s_own_test_set_is_seen_by_no_fold(
     monkeypatch.setattr(cross_validation, "train_fold", fold_here)
     assert main(_in(tmp_path, _on(table, words, "--data.dev_fraction=0", "--monitor=null"))) == 0
     said = capfd.readouterr().out
+    assert "results of clips out of fold, each by a model that was not trained on it; " in said
     assert f"{table}: the splits are the table's own ({'train 6, dev 3, test 3' if dev else 'train 9, eval 3'})" in said
     assert f"python -m lightning_aqa score {tmp_path / 'cv'} CLIPS" in said
     folder, held_out = tmp_path / "cv", "test" if dev else "eval"

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lightning_aqa.cli.main import main
-from lightning_aqa.results.console import legend_of, print_results
+from lightning_aqa.results.console import legend_of
 
 MONITOR = "val/utterance/SRCC/mean"
 
@@ -62,9 +62,3 @@ def test_words_are_said_only_where_they_stand():
     entry = _entry(ceiling={"lcc": 0.9}, ci_system={"SRCC": [0.1, 0.9]})
     found = legend_of({"test": {"utterance": {"MI": entry}, "system_mos": {"MI": _entry()}}, "dev": {"domains": {}}})
     assert [line.split(":")[0] for line in found] == ["system_mos", "over systems", "highest LCC"]
-
-
-def test_a_table_of_folds_says_that_it_is_out_of_fold(tmp_path, capsys):
-    (tmp_path / "run.json").write_text('{"folds": 5}')
-    print_results({"test": {"utterance": {"MI": _entry()}}}, tmp_path, [], 4)
-    assert "out of fold: each clip is scored by a model that was not trained on it" in capsys.readouterr().out

@@ -51,7 +51,7 @@ def test_other_settings_of_the_same_name_stay():
     [
         (["experiments", "--copy="], "--copy needs the name of an experiment"),
         (["experiments", "--copy=experiments/quickstart.yaml", "--to=file"], "--to=file is a file; give a folder"),
-        (["score"], "required: checkpoint, inputs, --output"),
+        (["score"], "required: checkpoint, inputs"),
         (["report", "runs", "--clips=x"], "--clips: expected a whole number, got x"),
         (["--", "score"], "a subcommand is missing: one of fit, "),
         (["--config", "x.yaml"], "a subcommand is missing: one of fit, "),

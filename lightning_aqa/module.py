@@ -38,10 +38,6 @@ from lightning_aqa.utils.distributed import gather_training
 from lightning_aqa.utils.settings import keep_plain
 
 HALF = ("16-true", "bf16-true")
-EXPECTED_WARNINGS = (
-    ".*on_before_batch_transfer.*",  # it lets the batches of a datamodule pass
-    ".*Total length of .list. across ranks is zero.*",  # a corpus without a split dev has nothing to validate on
-)
 DEFAULT_OBJECTIVE = (
     "No objective is among the callbacks, so the mean squared error is trained with; add another by "
     "L.Trainer(callbacks=[QAMRO()])."
@@ -158,7 +154,11 @@ class AQAModule(L.LightningModule):
     def encode_live(self, batch: Batch) -> Features:
         """Run the encoder on the audio of a batch, and return the layers that the head is given."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
-            features: Features = self.encoder(batch.waveform, batch.num_samples, batch.prompts)
+            return self.encode_audio(batch.waveform, batch.num_samples, batch.prompts)
+
+    def encode_audio(self, waveform: Tensor, num_samples: Tensor, prompts: Sequence[str]) -> Features:
+        """Run the encoder, and return the layers that the head is given."""
+        features: Features = self.encoder(waveform, num_samples, prompts)
         return features if self.layers is None else features._replace(layers=features.layers[:, list(self.layers)])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -181,8 +181,8 @@ class AQAModule(L.LightningModule):
             ValueError: If training data rates other axes, evaluation data none of these, or there is no split to
                 validate on, or if the precision would round the weights.
         """
-        for text in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", text)
+        warnings.filterwarnings("ignore", ".*on_before_batch_transfer.*")  # it lets the batches of a datamodule pass
+        warnings.filterwarnings("ignore", ".*Total length of .list. across ranks is zero.*")  # a corpus without dev
         if str(self.trainer.precision) in HALF:
             raise ValueError(
                 f"--trainer.precision={self.trainer.precision} keeps weights and scores themselves to 2 or 3 digits; "

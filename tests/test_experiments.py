@@ -126,7 +126,7 @@ def _openings(path):
 def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys):
     assert main(command(path)) == 0
     wandb.finish()
-    (_,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    (offline,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     assert {path.suffix for path in offline.glob("run-*")} == {".wandb"}
     assert f"wandb sync {offline}" in capsys.readouterr().out
     results = json.loads((tmp_path / "run" / "results.json").read_text())

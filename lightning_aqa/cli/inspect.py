@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning_aqa.data.inspection import Inspection, SplitPlan, TableColumns
     from lightning_aqa.data.manifest import Problem
 
-OWN = ("audio_root", "columns", "axes", "layout", "on_bad_clip", "check", "folds")
+OWN = ("audio_root", "columns", "axes", "layout", "on_bad_clip", "check", "folds", "split_by")
 """Options of ``fit`` under ``--data.`` that change what is looked at."""
 WORDS = {"file": "audio file", "id": "clip id", "start": "start in the file, s", "end": "end in the file, s",
          "axis": "name of the axis", "score": "score on that axis", "split": "split or fold"}  # fmt: skip
@@ -35,6 +35,7 @@ def inspect(
     on_bad_clip: Literal["error", "skip"] = "error",
     check: Literal["full", "header"] = "full",
     folds: int | None = None,
+    split_by: Literal["clip", "system", "prompt"] = "clip",
     fit_args: Sequence[str],
 ) -> int:
     """Look at a table of ratings and its audio before training: columns, axes, splits, files; nothing is written.
@@ -52,6 +53,7 @@ def inspect(
         on_bad_clip: Whether a fit is to stop where something is wrong with a clip, or to leave it out.
         check: Whether to decode all audio or to read headers alone.
         folds: Folds of the cross-validation of a table without splits; by default five.
+        split_by: What the folds keep together.
         fit_args: Other options of fit, for the command to type.
 
     Returns:
@@ -61,15 +63,14 @@ def inspect(
         given = " and ".join([*root, *([audio_root] if audio_root is not None else [])])
         raise ValueError(f"inspect takes a table and one folder of audio, got {given}.")
     from lightning_aqa.batch import make_axes
-    from lightning_aqa.data.columns import check_roles
+    from lightning_aqa.data.columns import check_roles, check_root
     from lightning_aqa.data.inspection import inspect_table, plan_splits, read_columns
     from lightning_aqa.data.validation import CorpusError
 
     path, folder, named = Path(table), (root[0] if root else audio_root), columns or {}
     if axes is not None:
         check_roles(named, make_axes(axes))
-    if folder is not None and not Path(folder).is_dir():
-        raise ValueError(f"{folder}: no such folder; name the one that the paths of {table} start from.")
+    check_root(folder, table)
     notes: list[Problem] = []
     try:
         found = read_columns(path, axes, named, notes)
@@ -79,7 +80,7 @@ def inspect(
         print(f"\nto mend first\n  {error}")
         return 1
     facts = inspect_table(path, found, audio_root=folder, columns=named, layout=layout, decode=check == "full")
-    plan = plan_splits(facts.rated(), found.chosen.get("split", ""), folds or 5)
+    plan = plan_splits(facts.rated(), found.chosen.get("split", ""), folds or 5, split_by)
     command = ["lightning-aqa", "fit", table, *([folder] if folder is not None else []), *fit_args]
     for line in _report(path, facts, plan):
         _print(line)
@@ -137,7 +138,7 @@ def _roles(found: TableColumns) -> list[tuple[str, str]]:
     verb = "axis (guessed)" if found.is_guessed else "axis"
     is_tidy = "axis" in found.chosen
     told = {name: verb if role in found.scales else WORDS.get(role, role) for name, role in roles.items()}
-    unused = {name for name, role in roles.items() if role == "score" and not is_tidy}
+    unused = {name for name, role in roles.items() if role == "score" and not is_tidy and name not in found.scales}
     return [(name, told[name] if name in told and name not in unused else "not used") for name in found.names]
 
 
@@ -255,6 +256,9 @@ def main(args: Sequence[str]) -> int:
     own, passed = [], []
     for arg in args:
         name, is_joined, value = arg.removeprefix("--data.").partition("=")
+        if is_joined and name.removeprefix("--") in OWN:
+            arg = f"--data.{arg.removeprefix('--data.').removeprefix('--')}"
+            name = name.removeprefix("--")
         if not arg.startswith("--data.") or name in OWN:
             own.append(arg.replace("--data.", "--", 1) if arg.startswith("--data.") else arg)
             passed += [arg] * (arg.startswith("--data.") and name not in ("audio_root", "check"))

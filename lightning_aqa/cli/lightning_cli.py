@@ -168,9 +168,13 @@ class AQACLI(OpenCLI):
         if settings.init_from:
             settings.init_from = str(find_checkpoint(settings.init_from))
         if settings.ckpt_path and Path(settings.ckpt_path).is_dir() and not settings.ensemble:
-            last = path_of_last(Path(settings.ckpt_path))
-            is_resumed = self.subcommand == "fit" and last.is_file()
-            settings.ckpt_path = str(last if is_resumed else find_checkpoint(settings.ckpt_path))
+            folder, last = settings.ckpt_path, path_of_last(Path(settings.ckpt_path))
+            if self.subcommand == "fit" and not last.is_file():
+                raise ValueError(
+                    f"--ckpt_path={folder}: no {last.name} in it to go on from. A cross-validation goes on by its own "
+                    f"command; --init_from={folder} starts a new training from the weights."
+                )
+            settings.ckpt_path = str(last if self.subcommand == "fit" else find_checkpoint(folder))
         if settings.ensemble and (self.subcommand == "fit" or not settings.ckpt_path):
             raise ValueError("--ensemble is for a trained run: test, predict or score with --ckpt_path=RUN_FOLDER.")
 

@@ -52,7 +52,12 @@ def _main(args: Sequence[str]) -> int:
         from lightning_aqa.cli import lightning_cli
         from lightning_aqa.cli.overrides import with_table
 
-        return lightning_cli.main(with_shipped_configs(with_table(args)))
+        try:
+            args = with_table(args)
+        except ValueError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 2
+        return lightning_cli.main(with_shipped_configs(args))
     return _refuse("" if name.startswith("-") else name)
 
 

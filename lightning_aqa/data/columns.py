@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -91,7 +92,9 @@ def choose_columns(
         raise CorpusError(f"{path}: no column for the audio file ({', '.join(ROLES['file'])}); {_has(names)}")
     missing = [axis.name for axis in axes if axis.name not in chosen]
     if missing and not {"axis", "score"} <= chosen.keys():
-        raise CorpusError(f"{path}: no column {missing[0]!r}; {_has(names)}{did_you_mean(missing[0], names)}")
+        raise CorpusError(
+            f"{path}: no column {missing[0]!r}; {_has(names)}{did_you_mean(missing[0], names)}{look_closer(path)}"
+        )
     return chosen
 
 
@@ -108,6 +111,22 @@ def _axis_columns(path: Path, names: Sequence[str], axes: Sequence[Axis], column
             )
         chosen[axis.name] = alike[0]
     return chosen
+
+
+def look_closer(table: str | Path, audio_root: str | None = None) -> str:
+    """Return a sentence, after a space, with the command that tells what a table holds."""
+    words = [str(table), *([] if audio_root is None else [audio_root])]
+    return f" To look closer: lightning-aqa inspect {shlex.join(words)}"
+
+
+def check_root(audio_root: str | None, table: str | Path) -> None:
+    """Refuse a folder of audio that is not there, before each of its files is missing.
+
+    Raises:
+        CorpusError: If it is no folder.
+    """
+    if audio_root is not None and not Path(audio_root).is_dir():
+        raise CorpusError(f"{audio_root}: no such folder; name the one that the paths of {table} start from.")
 
 
 def _has(names: Sequence[str]) -> str:
@@ -154,7 +173,7 @@ def _entry(
         what = f"start {first!r} and end {last!r} are not seconds in that order"
         problems.append(Problem("bad time", row.where, what, clip_id))
         start = end = None
-    split = texts.get("split", "")
+    split = "" if is_empty(texts.get("split")) else texts["split"]
     clip = Clip(
         clip_id, with_ending(str(folder / texts["file"])), start or 0.0, end, texts.get("system", ""),
         texts.get("domain", ""), texts.get("prompt", ""), SPLITS.get(split.lower(), split),

@@ -15,7 +15,7 @@ from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.missing import MissingFile, find_missing
 from lightning_aqa.data.parsing import Row
 from lightning_aqa.data.signal import QUIET, Signal
-from lightning_aqa.data.splits import find_folds
+from lightning_aqa.data.splits import SplitBy, find_folds
 from lightning_aqa.data.table import Layout, is_long, read_table, table_rows
 from lightning_aqa.data.validation import CorpusError, check_audio, without
 
@@ -207,20 +207,23 @@ class SplitPlan(NamedTuple):
     problem: str = ""
 
 
-def plan_splits(clips: Manifest, column: str, folds: int = 5) -> SplitPlan:
+def plan_splits(clips: Manifest, column: str, folds: int = 5, by: SplitBy = "clip") -> SplitPlan:
     """Tell what ``fit`` does with the splits of rated clips.
 
     Args:
         clips: Rated clips.
         column: The column of splits; empty where there is none.
         folds: Number of folds that are made of clips without splits.
+        by: What the folds keep together.
     """
     counts = Counter(clip.split for clip in clips)
     named = f"column {column!r}: " if any(counts) else "none in the table: "
     try:
-        return SplitPlan(counts if any(counts) else {}, named + find_folds(clips, folds).told)
+        told = named + find_folds(clips, folds, by).told
     except CorpusError as error:
         return SplitPlan(counts if any(counts) else {}, f"{named}no cross-validation", str(error))
+    bare = f"{counts['']} rated clips have no split, others have" if any(counts) and counts[""] else ""
+    return SplitPlan(counts if any(counts) else {}, told, bare)
 
 
 def ratings_per_clip(clips: Manifest) -> list[int]:

@@ -153,6 +153,11 @@ def are_from_datamodule(trainer: L.Trainer) -> bool:
 def training_batches(trainer: L.Trainer, axes: Sequence[Axis], dtype: torch.dtype) -> Iterator[Batch]:
     """Read the training loader once, besides training: as many batches as an epoch has."""
     loader: Any = trainer.train_dataloader
+    if iter(loader) is loader:
+        raise ValueError(
+            f"The training loader is {type(loader).__name__}, which can be read only once; expected one that starts "
+            "anew in every epoch, such as a DataLoader or a list of batches."
+        )
     if isinstance(loader, DataLoader) and loader.persistent_workers:
         loader = _without_persistence(loader)  # whose workers serve one iterator, which the training has
     length = trainer.num_training_batches

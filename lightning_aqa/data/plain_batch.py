@@ -142,8 +142,8 @@ def scores_of(given: Any, axes: Sequence[Axis], size: int) -> Tensor:
 def _check_axes(given: Mapping[Any, Any], names: Sequence[str]) -> None:
     if set(given) == set(names):
         return
-    missing = [name for name in names if name not in given]
-    near = did_you_mean(missing[0], [str(name) for name in given]) if missing else ""
+    unknown = [str(name) for name in given if name not in names]
+    near = did_you_mean(unknown[0], names) if unknown else ""
     raise ValueError(
         f"scores has {', '.join(map(str, given)) or 'no axis'}, expected {', '.join(names)}, the axes of the module; "
         f"an axis that is not rated is NaN.{near}"

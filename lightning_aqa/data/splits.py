@@ -119,7 +119,7 @@ def find_folds(manifest: Manifest, folds: int, by: SplitBy = "clip", seed: int =
     """Divide clips into folds; splits and folds that the table itself names come first.
 
     Of a table with a split ``train``, the clips of ``train`` and ``dev`` are divided into folds, and all others stay
-    apart. A table whose column has other names, such as 0 to 4, has named its folds.
+    apart. A table whose column has other names, such as 0 to 4, has named its folds; ``test`` beside them stays apart.
 
     Args:
         manifest: Clips with the splits of the table, empty where it has none.
@@ -138,22 +138,25 @@ def find_folds(manifest: Manifest, folds: int, by: SplitBy = "clip", seed: int =
         manifest = manifest.where(lambda clip: bool(clip.split))
     if not sizes:
         return Folds(make_folds(manifest, folds, by, seed), nothing, f"{folds} folds are drawn by {by} (seed {seed})")
-    if sizes.keys().isdisjoint(USUAL):
+    if sizes.keys().isdisjoint(LEARNED):
+        apart = manifest.where(lambda clip: clip.split == "test")
+        sizes.pop("test", None)
         if not 1 < len(sizes) <= MOST_FOLDS:
             raise CorpusError(
                 f"the table's own splits are {len(sizes)} ({shown}): expected train, dev and test, or the names of 2 "
                 f"to {MOST_FOLDS} folds. {NO_COLUMN}"
             )
-        return Folds(manifest, nothing, f"the {len(sizes)} folds are the table's own ({shown})")
+        own = f"the {len(sizes)} folds are the table's own ({shown})" + ("; no fold sees test" if len(apart) else "")
+        return Folds(manifest.where(lambda clip: clip.split != "test"), apart, own)
     if "train" not in sizes:
-        raise CorpusError(f"the table's own splits are {shown}, and none is train, to learn from. {NO_COLUMN}")
+        raise CorpusError(f"the table's own splits are {shown}, and none is train, to learn from; rename one.")
     inside = manifest.where(lambda clip: clip.split in LEARNED)
     apart = manifest.where(lambda clip: clip.split not in LEARNED)
     own_dev = frozenset(clip.id for clip in inside if clip.split == "dev")
     learned = " and ".join(name for name in LEARNED if name in sizes)
     rest = ", ".join(name for name in sizes if name not in LEARNED)
     told = f"the splits are the table's own ({shown}): {folds} folds are drawn within {learned} by {by} (seed {seed})"
-    told += f"; {rest} is scored by the model that is refitted afterwards" if rest else ""
+    told += f"; no fold sees {rest}" if rest else ""
     return Folds(make_folds(inside, folds, by, seed), apart, told, own_dev)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +13,10 @@ from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.columns import (
     TableEntry,
     check_roles,
+    check_root,
     choose_columns,
     long_clips,
+    look_closer,
     read_entries,
     wide_clips,
 )
@@ -222,11 +223,11 @@ class Table(AQADataModule):
 
     def look_closer(self) -> str:
         """Return the sentence with the command that looks at the table."""
-        words = ["lightning-aqa", "inspect", self.path, *([] if self.audio_root is None else [self.audio_root])]
-        return f" To look closer: {shlex.join(words)}"
+        return look_closer(self.path, self.audio_root)
 
     def read(self) -> Manifest:
         """Read the table, split it, and warn of what its splits share."""
+        check_root(self.audio_root, self.path)
         manifest = read_table(
             self.path, self.scales, audio_root=self.audio_root, columns=self.columns, layout=self.layout
         )

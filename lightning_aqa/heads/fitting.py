@@ -31,7 +31,7 @@ def fit_head(
             of all processes, and the features of the first's.
 
     Raises:
-        ValueError: If there is no batch to take scores from.
+        ValueError: If there is no batch to take scores from, or no score.
     """
     seen: list[Tensor] = []
     shown = track(batches, "reading features", transient=True, disable=process_number() > 0)
@@ -43,6 +43,8 @@ def fit_head(
         if not seen:
             raise ValueError("The training loader gave no batch, expected one or more.")
         scores_NA = gather_rows(torch.cat(seen).to(head.location_A.device))
+        if bool(scores_NA.isnan().all()):
+            raise ValueError("No clip of the training loader is rated: all scores are NaN, expected some that are not.")
     fit_scale(head, scores_NA)
     broadcast_from_first(head.state_dict().values())
 

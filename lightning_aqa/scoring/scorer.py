@@ -216,7 +216,7 @@ class Scorer:
         wide = torch.float64 if self.dtype == "float64" else torch.float32
         waveform_BT = pad_sequence(list(windows), batch_first=True).to(self.device, wide)
         with packed() if self.device.type == "cpu" else nullcontext():
-            features = self.module.encoder(waveform_BT, num_samples_B, list(prompts))
+            features = self.module.encode_audio(waveform_BT, num_samples_B, list(prompts))
         scores_BA: Tensor = self.module.head(features.astype(self.module.head.location_A.dtype)).scores
         return scores_BA
 

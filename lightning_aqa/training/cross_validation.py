@@ -42,7 +42,7 @@ from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
 from lightning_aqa.results.run_folder import SWEEP_FOLDER, has_results
 from lightning_aqa.training.loading import read_checkpoint
 from lightning_aqa.utils import forks
-from lightning_aqa.utils.files import replacing
+from lightning_aqa.utils.files import DISK_FULL, replacing
 from lightning_aqa.utils.signals import StopSignals, end_with_parent, exit_code
 
 
@@ -105,7 +105,9 @@ def plan_folds(settings: Namespace) -> CrossValidation:
     if found is None:
         return CrossValidation(arguments["folds"])
     apart = [name for name in found.apart.splits if any(clip.is_rated() for clip in found.apart.split(name))]
-    return CrossValidation(len(found.inside.splits), apart, f"{arguments['path']}: {found.told}.")
+    by_refit = f" {', '.join(apart)}: scored by the model that is refitted afterwards." if settings.refit else ""
+    told = f"{arguments['path']}: {found.told}.{by_refit if apart else ''}"
+    return CrossValidation(len(found.inside.splits), apart if settings.refit else (), told)
 
 
 def crossvalidate(
@@ -144,9 +146,11 @@ def crossvalidate(
         code = _train(folder, f"fold{fold}", f"fold {fold + 1} of {plan.num_folds}", f"--data.fold={fold}", signals)
         if code:
             return code
-    if settings.refit and (code := _train(folder, REFIT, "refit on all of them", "--data.fold=all", signals)):
+    if settings.refit and (
+        code := _train(folder, REFIT, "refit on the clips of all folds", "--data.fold=all", signals)
+    ):
         return code
-    pool_folds(folder, plan, command, settings.evaluation.unit)
+    pool_folds(folder, plan, command, settings.evaluation.unit, settings.init_from)
     if any(folder.glob("*/wandb/offline-run-*")):
         print(f"W&B logged offline; to send it: wandb sync {folder}/*/wandb/offline-run-*")
     return 0
@@ -179,6 +183,8 @@ def _run(folder: Path, name: str, option: str, signals: StopSignals) -> int:
         signals.stop()
     if code:
         sys.stderr.write("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-10:]))
+    if code == DISK_FULL:
+        sys.stderr.write("The same command goes on with this cross-validation.\n")
     return code
 
 
@@ -227,10 +233,23 @@ def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def pool_folds(folder: Path, plan: CrossValidation, command: Sequence[str] = (), unit: Unit | None = None) -> None:
+def pool_folds(
+    folder: Path,
+    plan: CrossValidation,
+    command: Sequence[str] = (),
+    unit: Unit | None = None,
+    start: str | None = None,
+) -> None:
     """Join the folds' test predictions, in which each clip appears once, and compute the results over all of them.
 
     Beside them stand the splits that no fold has seen, as the refit predicts them.
+
+    Args:
+        folder: The run folder.
+        plan: The folds.
+        command: Arguments of the command line, for the record.
+        unit: What varies as one piece in the intervals.
+        start: The checkpoint that the folds started from, which may know their clips.
     """
     tables: list[Predictions] = []
     ratings: list[RatingRow] = []
@@ -255,6 +274,7 @@ def pool_folds(folder: Path, plan: CrossValidation, command: Sequence[str] = (),
     write_results(folder / RESULTS, results)
     drawn = draw_run(folder, axes_of_run(facts) or _axes_of_checkpoint(folder / "fold0"))
     of = "clips out of fold, each by a model that was not trained on it"
+    of += f" (but for what {start} was trained on, which every fold started from)" if start else ""
     of += f"; {', '.join(plan.apart)}: by the refit" if len(found) > 1 else ""
     print_results(results, folder, drawn, sum(len(table.ids) for table, _ in found.values()), of)
 

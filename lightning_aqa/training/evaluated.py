@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 
+from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.module import AQAModule
+from lightning_aqa.results.evidence import TRAINING
+from lightning_aqa.results.files import PREDICTIONS, fold_checkpoints
+from lightning_aqa.results.predictions import read_predictions
 from lightning_aqa.training.checkpoints import BestCheckpoint, has_averaged
 
 
@@ -37,6 +43,27 @@ class Evaluated(NamedTuple):
         if not epoch:
             return ""
         return f"{epoch}, best by {self.chosen_by}" if self.chosen_by else f"{epoch}, the last"
+
+
+def clips_of_training(checkpoint: str, splits: Mapping[str, Predictions]) -> list[str]:
+    """Say of each split how many of its clips, by their ids, a checkpoint's run was trained on; nothing of none.
+
+    Args:
+        checkpoint: Path that the user gave: a checkpoint, or the folder of a cross-validation for its folds.
+        splits: The clips that are evaluated, by split.
+    """
+    path, known = Path(checkpoint), set[str]()
+    for found in fold_checkpoints(path) if path.is_dir() else [path]:
+        with suppress(OSError, ValueError):  # of a run that left no table nothing is known
+            tables, _ = read_predictions(found.resolve().parent.parent / PREDICTIONS)
+            known |= {id_ for name, table in tables if name == TRAINING for id_ in table.ids}
+    counts = {name: len(known & set(table.ids)) for name, table in splits.items() if name != TRAINING}
+    return [
+        f"{name}: {count} of its {len(splits[name].ids)} clips are, by their ids, among those that {checkpoint} was "
+        "trained on, so its numbers say little of new clips."
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def weights_of(trainer: L.Trainer, module: AQAModule, checkpoint: str | None = None) -> Evaluated:

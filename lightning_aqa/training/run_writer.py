@@ -24,7 +24,7 @@ from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.training.console import print_run
-from lightning_aqa.training.evaluated import weights_of
+from lightning_aqa.training.evaluated import clips_of_training, weights_of
 from lightning_aqa.training.loggers import introduce_run, log_pictures
 from lightning_aqa.utils.files import replacing
 
@@ -98,14 +98,14 @@ class RunFolder(Callback):
         data = pl_module.data
         for split in ["predict"] if isinstance(data, AQADataModule) else data.rated_splits:
             pl_module.predictions[split] = _noted(pl_module.predictions[split], pl_module, data)
-        self._write(trainer, pl_module)
+        self._write(trainer, pl_module, ["predict"] if isinstance(data, AQADataModule) else data.rated_splits)
 
-    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule, predicted: Sequence[str] = ()) -> None:
         assert isinstance(pl_module, AQAModule)
         if not trainer.is_global_zero:
             return
-        evaluated, axes = self._evaluated(trainer, pl_module), [axis.name for axis in pl_module.axes]
-        splits = {name: pl_module.predictions[name] for name in evaluated} or pl_module.predictions
+        evaluated, axes = [] if predicted else self._evaluated(pl_module), [axis.name for axis in pl_module.axes]
+        splits = {name: pl_module.predictions[name] for name in predicted or evaluated}
         write_predictions(self.folder / PREDICTIONS, splits.items(), axes)
         results = {}
         if evaluated:
@@ -122,8 +122,10 @@ class RunFolder(Callback):
         of = weights_of(trainer, pl_module, self.checkpoint)
         add_fact(self.folder, "evaluated", of._asdict())
         print_results(results, self.folder, drawn, sum(len(t.ids) for t in splits.values()), str(of))
+        for line in clips_of_training(self.checkpoint, splits) if self.checkpoint and results else ():
+            print(line)
 
-    def _evaluated(self, trainer: L.Trainer, pl_module: AQAModule) -> list[str]:
+    def _evaluated(self, pl_module: AQAModule) -> list[str]:
         splits = pl_module.data.rated_splits
         return [split for split in splits if split in pl_module.results]
 

@@ -342,6 +342,22 @@ def test_a_device_that_fails_ends_the_run_and_loses_no_row(score, clips, monkeyp
     assert score(*args)[1] == undisturbed
 
 
+def test_a_head_that_is_given_some_layers_scores_as_predict_does(corpora, fit, tmp_path, capfd):
+    corpus = ["--data=MusicEval", f"--data.root={corpora['musiceval']}"]
+    run = fit(*corpus, "--model.encoder=MelSpectrogram", "--model.freeze=all", "--model.layers=[1, 3]")
+    clips = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[:3]
+    assert main(["predict", f"--ckpt_path={run}", *corpus, f"--trainer.default_root_dir={tmp_path}", "--name=p"]) == 0
+    with open(tmp_path / "p" / "predictions.csv", newline="") as file:
+        of_predict = {
+            (row["id"].removesuffix(".wav"), row["axis"]): float(row["score"]) for row in csv.DictReader(file)
+        }
+    assert main(["score", str(run), *map(str, clips), f"--output={tmp_path / 's.csv'}"]) == 0
+    with open(tmp_path / "s.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            stem = Path(row["path"]).stem
+            assert float(row["MI"]) == pytest.approx(of_predict[stem, "MI"], abs=1e-4)
+
+
 def test_without_a_name_the_table_is_scores_csv_here(checkpoint, clips, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(["score", str(Path(checkpoint).parent.parent), str(clips)]) in (0, 1)  # the run folder

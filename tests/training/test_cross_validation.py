@@ -251,6 +251,18 @@ def test_a_table_s_own_test_set_is_seen_by_no_fold(
     }
 
 
+def test_a_test_set_beside_own_folds_is_seen_by_none_of_them(words, corpora, tmp_path, capfd, monkeypatch, fold_here):
+    table = _table(tmp_path, corpora, "set", ["0", "1", "test"] * 4)
+    monkeypatch.setattr(cross_validation, "train_fold", fold_here)
+    assert main(_in(tmp_path, _on(table, words, "--data.dev_fraction=0", "--monitor=null", "--refit=false"))) == 0
+    said = capfd.readouterr().out
+    assert "the 2 folds are the table's own (0 4, 1 4); no fold sees test." in said
+    assert "refit" not in said
+    assert [row["split"] for row in _rows(tmp_path / "cv")] == ["test"] * 8
+    tested = {path.split(",")[0] for path in table.read_text().splitlines() if path.endswith(",test")}
+    assert not tested & {row["id"] for fold in range(2) for row in _rows(tmp_path / "cv" / f"fold{fold}")}
+
+
 def test_a_table_s_own_folds_are_the_folds(words, corpora, tmp_path, capfd, monkeypatch, fold_here):
     table = _table(tmp_path, corpora, "fold", ["a", "b"] * 6)
     monkeypatch.setattr(cross_validation, "train_fold", fold_here)
@@ -270,6 +282,7 @@ def test_a_table_s_own_folds_are_the_folds(words, corpora, tmp_path, capfd, monk
     ("values", "expected"),
     [
         (["test", "dev"] * 6, "none is train"),
+        (["test"] * 12, "the table's own splits are 0"),
         (["batch1"] * 12, "the table's own splits are 1 (batch1 12)"),
         ([f"item{i}" for i in range(25)], "expected train, dev and test, or the names of 2 to 20 folds"),
     ],
@@ -320,6 +333,10 @@ def test_a_run_folder_is_taken_by_test_predict_and_init_from(words, finished, tm
     model = [word for word in words if word.startswith("--model")]
     assert main(["fit", *data, *model, *here, f"--init_from={finished}", "--trainer.max_epochs=1", "--name=new"]) == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"cv-test", "cv-predict", "new"}
+    said = capfd.readouterr().out
+    assert f"test: 1 of its 1 clips are, by their ids, among those that {finished / 'refit'}" in said
+    assert main(["fit", *data, *model, *here, f"--ckpt_path={finished}"]) == 2  # and its refit is not gone on with
+    assert f"--init_from={finished} starts a new training" in capfd.readouterr().err
     assert main(["test", f"--ckpt_path={tmp_path}", *data, *here]) == 2
     assert f"{tmp_path}: no checkpoint in this folder" in capfd.readouterr().err
 

@@ -14,7 +14,6 @@ from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.validation import CorpusError
 
 SplitBy = Literal["clip", "system", "prompt"]
-USUAL = ("train", "dev", "test")
 LEARNED = ("train", "dev")
 """Splits that may be learned from."""
 
@@ -133,23 +132,12 @@ def find_folds(manifest: Manifest, folds: int, by: SplitBy = "clip", seed: int =
     """
     sizes = Counter(clip.split for clip in manifest if clip.split)
     shown = ", ".join(f"{name} {count}" for name, count in list(sizes.items())[:MOST_FOLDS])
-    nothing = manifest.where(lambda clip: False)
-    if sizes:
-        manifest = manifest.where(lambda clip: bool(clip.split))
     if not sizes:
-        return Folds(make_folds(manifest, folds, by, seed), nothing, f"{folds} folds are drawn by {by} (seed {seed})")
-    if sizes.keys().isdisjoint(LEARNED):
-        apart = manifest.where(lambda clip: clip.split == "test")
-        sizes.pop("test", None)
-        if not 1 < len(sizes) <= MOST_FOLDS:
-            raise CorpusError(
-                f"the table's own splits are {len(sizes)} ({shown}): expected train, dev and test, or the names of 2 "
-                f"to {MOST_FOLDS} folds. {NO_COLUMN}"
-            )
-        own = f"the {len(sizes)} folds are the table's own ({shown})" + ("; no fold sees test" if len(apart) else "")
-        return Folds(manifest.where(lambda clip: clip.split != "test"), apart, own)
+        told = f"{folds} folds are drawn by {by} (seed {seed})"
+        return Folds(make_folds(manifest, folds, by, seed), manifest.where(lambda clip: False), told)
+    manifest = manifest.where(lambda clip: bool(clip.split))
     if "train" not in sizes:
-        raise CorpusError(f"the table's own splits are {shown}, and none is train, to learn from; rename one.")
+        return _own_folds(manifest, sizes)
     inside = manifest.where(lambda clip: clip.split in LEARNED)
     apart = manifest.where(lambda clip: clip.split not in LEARNED)
     own_dev = frozenset(clip.id for clip in inside if clip.split == "dev")
@@ -158,6 +146,24 @@ def find_folds(manifest: Manifest, folds: int, by: SplitBy = "clip", seed: int =
     told = f"the splits are the table's own ({shown}): {folds} folds are drawn within {learned} by {by} (seed {seed})"
     told += f"; no fold sees {rest}" if rest else ""
     return Folds(make_folds(inside, folds, by, seed), apart, told, own_dev)
+
+
+def _own_folds(manifest: Manifest, sizes: Mapping[str, int]) -> Folds:
+    """Return the folds that a table without ``train`` has named; its ``test`` stays apart."""
+    names = [name for name in sizes if name != "test"]
+    shown = ", ".join(f"{name} {sizes[name]}" for name in names[:MOST_FOLDS] or sizes)
+    if not names or "dev" in names:
+        raise CorpusError(
+            f"the table's own splits are {', '.join(sizes)}, and none is train, to learn from; rename one."
+        )
+    if not 1 < len(names) <= MOST_FOLDS:
+        raise CorpusError(
+            f"the table's own splits are {len(names)} ({shown}): expected train, dev and test, or the names of 2 "
+            f"to {MOST_FOLDS} folds. {NO_COLUMN}"
+        )
+    apart = manifest.where(lambda clip: clip.split == "test")
+    told = f"the {len(names)} folds are the table's own ({shown})" + ("; no fold sees test" if len(apart) else "")
+    return Folds(manifest.where(lambda clip: clip.split != "test"), apart, told)
 
 
 def learn_all(folds: Folds, fraction: float | None, by: SplitBy = "clip", seed: int = 0) -> Manifest:

@@ -281,8 +281,6 @@ def test_a_table_s_own_folds_are_the_folds(words, corpora, tmp_path, capfd, monk
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (["test", "dev"] * 6, "none is train"),
-        (["test"] * 12, "the table's own splits are 0"),
         (["batch1"] * 12, "the table's own splits are 1 (batch1 12)"),
         ([f"item{i}" for i in range(25)], "expected train, dev and test, or the names of 2 to 20 folds"),
     ],
@@ -292,6 +290,14 @@ def test_a_column_that_is_no_split_is_told_before_the_first_fold(words, corpora,
     said = fails(*_in(tmp_path, _on(table, words)))
     assert expected in said
     assert "--data.columns='{split: \"\"}'" in said
+    assert not (tmp_path / "cv").exists()
+
+
+@pytest.mark.parametrize("values", [["test", "dev"] * 6, ["test"] * 12])
+def test_a_table_without_train_is_told_and_never_to_train_on_its_test_set(words, corpora, tmp_path, fails, values):
+    said = fails(*_in(tmp_path, _on(_table(tmp_path, corpora, "set", values), words)))
+    assert "none is train, to learn from; rename one" in said
+    assert "columns" not in said
     assert not (tmp_path / "cv").exists()
 
 

@@ -161,6 +161,13 @@ def test_a_training_batch_without_scores_is_refused(tmp_path):
         trainer(tmp_path).fit(AQAModule(AXES), loader(scores=None))
 
 
+def test_a_loader_that_can_be_read_once_and_one_without_a_rating_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"can be read only once; expected one that starts anew in every epoch"):
+        trainer(tmp_path).fit(AQAModule(AXES), iter(loader()))
+    with pytest.raises(ValueError, match=r"No clip of the training loader is rated: all scores are NaN, expected"):
+        trainer(tmp_path).fit(AQAModule(AXES), loader(scores=torch.full((2,), torch.nan)))
+
+
 def test_an_id_of_two_clips_is_refused_and_windows_of_one_clip_are_averaged(module, tmp_path):
     with pytest.raises(ValueError, match=r"The id 'a' came twice in test, with scores .* expected an id per clip"):
         trainer(tmp_path).test(module, loader(5, ids="a"), verbose=False)

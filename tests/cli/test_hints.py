@@ -102,3 +102,47 @@ def test_where_nothing_is_left_the_first_causes_are_listed(fails, tmp_path):
     assert "no rows in it; expected a line with the names of the columns" in told("file,mos\n")
     said = told(re.sub(r",(\d)", r",x\1", clips), "--data.axes={mos: [1, 5]}")
     assert "mos is 'x1', expected a number from 1 to 5" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["fit", "ratings.csv", "clips", "more"],
+            "fit takes a table and a folder of audio, got 3: ratings.csv clips more.",
+        ),
+        (["fit", "mine.yaml"], "mine.yaml looks like a config, which has a flag: fit --config mine.yaml"),
+        (
+            ["fit", "ratings.csv", "gone"],
+            "gone: no such folder; name the one that the paths of ratings.csv start from.",
+        ),
+        (
+            ["fit", "ratings.csv", "--ensemble=true"],
+            "--ensemble is for a trained run: test, predict or score with --ckpt_path=",
+        ),
+        (
+            ["score", "runs/none", "clips", "--ensemble"],
+            "runs/none: 0 folds with a checkpoint; an ensemble takes a cross-",
+        ),
+        (["score", "runs/own", "clips"], "runs/own: a cross-validation without a refit; --ensemble takes the mean"),
+        (
+            ["fit", "ratings.csv", "--ckpt_path=runs/own"],
+            "--init_from=runs/own starts a new training from the weights.",
+        ),
+        (
+            ["fit", "ratings.csv", "--data.fold=all", "--data.folds=null"],
+            "fold=all is about the folds of a cross-validation",
+        ),
+    ],
+)
+def test_a_mistake_about_tables_and_run_folders_is_one_line(fails, tmp_path, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ratings.csv").write_text("file,mos\n" + "".join(f"{n}.wav,{1 + n % 5}\n" for n in range(9)))
+    for folder in ("clips", "runs/own/fold0/checkpoints"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "runs" / "own" / "fold0" / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "clips" / "0.wav").touch()
+    said = fails(*words)
+    assert told in said
+    assert "error: " in said
+    assert not (tmp_path / "runs" / "own_data").exists()

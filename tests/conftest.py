@@ -1,6 +1,9 @@
 """What the tests share: a quiet, offline environment, and small made-up corpora written once."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from contextlib import redirect_stdout
 
 os.environ |= {
@@ -10,6 +13,11 @@ os.environ |= {
     "WANDB_SILENT": "true",
     "HF_HUB_OFFLINE": "1",
 }
+# What libraries leave behind (W&B when it is imported, Ray) is removed at the end; what pytest keeps stays where it is.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="aqa-")  # short, for the sockets of Ray
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 import pytest
 import torch
@@ -25,7 +33,7 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
-pytest_plugins = ["tests.small_weights", "tests.small_model", "tests.small_sweep"]
+pytest_plugins = ["tests.pictures", "tests.small_weights", "tests.small_model", "tests.small_sweep"]
 CORPORA = {"musiceval": {"num_clips": 30, "num_systems": 4}, "aes_natural": {"num_clips": 48, "num_systems": 3}}
 
 
@@ -59,9 +67,8 @@ def fit(tmp_path):
 
 
 def _fold_here(command, env, stdout, signals):
-    """Run a fold in this process and draw nothing, which saves the start of another and its pictures."""
-    with redirect_stdout(stdout), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_aqa.results.plots.draw_run", lambda folder, axes: [])
+    """Run a fold in this process, which saves the start of another."""
+    with redirect_stdout(stdout):
         return main(command[3:])
 
 

@@ -28,7 +28,7 @@ def _checkpoint(folder, name="best"):
     return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
 
 
-def test_fit_leaves_a_run_folder_with_all_its_files(corpora, fit, capsys):
+def test_fit_leaves_a_run_folder_with_all_its_files(corpora, fit, capsys, pictures):
     folder = fit(*_words(corpora), epochs=2)
     screen = capsys.readouterr().out
     assert "MLP" in screen

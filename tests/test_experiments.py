@@ -123,7 +123,7 @@ def _openings(path):
 
 
 @pytest.mark.parametrize("path", all_but([path for path in PATHS if path != OWN_DATA], *TWO))
-def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys):
+def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys, pictures):
     assert main(command(path)) == 0
     wandb.finish()
     (offline,) = (tmp_path / "run" / "wandb").glob("offline-run-*")

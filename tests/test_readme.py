@@ -9,6 +9,7 @@ import yaml
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.cli.subcommands import SUBCOMMANDS
+from tests.pictures import drawing
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,7 +52,7 @@ def sandbox(corpora, tmp_path_factory):
         (folder / name).symlink_to(target)
     rows = [f"{path.name},L1,{1 + number % 5}" for number, path in enumerate(sorted(audio.iterdir()))]
     (folder / "ratings.csv").write_text("\n".join(["file,listener,overall", *rows]))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, drawing():
         patch.chdir(folder)
         assert _run(QUICKSTART) == _run(OWN_DATA) == 0
     return folder
@@ -91,9 +92,6 @@ def test_the_quickstart_leaves_what_the_readme_says(sandbox):
 @pytest.mark.parametrize("command", OTHERS)
 def test_a_command_of_the_pages_runs(command, sandbox, monkeypatch):
     monkeypatch.chdir(sandbox)
-    monkeypatch.setattr(
-        "lightning_aqa.results.plots.draw_run", lambda folder, axes: []
-    )  # half of the time of a small run
     before = set((sandbox / "runs").iterdir())
     assert _run(command) == 0
     (run,) = set((sandbox / "runs").iterdir()) - before

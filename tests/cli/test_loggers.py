@@ -266,7 +266,7 @@ def test_mlflow_gets_the_config_and_the_run_folder_says_which_run_it_is(tmp_path
 
 
 @pytest.mark.filterwarnings("ignore")  # of its own packages about each other
-def test_mlflow_goes_on_in_its_run_when_a_fit_is_resumed(train, monkeypatch):
+def test_mlflow_goes_on_in_its_run_when_a_fit_is_resumed(train, monkeypatch, pictures):
     pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -45,7 +45,7 @@ def _no_formulas(path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs file names of any bytes")
-def test_odd_names_come_back_from_every_file(corpus, fit):
+def test_odd_names_come_back_from_every_file(corpus, fit, pictures):
     axes = f"--data.axes={json.dumps({axis: [1, 5] for axis in AXES})}"
     run = fit("--data=Table", f"--data.path={corpus / 'r.jsonl'}", f"--data.audio_root={corpus / 'clips'}", axes,
               "--model.encoder=MelSpectrogram", "--model.encoder.width=8", "--model.head=MLP")  # fmt: skip

@@ -16,7 +16,6 @@ def test_ray_runs_the_trials_that_the_local_engine_would(write_sweep, sandbox, s
 
     root = lightning_aqa.__path__[0].removesuffix("/lightning_aqa")
     monkeypatch.setenv("PYTHONPATH", root)
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     write_sweep({"x": {"values": [0, 1, 2]}}, script='echo "$1, $OMP_NUM_THREADS threads"')
     code, said, trials = sweep("--engine=ray", "--workers=2")
     assert code == 0, said + "".join(path.read_text() for path in sandbox.glob("runs/s/ray-*.log"))

@@ -33,7 +33,6 @@ def run(words, output, ending=None):
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        plots.draw_run = lambda *args: []
         if ending is not None:
             send(getattr(signal, ending["signal"]), ending["hook"], ending["position"])
         code = main(words)
@@ -54,7 +53,10 @@ def work(jobs):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    plots.draw_run = lambda *args: []
     path = Path(sys.argv[1])
     jobs = json.loads(path.read_text())
+    # Once here, so that no fork imports again what a run imports late.
+    assert main([*jobs[0]["steps"][0]["words"], f"--trainer.default_root_dir={path.parent / 'warm'}"]) == 0
     work(jobs)
     path.write_text(json.dumps(jobs))

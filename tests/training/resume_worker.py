@@ -12,6 +12,7 @@ import torch
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.module import AQAModule
+from lightning_aqa.results import plots
 
 
 def start(words, arm=lambda: None):
@@ -23,6 +24,12 @@ def start(words, arm=lambda: None):
         sys.stdout.flush()
         os._exit(code)
     return os.waitpid(process, 0)[1]
+
+
+def warm_up(words, folder):
+    """Run once here, so that no fork imports again what a run imports late."""
+    once = [f"--trainer.default_root_dir={folder}", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
+    assert main([*words, *once]) == 0
 
 
 def die():
@@ -91,5 +98,7 @@ def run(root, words, num_kills, seed):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for job in json.loads(Path(sys.argv[1]).read_text()):
-        run(Path(job["root"]), job["words"], job["num_kills"], job["seed"])
+    plots.draw_run = lambda *args: []
+    job = json.loads(Path(sys.argv[1]).read_text())
+    warm_up(job["words"], Path(job["root"]) / "warm")
+    run(Path(job["root"]), job["words"], job["num_kills"], job["seed"])

@@ -15,9 +15,9 @@ PLATEAU = (
 )
 
 
-@pytest.fixture(scope="module")
-def jobs(corpora, tmp_path_factory):
-    """Two trainings, each run undisturbed and killed again and again."""
+@pytest.fixture
+def job(request, corpora, tmp_path_factory):
+    """A training, run undisturbed and killed again and again."""
     root = tmp_path_factory.mktemp("resume")
     common = ["fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--objectives.qamro=QAMRO"]
     common += ["--objectives.near=Triplet", "--objectives.near.memory_size=16", "--objectives.far=Triplet"]
@@ -32,20 +32,18 @@ def jobs(corpora, tmp_path_factory):
         "steps": {"root": str(root / "steps"), "words": [*common, *steps], "num_kills": 10, "seed": 1},
         "small": {"root": str(root / "small"), "words": [*common, *small], "num_kills": 3, "seed": 2},
     }
-    (root / "jobs.json").write_text(json.dumps(list(jobs.values())))
-    for job in jobs.values():
-        Path(job["root"]).mkdir()
+    job = jobs[request.param]
+    (root / "job.json").write_text(json.dumps(job))
+    Path(job["root"]).mkdir()
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(
-        [sys.executable, str(WORKER), str(root / "jobs.json")],
+        [sys.executable, str(WORKER), str(root / "job.json")],
         capture_output=True, text=True, env=environment, timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in jobs:
-        report = json.loads((root / name / "report.json").read_text())
-        assert (report["whole"], report["killed"]) == (0, 0), done.stdout + done.stderr
-        jobs[name]["kills"] = report["kills"]
-    return jobs
+    report = json.loads((Path(job["root"]) / "report.json").read_text())
+    assert (report["whole"], report["killed"]) == (0, 0), done.stdout + done.stderr
+    return job | {"kills": report["kills"]}
 
 
 def _both(job, name):
@@ -73,9 +71,8 @@ def _assert_same(one, two, where=""):
         assert one == two or one != one, (where, one, two)
 
 
-@pytest.mark.parametrize("name", ["steps", "small"])
-def test_a_run_killed_again_and_again_ends_bit_identical(jobs, name):
-    job = jobs[name]
+@pytest.mark.parametrize("job", ["steps", "small"], indirect=True)
+def test_a_run_killed_again_and_again_ends_bit_identical(job):
     assert len(job["kills"]) == job["num_kills"]
     one, two = _both(job, "last.ckpt")
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "aqa", "epoch", "global_step"):
@@ -87,22 +84,24 @@ def test_a_run_killed_again_and_again_ends_bit_identical(jobs, name):
     for file in ("predictions.csv", "results.json", "history.csv"):
         whole, killed = (Path(job["root"]) / way / "run" / file for way in ("whole", "killed"))
         assert whole.read_text() == killed.read_text(), file
+    if job["root"].endswith("steps"):
+        _check_that_kills_came_within_epochs_and_left_nothing_half_written(job)
+        _check_that_the_best_checkpoint_is_that_of_the_undisturbed_run(job)
 
 
-def test_kills_come_between_the_ends_of_epochs_and_leave_nothing_half_written(jobs):
-    job = jobs["steps"]
+def _check_that_kills_came_within_epochs_and_left_nothing_half_written(job):
     steps_per_epoch = 3
     assert any(step % steps_per_epoch for step in job["kills"]), job["kills"]
     folder = Path(job["root"]) / "killed" / "run" / "checkpoints"
     assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-def test_the_best_checkpoint_is_that_of_the_undisturbed_run(jobs):
-    one, two = _both(jobs["steps"], "best.ckpt")
+def _check_that_the_best_checkpoint_is_that_of_the_undisturbed_run(job):
+    one, two = _both(job, "best.ckpt")
     assert one["epoch"] == two["epoch"]
     _assert_same(one["state_dict"], two["state_dict"])
     records = [
-        torch.load(Path(jobs["steps"]["root"]) / way / "run/checkpoints/last.ckpt", weights_only=True)["callbacks"]
+        torch.load(Path(job["root"]) / way / "run/checkpoints/last.ckpt", weights_only=True)["callbacks"]
         for way in ("whole", "killed")
     ]
     scores = [

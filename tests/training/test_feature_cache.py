@@ -406,8 +406,7 @@ def test_a_trained_encoder_is_refused(corpora, tmp_path):
     assert _entries(tmp_path) == []
 
 
-def test_a_frozen_network_with_windows_is_evaluated_from_the_cache_as_live(corpora, fit, tmp_path, monkeypatch):
-    monkeypatch.setattr("lightning_aqa.results.plots.draw_run", lambda folder, axes: [])
+def test_a_frozen_network_with_windows_is_evaluated_from_the_cache_as_live(corpora, fit, tmp_path):
     words = ["--data=MusicEval", f"--data.root={corpora['musiceval']}", "--data.window_seconds=0.3"]
     network = ["--model.encoder=MelSpectrogram", "--model.encoder.width=16", "--model.freeze=all"]
     live = fit(*words, *network, name="live")

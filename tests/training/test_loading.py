@@ -61,8 +61,7 @@ def test_only_the_instantiator_of_the_command_line_is_called(save, instantiator)
         load_module(save({"state_dict": {}, "hyper_parameters": hyperparameters}))
 
 
-def test_a_run_s_checkpoint_gives_its_module_back(corpora, fit, monkeypatch):
-    monkeypatch.setattr("lightning_aqa.results.plots.draw_run", lambda folder, axes: [])
+def test_a_run_s_checkpoint_gives_its_module_back(corpora, fit):
     words = ["--data=MusicEval", f"--data.root={corpora['musiceval']}", "--model.head.hidden=[7]"]
     path = fit(*words) / "checkpoints" / "last.ckpt"
     saved = read_checkpoint(path)

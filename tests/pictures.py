@@ -1,0 +1,31 @@
+"""Pictures of runs, which take three quarters of a small run's time: the tests leave them out but where one asks."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from lightning_aqa.results.plots import draw_run
+
+PLACES = ("lightning_aqa.results.plots.draw_run", "lightning_aqa.training.cross_validation.draw_run")
+
+
+@contextmanager
+def drawing(draw=draw_run):
+    """Draw the pictures of runs inside, or what else is given."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place in PLACES:
+            patch.setattr(place, draw)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_pictures():
+    with drawing(lambda folder, axes: []):
+        yield
+
+
+@pytest.fixture
+def pictures():
+    """Draw the pictures of the runs of a test, as a user's run does."""
+    with drawing():
+        yield

@@ -55,9 +55,9 @@ def jobs(corpora, tmp_path_factory):
         folder = root / str(number)
         folder.mkdir()
         last = folder / "run" / "checkpoints" / "last.ckpt"
-        for order, step in enumerate(steps):
-            step["words"] = [*common, *step["words"], f"--trainer.default_root_dir={folder}"]
-            step["words"] += [f"--ckpt_path={last}"] if order else []
+        here = [f"--trainer.default_root_dir={folder}"]
+        resumed = [here, [*here, f"--ckpt_path={last}"]]
+        steps = [step | {"words": [*common, *step["words"], *resumed[k]]} for k, step in enumerate(steps)]
         written.append({"folder": str(folder), "steps": steps})
     (root / "jobs.json").write_text(json.dumps(written))
     done = subprocess.run(

@@ -33,10 +33,16 @@ class TrainingSpeed(Callback):
 
     Args:
         folder: The run folder.
+        is_shown: Whether the screen says it.
+
+    Attributes:
+        measured: What ``run.json`` is told, to three digits; empty until there is something.
+        seconds_left: Estimated after each epoch; None where nothing limits the training.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, is_shown: bool = True) -> None:
+        self.folder, self.is_shown = Path(folder), is_shown
+        self.measured: dict[str, Any] = {}
         self.seconds_left: float | None = None
         self._counter: Any = None
         self._begin(0)
@@ -91,16 +97,17 @@ class TrainingSpeed(Callback):
         self._halt(pl_module)
         self._epochs += 1
         self.seconds_left = self._estimate(trainer)
-        if trainer.is_global_zero and time.perf_counter() - self._written > SECONDS_BETWEEN:
+        if time.perf_counter() - self._written > SECONDS_BETWEEN:
             self._written = time.perf_counter()
             self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write it down, and say it in a line."""
         self.seconds_left = 0.0
-        if trainer.is_global_zero and self._seconds > 0:
+        if self._seconds > 0:
             self._write(trainer, pl_module)
-            print(summary_of(self.measured(trainer, pl_module)), flush=True)
+            if self.is_shown and trainer.is_global_zero:
+                print(summary_of(self.measured), flush=True)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Count no longer."""
@@ -130,8 +137,8 @@ class TrainingSpeed(Callback):
             left.append(each * (trainer.max_steps - trainer.global_step) / steps)
         return min((max(seconds, 0.0) for seconds in left if seconds is not None), default=None)
 
-    def measured(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """Return what was measured so far, to three digits: the fact ``training_speed``."""
+    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what was measured so far."""
         peak = peak_flops(pl_module.device, DTYPES.get(str(trainer.precision)))
         flops = self._flops_per_size * self._size
         numbers = {
@@ -145,11 +152,9 @@ class TrainingSpeed(Callback):
         }
         about = {"device": device_name(pl_module.device), "devices": trainer.world_size, "reads": self._reads}
         about |= {"precision": str(trainer.precision)}
-        return about | {name: x if x is None else float(f"{x:.3g}") for name, x in numbers.items()}
-
-    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._seconds > 0:
-            add_fact(self.folder, "training_speed", self.measured(trainer, pl_module))
+        self.measured = about | {name: x if x is None else float(f"{x:.3g}") for name, x in numbers.items()}
+        if trainer.is_global_zero:
+            add_fact(self.folder, "training_speed", self.measured)
 
 
 def _size(batch: Batch) -> int:

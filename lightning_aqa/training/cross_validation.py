@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from jsonargparse import Namespace
 
@@ -41,7 +41,7 @@ from lightning_aqa.results.predictions import read_predictions, write_prediction
 from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
 from lightning_aqa.results.run_folder import SWEEP_FOLDER, has_results
 from lightning_aqa.training.loading import read_checkpoint
-from lightning_aqa.training.training_speed import RunsLeft
+from lightning_aqa.training.training_speed import RunsLeft, of_runs, summary_of
 from lightning_aqa.utils import forks
 from lightning_aqa.utils.files import DISK_FULL, replacing
 from lightning_aqa.utils.signals import StopSignals, end_with_parent, exit_code
@@ -263,7 +263,11 @@ def pool_folds(
         tables.append(dict(splits)[HELD_OUT])
         ratings += read_ratings(folder / f"fold{fold}" / RATINGS).get(HELD_OUT, [])
     facts = {name: fact for name, fact in read_facts(folder / "fold0").items() if name not in OF_ONE_RUN}
-    about = {"command": list(command), "folds": plan.num_folds, "folds_split": plan.pooled}
+    about: dict[str, Any] = {"command": list(command), "folds": plan.num_folds, "folds_split": plan.pooled}
+    runs = [read_facts(run) for run in (*(folder / f"fold{fold}" for fold in range(plan.num_folds)), folder / REFIT)]
+    if speed := of_runs([run["training_speed"] for run in runs if "training_speed" in run]):
+        about["training_speed"] = speed
+        print(summary_of(speed), flush=True)
     with replacing(folder / RUN) as file:  # of the folds, but for their own part
         file.write(json.dumps({**facts, **about}, indent=1) + "\n")
     ratings.sort(key=lambda row: row[0])

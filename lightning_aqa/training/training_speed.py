@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar, Timer
 
 from lightning_aqa.batch import Batch
@@ -51,6 +54,7 @@ class TrainingSpeed(Callback):
         self._start = self._written = time.perf_counter()
         self._first_step, self._epochs, self._steps = step, 0, 0
         self._lap: float | None = None
+        self._flops = 0
         self._seconds, self._clips, self._size, self._flops_per_size = 0.0, 0, 0, 0.0
         self._reads = AUDIO
 
@@ -72,13 +76,20 @@ class TrainingSpeed(Callback):
         if self._steps == 0:
             self._counter = flop_counter().__enter__()
 
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Count no longer: an optimiser multiplies no matrices, and its errors are told by where they are raised."""
+        self._stop_counting()
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the clips of a step; what the first one took is forgotten as soon as there is a second."""
         size = _size(cast(Batch, batch))
         if self._steps == 0:
-            self._flops_per_size = self._stop_counting() / max(size, 1)
+            self._stop_counting()
+            self._flops_per_size = self._flops / max(size, 1)
             self._reads = AUDIO if batch.features is None else CACHED
             self._halt(pl_module)
             self._lap = time.perf_counter()
@@ -113,12 +124,11 @@ class TrainingSpeed(Callback):
         """Count no longer."""
         self._stop_counting()
 
-    def _stop_counting(self) -> int:
+    def _stop_counting(self) -> None:
         counter, self._counter = self._counter, None
-        if counter is None:
-            return 0
-        counter.__exit__(None, None, None)
-        return int(counter.get_total_flops())
+        if counter is not None:
+            counter.__exit__(None, None, None)
+            self._flops = int(counter.get_total_flops())
 
     def _halt(self, module: L.LightningModule) -> None:
         if self._lap is not None:
@@ -182,6 +192,20 @@ def time_left(trainer: L.Trainer) -> str:
     found = [one for one in cast(Any, trainer).callbacks if isinstance(one, TrainingSpeed)]
     seconds = found[0].seconds_left if found else None
     return f"{duration(seconds)} left" if seconds and seconds >= 0.5 else ""
+
+
+def of_runs(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one ``training_speed`` for several runs: means of rates, the sum of seconds, the highest peak."""
+    if not found:
+        return {}
+    means = {name: _mean([each[name] for each in found]) for name in ("clips_per_second", "gigaflop_per_clip", "mfu")}
+    seconds, peak = sum(each["seconds"] for each in found), max(each["peak_megabytes"] for each in found)
+    return {**found[0], **means, "seconds": float(f"{seconds:.3g}"), "peak_megabytes": peak}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(f"{fmean(known):.3g}") if known else None
 
 
 class RunsLeft:

@@ -25,7 +25,7 @@ from lightning_aqa.utils.distributed import (
     process_number,
     wait_for_launcher_exit,
 )
-from lightning_aqa.utils.files import DISK_FULL, FULL
+from lightning_aqa.utils.files import DISK_FULL, FULL, advice_if_full
 from lightning_aqa.utils.signals import Stopped, StopSignals
 from lightning_aqa.utils.wandb import OFFLINE_HINT, is_wandb_error
 
@@ -84,7 +84,7 @@ def told(error: Exception, session: Session) -> tuple[str, int]:
         error = ValueError(" ".join(str(error).split()))
     if isinstance(error, OSError) and error.errno in FULL:
         where = error.filename or session.folder
-        return f"{error.strerror}: {where}. Make room. {session.state()}", DISK_FULL
+        return f"{error.strerror}: {where}. {advice_if_full(error)}. {session.state()}", DISK_FULL
     if reason := _reason_of(error, session.checkpoint):
         return reason, 2
     if isinstance(error, USER_ERRORS):

@@ -57,6 +57,7 @@ from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder
 from lightning_aqa.training.speed import ScoringSpeed
+from lightning_aqa.training.training_speed import TrainingSpeed
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process
 from lightning_aqa.utils.signals import Stopped
@@ -118,8 +119,8 @@ class AQACLI(OpenCLI):
         add("--evaluation.unit", type=Unit | None, default=None, help=_HELP["unit"])
         add("--name", type=str | None, default=None, help=_HELP["name"])
         add("--variant", type=str | None, default=None, help=_HELP["variant"])
-        add("--refit", type=bool, default=True, help=_HELP["refit"])
-        add("--ensemble", type=bool, default=False, help=_HELP["ensemble"])
+        add("--refit", type=bool, nargs="?", const=True, default=True, help=_HELP["refit"])
+        add("--ensemble", type=bool, nargs="?", const=True, default=False, help=_HELP["ensemble"])
         add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
         add("--vars", type=dict[str, Any], default={}, help=_HELP["vars"])
         parser.link_arguments("data", "model.axes", compute_fn=self._plain_axes, apply_on="instantiate")
@@ -229,7 +230,7 @@ class AQACLI(OpenCLI):
         if self.subcommand == "fit" and not objectives:
             raise ValueError("No objective to train with: add one, such as --objectives.mse=Regression.")
         if self.subcommand == "fit":
-            callbacks = [ExactResume(), FiniteCheck(), TrainingLevels(), *callbacks]
+            callbacks = [ExactResume(), FiniteCheck(), TrainingLevels(), TrainingSpeed(self.folder), *callbacks]
             callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
             if self.settings.trainer.enable_checkpointing is False:
                 callbacks = [callback for callback in callbacks if not isinstance(callback, BestCheckpoint)]

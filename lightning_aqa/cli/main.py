@@ -13,7 +13,7 @@ from lightning_aqa.cli.experiments import with_shipped_configs
 from lightning_aqa.cli.messages import is_debug, unexpected
 from lightning_aqa.cli.signatures import PROGRAM, switches_of
 from lightning_aqa.cli.subcommands import SUBCOMMANDS, TRAINING
-from lightning_aqa.utils.files import DISK_FULL, FULL
+from lightning_aqa.utils.files import DISK_FULL, FULL, advice_if_full
 from lightning_aqa.utils.signals import exit_code
 from lightning_aqa.utils.text import did_you_mean
 
@@ -73,7 +73,10 @@ def _run(name: str, args: Sequence[str]) -> int:
         if is_debug():
             raise
         if isinstance(error, OSError) and error.errno in FULL:
-            where = f"{error.strerror}: {error.filename or 'the disk'}. Make room; what was written before is whole."
+            where = (
+                f"{error.strerror}: {error.filename or 'the disk'}. {advice_if_full(error)}; what was written before"
+            )
+            where += " is whole."
             sys.stderr.write(f"error: {where if error.strerror else error}\n")
             return DISK_FULL
         sys.stderr.write(f"error: {error}\n")

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from lightning_aqa.results.naming import is_seed, short_names
 from lightning_aqa.sweep.trial import Trial
+from lightning_aqa.utils.text import duration
 
 REFRESH_SECONDS = 0.5
 MOST_NAMES = 12
@@ -92,18 +93,3 @@ def named_missing(trials: Sequence[Trial]) -> str:
     ]
     more = [f"{len(missing) - MOST_NAMES} more"] if len(missing) > MOST_NAMES else []
     return f"Not in the table: {'; '.join([*names, *more])}." if missing else ""
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people say it.
-
-    Example:
-        >>> [duration(s) for s in (4.2, 75, 7300)]
-        ['4 s', '1 min 15 s', '2 h 1 min']
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -11,3 +11,4 @@ from .loading import load_weights as load_weights
 from .observations import Observations as Observations
 from .run_writer import RunFolder as RunFolder
 from .speed import ScoringSpeed as ScoringSpeed
+from .training_speed import TrainingSpeed as TrainingSpeed

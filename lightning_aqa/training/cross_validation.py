@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from jsonargparse import Namespace
 
@@ -41,6 +41,7 @@ from lightning_aqa.results.predictions import read_predictions, write_prediction
 from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
 from lightning_aqa.results.run_folder import SWEEP_FOLDER, has_results
 from lightning_aqa.training.loading import read_checkpoint
+from lightning_aqa.training.training_speed import RunsLeft, of_runs, summary_of
 from lightning_aqa.utils import forks
 from lightning_aqa.utils.files import DISK_FULL, replacing
 from lightning_aqa.utils.signals import StopSignals, end_with_parent, exit_code
@@ -142,12 +143,14 @@ def crossvalidate(
         file.write(config)
     if plan.told:
         print(plan.told, flush=True)
+    left = RunsLeft(plan.num_folds + bool(settings.refit))
     for fold in range(plan.num_folds):
-        code = _train(folder, f"fold{fold}", f"fold {fold + 1} of {plan.num_folds}", f"--data.fold={fold}", signals)
+        told = f"fold {fold + 1} of {plan.num_folds}"
+        code = _train(folder, f"fold{fold}", told, f"--data.fold={fold}", signals, left)
         if code:
             return code
     if settings.refit and (
-        code := _train(folder, REFIT, "refit on the clips of all folds", "--data.fold=all", signals)
+        code := _train(folder, REFIT, "refit on the clips of all folds", "--data.fold=all", signals, left)
     ):
         return code
     pool_folds(folder, plan, command, settings.evaluation.unit, settings.init_from)
@@ -156,15 +159,16 @@ def crossvalidate(
     return 0
 
 
-def _train(folder: Path, name: str, told: str, option: str, signals: StopSignals) -> int:
+def _train(folder: Path, name: str, told: str, option: str, signals: StopSignals, left: RunsLeft) -> int:
     """Train in a folder inside, unless it has ended well already; return its exit code."""
-    if not has_results(folder / name):
+    is_new = not has_results(folder / name)
+    if is_new:
         print(f"{told}: training, log in {folder / f'{name}.log'}", flush=True)
         code = _run(folder, name, option, signals)
         if code:
             return code
     summary = "" if name == REFIT else f" {_summary(folder / name)}"
-    print(f"{told}:{summary or ' done'}", flush=True)
+    print(f"{told}:{summary or ' done'}{left.after(is_new)}", flush=True)
     return 0
 
 
@@ -259,7 +263,11 @@ def pool_folds(
         tables.append(dict(splits)[HELD_OUT])
         ratings += read_ratings(folder / f"fold{fold}" / RATINGS).get(HELD_OUT, [])
     facts = {name: fact for name, fact in read_facts(folder / "fold0").items() if name not in OF_ONE_RUN}
-    about = {"command": list(command), "folds": plan.num_folds, "folds_split": plan.pooled}
+    about: dict[str, Any] = {"command": list(command), "folds": plan.num_folds, "folds_split": plan.pooled}
+    runs = [read_facts(run) for run in (*(folder / f"fold{fold}" for fold in range(plan.num_folds)), folder / REFIT)]
+    if speed := of_runs([run["training_speed"] for run in runs if "training_speed" in run]):
+        about["training_speed"] = speed
+        print(summary_of(speed), flush=True)
     with replacing(folder / RUN) as file:  # of the folds, but for their own part
         file.write(json.dumps({**facts, **about}, indent=1) + "\n")
     ratings.sort(key=lambda row: row[0])

@@ -12,6 +12,7 @@ from lightning_aqa.module import AQAModule
 from lightning_aqa.results.files import HISTORY
 from lightning_aqa.results.history import write_history
 from lightning_aqa.training.exact_resume import metrics_of_epoch
+from lightning_aqa.training.training_speed import time_left
 
 
 class History(Callback):
@@ -48,7 +49,8 @@ class History(Callback):
     def _line(self, values: dict[str, float], trainer: L.Trainer) -> str:
         losses = [f"{name} {value:.4f}" for name, value in values.items() if name.startswith("train/")]
         watched = [f"{self.monitor} {values[self.monitor]:.4f}"] if self.monitor in values else []
-        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  " + "  ".join(losses + watched)
+        left = [words] if (words := time_left(trainer)) else []
+        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  " + "  ".join([*losses, *watched, *left])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the record."""

@@ -37,12 +37,11 @@ class ScoringSpeed(Callback):
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin anew; the peak of a GPU's memory is that of the test alone."""
         self._steps = []
-        if pl_module.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(pl_module.device)
+        forget_peak(pl_module.device)
 
     def on_test_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Look at the clock."""
-        _wait(pl_module.device)
+        wait(pl_module.device)
         self._start = time.perf_counter()
 
     def on_test_batch_end(
@@ -50,7 +49,7 @@ class ScoringSpeed(Callback):
     ) -> None:
         """Note how many seconds of audio took how long."""
         assert isinstance(pl_module, AQAModule)
-        _wait(pl_module.device)
+        wait(pl_module.device)
         took = time.perf_counter() - self._start
         if cast(Batch, batch).features is None:
             seconds = float(cast(Batch, batch).num_samples.sum()) / pl_module.encoder.sample_rate
@@ -61,25 +60,32 @@ class ScoringSpeed(Callback):
         if not trainer.is_global_zero:
             return
         steps = self._steps[1:] or self._steps
-        speed = {"device": _name(pl_module.device), "peak_megabytes": round(_peak_bytes(pl_module.device) / MEGA)}
+        speed = {"device": device_name(pl_module.device), "peak_megabytes": round(peak_bytes(pl_module.device) / MEGA)}
         if steps:
             speed["times_real_time"] = float(f"{sum(s for s, _ in steps) / sum(took for _, took in steps):.3g}")
         add_fact(self.folder, "speed", speed)
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
     """Wait until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return the name of a card, or the number of threads of a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
 
 
-def _peak_bytes(device: torch.device) -> float:
+def forget_peak(device: torch.device) -> None:
+    """Begin anew with the peak of a GPU's memory; that of a process stays."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes(device: torch.device) -> float:
     """Return the most memory that was taken: of a GPU, or else of the whole process so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -11,10 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a disk without room, or of what one may use of it."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk without room, of what one may use of it, or of the most that a file may hold."""
 DISK_FULL = 74
 """Exit code of a run that a full disk has stopped, as sysexits has it for failed input or output."""
+
+
+def advice_if_full(error: OSError) -> str:
+    """Say what to do about an error of ``FULL``.
+
+    Example:
+        >>> advice_if_full(OSError(errno.EFBIG, "File too large"))
+        'Raise the limit on the size of files (ulimit -f)'
+    """
+    return "Raise the limit on the size of files (ulimit -f)" if error.errno == errno.EFBIG else "Make room"
 
 
 @contextmanager

@@ -80,3 +80,18 @@ def shortened(text: str, length: int = 80) -> str:
         'xxxxx…'
     """
     return text if len(text) <= length else f"{text[:length]}…"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it.
+
+    Example:
+        >>> [duration(s) for s in (4.2, 75, 7300)]
+        ['4 s', '1 min 15 s', '2 h 1 min']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, at the right steps, and of use in a folder that was moved."""
 
 import os
+import resource
 import shutil
 import subprocess
 
@@ -185,6 +186,19 @@ def test_a_full_disk_in_fit_is_one_line_and_with_room_it_goes_on_to_the_same_end
     assert main(["fit", *words, *on_disk, "--trainer.max_epochs=2"]) == 0
     for name in ("history.csv", "predictions.csv", "results.json"):
         assert (disk / "run" / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_limit_on_the_size_of_files_is_told_like_a_full_disk(corpora, tmp_path, capfd):
+    words = _words(corpora, f"--trainer.default_root_dir={tmp_path}", "--name=run", "--trainer.max_epochs=1")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, usual[1]))
+    try:
+        assert main(["fit", *words]) == 74
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: File too large: {tmp_path}/run/")
+    assert "Raise the limit on the size of files (ulimit -f). Nothing is kept" in said
 
 
 def test_moments_that_are_not_those_of_the_weights_are_told(corpora, fit, fails):

@@ -84,7 +84,10 @@ def test_the_folder_of_all_says_nothing_that_is_of_one_fold(finished):
     facts = json.loads((finished / "run.json").read_text())
     assert facts["folds"] == 3
     assert not {"evaluated", "wandb", "mlflow"} & facts.keys()
-    assert "evaluated" in json.loads((finished / "fold0" / "run.json").read_text())
+    runs = [json.loads((finished / run / "run.json").read_text()) for run in ("fold0", "fold1", "fold2", "refit")]
+    assert "evaluated" in runs[0]
+    seconds = [run["training_speed"]["seconds"] for run in runs]
+    assert facts["training_speed"]["seconds"] == pytest.approx(sum(seconds), rel=0.01)
 
 
 def test_every_fold_leaves_its_log_and_its_folder(finished):
@@ -336,7 +339,7 @@ def test_a_run_folder_is_taken_by_test_predict_and_init_from(words, finished, tm
     data = [word for word in words if word.startswith("--data") and "data.folds" not in word]
     here = [f"--trainer.default_root_dir={tmp_path}"]
     assert main(["test", f"--ckpt_path={finished}", *data, *here]) == 0
-    assert main(["predict", f"--ckpt_path={finished}", *data, *here, "--ensemble=true"]) == 0
+    assert main(["predict", f"--ckpt_path={finished}", "--ensemble", *data, *here]) == 0
     model = [word for word in words if word.startswith("--model")]
     assert main(["fit", *data, *model, *here, f"--init_from={finished}", "--trainer.max_epochs=1", "--name=new"]) == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"cv-test", "cv-predict", "new"}

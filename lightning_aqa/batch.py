@@ -102,6 +102,22 @@ def check_names(option: str, names: Iterable[object]) -> None:
             raise ValueError(f"{option} has an empty name; call it as its column is.")
 
 
+class Part(NamedTuple):
+    """One encoder's share of the hidden states, where several lie side by side.
+
+    Args:
+        name: What it is called on the screen.
+        start: First of its dimensions.
+        width: Number of its dimensions.
+        layers: The layers in which it differs; the others repeat these.
+    """
+
+    name: str
+    start: int
+    width: int
+    layers: tuple[int, ...]
+
+
 class Features(NamedTuple):
     """Output of an encoder and input of a head: one shape for all encoders; a pooled encoder has L = F = 1.
 

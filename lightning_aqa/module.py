@@ -20,7 +20,7 @@ from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.data.own_loaders import OwnLoaders, SeenClips, are_from_datamodule, training_batches
 from lightning_aqa.data.plain_batch import as_batch
-from lightning_aqa.encoders.base import Encoder
+from lightning_aqa.encoders.base import Encoder, parts_given
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.finetuning import LoRA, Policy
 from lightning_aqa.encoders.finetuning import freeze as freeze_parts
@@ -97,6 +97,7 @@ class AQAModule(L.LightningModule):
         self.layers = None if layers is None else self.encoder.numbers_of(layers)
         num_layers = self.encoder.num_layers if self.layers is None else len(self.layers)
         self.head = head(self.encoder.width, num_layers, rated, self.encoder.text_width)
+        self.head.take_parts(parts_given(self.encoder, self.layers))
         self.axes = list(self.head.axes)
         self.optimizer, self.scheduler = optimizer, scheduler
         self._trained_parts = freeze_parts(self.encoder, freeze, lora)
@@ -216,8 +217,10 @@ class AQAModule(L.LightningModule):
         if self.objectives == [self._without_objective]:
             rank_zero_info(DEFAULT_OBJECTIVE)
         if isinstance(self.data, AQADataModule) and self.is_fresh and self.trainer.ckpt_path is None:
-            scores_NA = torch.from_numpy(self.data.rated("train").scores())
-            self._fit_head(self.data.split_dataloader("train", sharded=False), scores_NA)
+            clips = self.data.rated("train")
+            groups = {clip.id: self.data.group_of(clip) for clip in clips}
+            scores_NA = torch.from_numpy(clips.scores())
+            self._fit_head(self.data.split_dataloader("train", sharded=False), scores_NA, groups)
 
     def on_train_start(self) -> None:
         """Fit a fresh head's constants to a loader of the user's own, which is there from now on."""
@@ -225,8 +228,11 @@ class AQAModule(L.LightningModule):
             with isolate_rng():  # the training draws what it would draw without this
                 self._fit_head(training_batches(self.trainer, self.axes, self.head.location_A.dtype))
 
-    def _fit_head(self, batches: Iterable[Batch], scores_NA: Tensor | None = None) -> None:
-        fit_head(self.head, batches, self._encode_moved if self.encoder_is_frozen else None, scores_NA)
+    def _fit_head(
+        self, batches: Iterable[Batch], scores_NA: Tensor | None = None, groups: Mapping[str, str] | None = None
+    ) -> None:
+        encode, group_of = self._encode_moved if self.encoder_is_frozen else None, groups.__getitem__ if groups else str
+        fit_head(self.head, batches, encode, scores_NA, group_of)
         self.is_fresh = False
 
     def _encode_moved(self, batch: Batch) -> Features:

@@ -151,6 +151,10 @@ class AQADataModule(L.LightningDataModule, ABC):
         if manifest.axes and manifest.problems and is_lost:
             raise CorpusError(self._told(manifest.problems))
 
+    def group_of(self, clip: Clip) -> str:
+        """Return what of a clip the splits keep together."""
+        return clip.id
+
     @property
     def axes(self) -> list[Axis]:
         """Axes that the listeners rated."""

@@ -231,6 +231,11 @@ def check_folds(folds: int, fold: int, dev_fraction: float | None) -> None:
         raise ValueError(f"dev_fraction must be at least 0 and below 1, got {dev_fraction}.")
 
 
+def kept_together(clip: Clip, by: SplitBy) -> str:
+    """Return what of a clip the splits keep together: its file, where it has no system (prompt) either."""
+    return {"clip": "", "system": clip.system, "prompt": clip.prompt}[by] or _file(clip)
+
+
 def _groups(manifest: Manifest, by: SplitBy) -> list[str]:
     """Return the group of each clip, named by ids and not by paths, so that every machine draws the same splits.
 

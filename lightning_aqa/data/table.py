@@ -21,7 +21,7 @@ from lightning_aqa.data.columns import (
     wide_clips,
 )
 from lightning_aqa.data.guesses import axes_option, guess_scales, usual_scale
-from lightning_aqa.data.manifest import Manifest, Problem
+from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.parsing import Row, read_rows
 from lightning_aqa.data.separated import is_number
 from lightning_aqa.data.splits import (
@@ -32,6 +32,7 @@ from lightning_aqa.data.splits import (
     check_fractions,
     find_folds,
     hold_out,
+    kept_together,
     leakage,
     learn_all,
     split_by_fractions,
@@ -220,6 +221,10 @@ class Table(AQADataModule):
         self.split_by, self.fractions, self.split_seed = split_by, fractions, split_seed
         self.folds, self.fold, self.dev_fraction = folds, fold, dev_fraction
         self.found_folds: Folds | None = None
+
+    def group_of(self, clip: Clip) -> str:
+        """Return what of a clip the splits keep together: its file, system or prompt."""
+        return kept_together(clip, self.split_by)
 
     def look_closer(self) -> str:
         """Return the sentence with the command that looks at the table."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lightning_aqa.batch import Features
+from lightning_aqa.batch import Features, Part
 from lightning_aqa.utils.settings import Remembering
 from lightning_aqa.utils.weights import Weights
 
@@ -40,6 +40,15 @@ class Encoder(Remembering, nn.Module, ABC):
     min_tail_seconds: float = 1.0
     padded_seconds: float | None = None
     features_version: int = 1
+
+    @property
+    def label(self) -> str:
+        """What it is called on the screen: its class, and the weights where it takes any."""
+        return type(self).__name__
+
+    def parts(self) -> list[Part]:
+        """Return the encoders whose hidden states lie side by side in this one's; it alone, unless it says otherwise."""
+        return [Part(self.label, 0, self.width, tuple(range(self.num_layers)))]
 
     def layers_in_order(self) -> Sequence[nn.Module]:
         """Return the layers that a freezing policy counts, from the input on; none where there is no such order."""
@@ -100,3 +109,16 @@ class Encoder(Remembering, nn.Module, ABC):
         Returns:
             Hidden states ``(B, L, F, D)`` with their mask; padded frames hold zeros.
         """
+
+
+def parts_given(encoder: Encoder, layers: Sequence[int] | None) -> list[Part]:
+    """Return the encoders side by side in what a head is given: all layers, or some, counted as they come.
+
+    Args:
+        encoder: The encoder.
+        layers: Numbers of the layers that the head is given, from 0; None is all.
+    """
+    if layers is None:
+        return encoder.parts()
+    kept = [(part, [i for i, layer in enumerate(layers) if layer in part.layers]) for part in encoder.parts()]
+    return [part._replace(layers=tuple(places) or (0,)) for part, places in kept]

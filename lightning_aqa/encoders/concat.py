@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_aqa.batch import Features
+from lightning_aqa.batch import Features, Part
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.encoders.melspectrogram import prefix_mask
 
@@ -126,6 +126,16 @@ class Concat(Encoder):
     def freeze_first(self, num_layers: int) -> list[nn.Module]:
         """Freeze the first layers of each encoder; see ``Encoder.freeze_first``."""
         return [part for encoder in self._parts() for part in encoder.freeze_first(num_layers)]
+
+    def parts(self) -> list[Part]:
+        """Return each encoder's dimensions, and the first of the layers that stand for each of its own."""
+        found, start = list[Part](), 0
+        for encoder in self._parts():
+            nearest = nearest_layers(encoder.num_layers, self.num_layers)
+            layers = tuple(nearest.index(layer) for layer in range(encoder.num_layers))
+            found.append(Part(encoder.label, start, encoder.width, layers))
+            start += encoder.width
+        return found
 
     def _parts(self) -> list[Encoder]:
         return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]

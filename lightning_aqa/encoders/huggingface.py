@@ -72,6 +72,7 @@ class Hub(Encoder):
                 "expected one such as WavLM, HuBERT, wav2vec 2.0, Whisper or AST."
             )
         config.update(PRETRAINING_OFF)
+        self.name = Path(name_or_path).name
         preprocessor = find_preprocessor(name_or_path)
         model = load_backbone(config, name_or_path)
         settings = {} if preprocessor is None else read_json(preprocessor)
@@ -84,6 +85,11 @@ class Hub(Encoder):
             other = _ClipByClip(model, find(name_or_path, "preprocessor_config.json").parent, self.sample_rate)
             self.backbone, self.window_seconds = other, other.fixed_seconds or window_seconds
             self.padded_seconds = other.fixed_seconds or None
+
+    @property
+    def label(self) -> str:
+        """The name of the model."""
+        return self.name
 
     def layers_in_order(self) -> Sequence[nn.Module]:
         """Return the transformer layers."""

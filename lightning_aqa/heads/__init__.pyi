@@ -5,3 +5,4 @@ from .cross_attention import CrossAttention as CrossAttention
 from .mlp import MLP as MLP
 from .musiceval_baseline import MusicEvalBaseline as MusicEvalBaseline
 from .ordinal import Ordinal as Ordinal
+from .probe import Probe as Probe

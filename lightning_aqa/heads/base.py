@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_aqa.batch import Axis, Features, Output, Reads
+from lightning_aqa.batch import Axis, Batch, Features, Output, Part, Reads
 
 
 class Head(nn.Module, ABC):
@@ -25,12 +26,16 @@ class Head(nn.Module, ABC):
 
     Attributes:
         is_trained: Whether it came with weights of its own, so that it predicts without any training here.
+        reads_clips: Whether it is fitted to the training clips before any step, which takes a frozen encoder.
+        sized_by_data: Names of buffers that are as large as the training clips make them.
 
     Raises:
         ValueError: If there is no axis to predict.
     """
 
     is_trained = False
+    reads_clips = False
+    sized_by_data: tuple[str, ...] = ()
     location_A: Tensor
     scale_A: Tensor
 
@@ -60,6 +65,24 @@ class Head(nn.Module, ABC):
             features: Batches of features on this head's device; every training clip once.
         """
 
+    def fit_clips(self, windows: Iterable[tuple[Features, Batch]], group_of: Callable[[str], str] = str) -> None:
+        """Look once at the training clips with their scores; see ``fit_features``, all that most heads want.
+
+        Args:
+            windows: Batches of features on this head's device, each with the batch that they are of.
+            group_of: Gives for the id of a clip what of it the splits keep together.
+        """
+        self.fit_features(features for features, _ in windows)
+
+    def take_parts(self, parts: Sequence[Part]) -> None:
+        """Learn which encoders' hidden states lie side by side; most heads need not know."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        for name in self.sized_by_data:
+            if (given := state_dict.get(prefix + name)) is not None:
+                setattr(self, name, torch.empty_like(given, device=self.location_A.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     @property
     def reads(self) -> Reads:
         """The part of the frames that this head uses; the feature cache keeps no more than that.
@@ -78,7 +101,7 @@ class Head(nn.Module, ABC):
         for cls in type(self).__mro__:
             if "reads" in vars(cls):
                 return True
-            if {"forward", "fit_features"} & vars(cls).keys():
+            if {"forward", "fit_features", "fit_clips"} & vars(cls).keys():
                 return False
         raise AssertionError("Head itself states it")
 

@@ -20,6 +20,7 @@ def fit_head(
     batches: Iterable[Batch],
     encode: Callable[[Batch], Features] | None = None,
     scores_NA: Tensor | None = None,
+    group_of: Callable[[str], str] = str,
 ) -> None:
     """Give a fresh head the mean and deviation of the training scores and, from a frozen encoder, its features.
 
@@ -29,15 +30,22 @@ def fit_head(
         encode: Turns a batch into features on the head's device; None where the encoder is trained.
         scores_NA: Their scores in score points, shape ``(N, A)``, NaN where not rated; None takes those of the batches
             of all processes, and the features of the first's.
+        group_of: Gives for the id of a clip what of it the splits keep together.
 
     Raises:
-        ValueError: If there is no batch to take scores from, or no score.
+        ValueError: If there is no batch to take scores from, or no score; or if the head is fitted to features that
+            training would change.
     """
+    if encode is None and head.reads_clips:
+        raise ValueError(
+            f"{type(head).__name__} is fitted once to the features of an encoder that does not change, and this one is "
+            "trained: freeze it by --model.freeze=all, or take a head that is trained along, such as MLP."
+        )
     seen: list[Tensor] = []
     shown = track(batches, "reading features", transient=True, disable=process_number() > 0)
     stream = _noting(seen, shown)
     if encode is not None:
-        head.fit_features(map(encode, stream))
+        head.fit_clips(((encode(batch), batch) for batch in stream), group_of)
     if scores_NA is None:
         deque(stream, maxlen=0)  # what a head that reads no features has left
         if not seen:

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Stochast
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lightning_aqa.results.files import BEST
+from lightning_aqa.results.files import BEST, LAST
 from lightning_aqa.training.exact_resume import is_stale
 from lightning_aqa.training.lightning_private import (
     can_save,
@@ -170,6 +170,12 @@ class LastCheckpoint(BestCheckpoint):
                     callback.best_model_path = path
         if self._is_stopped(trainer):
             self.signals.stop()
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep a model that was to be trained for no epoch, such as a probe, fitted before the first step."""
+        if trainer.max_epochs == 0 and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.best_model_path = str(Path(str(self.dirpath)) / LAST)
+            trainer.save_checkpoint(self.best_model_path)
 
     def _look(self, trainer: L.Trainer) -> None:
         """See whether the training ends here, by a signal or a limit."""

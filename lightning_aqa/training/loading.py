@@ -214,7 +214,8 @@ def load_weights(module: AQAModule, path: str | Path) -> None:
     weights = read_checkpoint(path)["state_dict"]
     own = module.state_dict()
     wrong = [name for name in own.keys() ^ weights.keys()]
-    wrong += [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    fitted = {f"head.{name}" for name in module.head.sized_by_data}
+    wrong += [name for name in own.keys() & weights.keys() - fitted if own[name].shape != weights[name].shape]
     if wrong:
         shown = ", ".join(sorted(wrong)[:5])
         raise ValueError(f"{path}: {len(wrong)} weights are not those of this model, among them {shown}.")

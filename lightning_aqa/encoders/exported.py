@@ -243,7 +243,7 @@ class ONNX(ExportedModel):
         frames = self.model.shape[self.model.axis_of(position, one.ndim)]
         if frames is None or two.shape[position] == one.shape[position]:
             return None
-        step = self.sample_rate / (two.shape[position] - one.shape[position])
+        step: float = self.sample_rate / (two.shape[position] - one.shape[position])
         return round(self.sample_rate + (frames - one.shape[position]) * step)
 
     def _names(self) -> Sequence[str]:

@@ -33,7 +33,8 @@ class NISQAHead(Head):
 
     Given a checkpoint it starts from the official head, so that over ``encoders.nisqa.NISQA`` of the same checkpoint it
     is the official predictor before any training; its scores then are the official ones, and ``fit_scale`` leaves them.
-    Without one it starts from random weights over any encoder, of which it reads the last layer.
+    Without one it starts from random weights over any encoder, of which it reads the last layer. It
+    runs in float32 under autocast too.
 
     Args:
         width: Encoder width D.
@@ -98,9 +99,10 @@ class NISQAHead(Head):
     def forward(self, features: Features) -> Output:
         """Score clips; see ``Head.forward``."""
         hidden, mask_BF = features.layers[:, -1], features.frame_mask
-        if self.time_dependency is not None:
-            hidden = self.time_dependency["model"](hidden, mask_BF)
-        pooled_ABE, scores_AB = zip(*(pool["model"](hidden, mask_BF) for pool in self._pools()), strict=True)
+        with torch.autocast(hidden.device.type, enabled=False):
+            if self.time_dependency is not None:
+                hidden = self.time_dependency["model"](hidden, mask_BF)
+            pooled_ABE, scores_AB = zip(*(pool["model"](hidden, mask_BF) for pool in self._pools()), strict=True)
         return Output(self.location_A + self.scale_A * torch.stack(scores_AB, dim=1), torch.cat(pooled_ABE, dim=1))
 
     def _pools(self) -> list[Any]:

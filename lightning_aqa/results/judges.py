@@ -48,7 +48,8 @@ def parse_judges(given: Sequence[str]) -> list[JudgeFile]:
         name, _, path = (part.strip() for part in text.partition("="))
         if not name or not path:
             raise ValueError(
-                f"--judge={text}: expected a name and a table of scores, such as --judge=loudness=scores.csv."
+                f"--judge={text}: expected a name and a table of scores, such as --judge=loudness=scores.csv, or "
+                "--judge=NISQA=nisqa.csv:MOS for one column of it."
             )
         if name in [judge.name for judge in judges]:
             raise ValueError(f"--judge={text}: there are two judges named {name!r}; give each its own name.")

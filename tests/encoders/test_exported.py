@@ -99,11 +99,12 @@ def test_another_model_may_be_the_front_end(bands, tmp_path):
 
 def _wrong(tmp_path, bands, fixed):
     flat = [("Identity", ["x"], ["same"], {})]
+    still = _write(tmp_path / "still.onnx", flat, [1, 50, 40], {"same": [1, 50, 40]})
     yield "cannot be read as an ONNX model", (str(tmp_path / "text.onnx"), {})
     yield "no such weights here", (str(tmp_path / "none.onnx"), {})
     yield "the package no_such, which ships this file, is not installed", ("no_such:model.onnx", {})
     yield "Did you mean 'low'", (bands, {"outputs": ["lwo"]})
-    yield "choose another by --model.encoder.front_end", (bands, {"front_end": Samples()})
+    yield "choose another by --model.encoder.front_end", (still, {"front_end": Samples()})
     yield r"was given \[\d+, 80\]; set the front end's bands", (bands, {"front_end": LogMel(80)})
     yield r"low \[201, 8\], high \[201, 8\], pooled \[1, 8\]; layers need one shape", (bands, {"front_end": LogMel(40)})
     yield "set the front end's bands and mel_first, or segment_seconds", (fixed, {"segment_seconds": 1.0})

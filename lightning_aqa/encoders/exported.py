@@ -244,7 +244,8 @@ class ONNX(ExportedModel):
         if frames is None or two.shape[position] == one.shape[position]:
             return None
         step: float = self.sample_rate / (two.shape[position] - one.shape[position])
-        return round(self.sample_rate + (frames - one.shape[position]) * step)
+        needed: int = round(self.sample_rate + (frames - one.shape[position]) * step)
+        return needed
 
     def _names(self) -> Sequence[str]:
         return self.outputs

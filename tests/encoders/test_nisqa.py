@@ -1,9 +1,14 @@
 """NISQA, compared with the port of it that torchmetrics ships, on small random weights in the official layout."""
 
+import csv
+from pathlib import Path
+
 import pytest
+import soundfile
 import torch
 
 from lightning_aqa.batch import Axis
+from lightning_aqa.cli.main import main
 from lightning_aqa.encoders.nisqa import NISQA
 from lightning_aqa.heads.nisqa import NISQAHead
 from lightning_aqa.utils.weights import WeightsError
@@ -64,3 +69,18 @@ def test_what_is_no_such_checkpoint_is_told(nisqa_folder, tmp_path):
         NISQA(str(tmp_path))
     with pytest.raises(ValueError, match=r"has no score for PQ; it has MOS, NOI"):
         NISQAHead(36, 1, [Axis("PQ", "", 0, 10)], checkpoint=str(nisqa_folder))
+
+
+JUDGES = Path(__file__).resolve().parents[2] / "experiments" / "judges"
+
+
+def test_a_judge_scores_without_training(nisqa_folder, tmp_path, monkeypatch, fails):
+    monkeypatch.setenv("LIGHTNING_AQA_WEIGHTS", str(nisqa_folder))
+    soundfile.write(tmp_path / "clip.wav", 0.1 * torch.randn(48000).numpy(), 48000)
+    clip, table = str(tmp_path / "clip.wav"), tmp_path / "scores.csv"
+    assert main(["score", str(JUDGES / "nisqa.yaml"), clip, f"--output={table}"]) == 0
+    (row,) = csv.DictReader(table.open())
+    assert all(row[name] for name in ("MOS", "NOI", "DIS", "COL", "LOUD"))
+    for name in ("dnsmos", "dnsmos_p808"):
+        monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+        assert "pip install speechmos." in fails("score", str(JUDGES / f"{name}.yaml"), clip, f"--output={table}.x")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import chain
@@ -18,14 +16,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lightning_aqa.batch import Features
 from lightning_aqa.encoders.base import Encoder
-from lightning_aqa.encoders.front_ends import FrontEnd, Samples
+from lightning_aqa.encoders.front_ends import ModelInput, Samples
 from lightning_aqa.encoders.melspectrogram import prefix_mask
 from lightning_aqa.utils.onnx_files import ONNXModel, file_hash
 from lightning_aqa.utils.text import did_you_mean
+from lightning_aqa.utils.torchscript_files import load_script
 from lightning_aqa.utils.weights import WeightsError, find_weights
 
 Array = NDArray[np.float32]
-PERMIT = "LIGHTNING_AQA_TORCHSCRIPT"
 TRIED_SECONDS = (2.0, 3.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Lengths that a model of any length is tried with, in seconds: two that tell which axis counts frames, then the
 shortest that it takes."""
@@ -39,7 +37,7 @@ class ExportedModel(Encoder):
     def __init__(
         self,
         sample_rate: int,
-        front_end: FrontEnd | None,
+        front_end: ModelInput | None,
         segment_seconds: float | None,
         hop_seconds: float | None,
         filling: Literal["silence", "repeat"],
@@ -210,7 +208,7 @@ class ONNX(ExportedModel):
         path: str,
         outputs: list[str] | None = None,
         sample_rate: int = 16000,
-        front_end: FrontEnd | None = None,
+        front_end: ModelInput | None = None,
         segment_seconds: float | None = None,
         hop_seconds: float | None = None,
         filling: Literal["silence", "repeat"] = "silence",
@@ -282,7 +280,7 @@ class TorchScript(ExportedModel):
         path: str,
         outputs: list[str] | None = None,
         sample_rate: int = 16000,
-        front_end: FrontEnd | None = None,
+        front_end: ModelInput | None = None,
         segment_seconds: float | None = None,
         hop_seconds: float | None = None,
         filling: Literal["silence", "repeat"] = "silence",
@@ -292,7 +290,7 @@ class TorchScript(ExportedModel):
     ) -> None:
         super().__init__(sample_rate, front_end, segment_seconds, hop_seconds, filling, time_axis, window_seconds)
         self.path = find_weights(path, file="model.pt", url="https://pytorch.org/hub")
-        self.script, self.input_axes = _load_script(self.path), input_axes
+        self.script, self.input_axes = load_script(self.path), input_axes
         self.outputs = outputs or list(self._by_name(self._call(self._noise_input())))
         self._settle(file_hash(self.path))
 
@@ -328,25 +326,3 @@ class TorchScript(ExportedModel):
         """Return what the program gave, by key or position."""
         items = given.items() if isinstance(given, dict) else enumerate([given] if torch.is_tensor(given) else given)
         return {str(name): value for name, value in items if torch.is_tensor(value) and value.is_floating_point()}
-
-
-def _load_script(path: Path) -> Any:
-    """Load a TorchScript file, if that is permitted.
-
-    Raises:
-        WeightsError: If it is not, or the file is something else.
-    """
-    if os.environ.get(PERMIT) != "1":
-        raise WeightsError(
-            f"{path}: TorchScript is a program, which may do more than compute; if you trust where it comes from, set "
-            f"{PERMIT}=1, or export the model to ONNX."
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0][:160]
-        raise WeightsError(
-            f"{path}: cannot be read as TorchScript ({reason}); give a file of torch.jit.save."
-        ) from None

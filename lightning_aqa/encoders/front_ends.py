@@ -15,7 +15,7 @@ from lightning_aqa.utils.settings import Remembering
 Array = NDArray[np.float32]
 
 
-class FrontEnd(Remembering, nn.Module, ABC):
+class ModelInput(Remembering, nn.Module, ABC):
     """Turn the samples of one clip, or of one segment of it, into the input of an exported model.
 
     A class of your own is named by its dotted path, such as ``--model.encoder.front_end=my_parts.Constant``.
@@ -34,7 +34,7 @@ class FrontEnd(Remembering, nn.Module, ABC):
         """
 
 
-class Samples(FrontEnd):
+class Samples(ModelInput):
     """Give the samples themselves.
 
     Args:
@@ -46,11 +46,11 @@ class Samples(FrontEnd):
         self.gain = gain
 
     def forward(self, samples: Array, sample_rate: int) -> Array:
-        """Scale the samples; see ``FrontEnd.forward``."""
+        """Scale the samples; see ``ModelInput.forward``."""
         return samples * np.float32(self.gain)
 
 
-class LogMel(FrontEnd):
+class LogMel(ModelInput):
     """Give the frames of a mel spectrogram, as librosa computes it, and their logarithm, shifted and scaled.
 
     A frame is ``scale * (level + shift)``, where the level is in decibels, a natural logarithm, or the spectrum itself.
@@ -102,7 +102,7 @@ class LogMel(FrontEnd):
         self.scale, self.shift, self.mel_first = scale, shift, mel_first
 
     def forward(self, samples: Array, sample_rate: int) -> Array:
-        """Compute the frames; see ``FrontEnd.forward``."""
+        """Compute the frames; see ``ModelInput.forward``."""
         from librosa import power_to_db
         from librosa.feature import melspectrogram
 
@@ -126,7 +126,7 @@ class LogMel(FrontEnd):
         return mel if self.mel_first else mel.T
 
 
-class ONNXSpectrogram(FrontEnd):
+class ONNXSpectrogram(ModelInput):
     """Give the frames that another ONNX model computes of the samples, shifted and scaled.
 
     Args:
@@ -143,6 +143,6 @@ class ONNXSpectrogram(FrontEnd):
         self.model_hash = self.model.hash
 
     def forward(self, samples: Array, sample_rate: int) -> Array:
-        """Compute the frames; see ``FrontEnd.forward``."""
+        """Compute the frames; see ``ModelInput.forward``."""
         (frames,) = self.model.run(samples * np.float32(self.gain), self.model.outputs[:1])
         return np.asarray(self.scale * (frames.reshape(-1, frames.shape[-1]) + self.shift), dtype=np.float32)

@@ -79,7 +79,7 @@ def test_a_judge_scores_without_training(nisqa_folder, tmp_path, monkeypatch, fa
     soundfile.write(tmp_path / "clip.wav", 0.1 * torch.randn(48000).numpy(), 48000)
     clip, table = str(tmp_path / "clip.wav"), tmp_path / "scores.csv"
     assert main(["score", str(JUDGES / "nisqa.yaml"), clip, f"--output={table}"]) == 0
-    (row,) = csv.DictReader(table.open())
+    (row,) = csv.DictReader(table.read_text().splitlines())
     assert all(row[name] for name in ("MOS", "NOI", "DIS", "COL", "LOUD"))
     for name in ("dnsmos", "dnsmos_p808"):
         monkeypatch.setattr("importlib.util.find_spec", lambda package: None)

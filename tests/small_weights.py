@@ -285,3 +285,56 @@ def clap_folder(tmp_path_factory):
     tokenizer.train_from_iterator(PROMPTS, vocab_size=300, special_tokens=SPECIAL, show_progress=False)
     tokenizer.save_model(str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def nisqa_folder(tmp_path_factory):
+    """A small random NISQA in the layout of the official ``nisqa.tar``."""
+    generator = torch.Generator().manual_seed(0)
+    args = {"model": "NISQA_DIM", "ms_n_fft": 1024, "ms_hop_length": 0.01, "ms_win_length": 0.02, "ms_n_mels": 48}
+    args |= {"ms_fmax": 20000, "ms_seg_length": 15, "ms_seg_hop_length": 4, "ms_max_segments": 1300, "td_2": "skip"}
+    args |= {"cnn_model": "adapt", "cnn_c_out_1": 4, "cnn_c_out_2": 4, "cnn_c_out_3": 6, "cnn_kernel_size": (3, 3)}
+    args |= {"cnn_pool_1": [24, 7], "cnn_pool_2": [12, 5], "cnn_pool_3": [6, 3], "cnn_dropout": 0.2}
+    args |= {"td": "self_att", "td_sa_d_model": 8, "td_sa_nhead": 1, "td_sa_num_layers": 2, "td_sa_h": 12}
+    args |= {"td_sa_dropout": 0.1, "pool": "att", "pool_att_h": 10, "pool_att_dropout": 0, "cnn_fc_out_h": None}
+    shapes, sizes = {}, [1, 4, 4, 6, 6, 6, 6]
+    for i in range(1, 7):
+        shapes[f"cnn.model.conv{i}.weight"] = (sizes[i], sizes[i - 1], 3, 3)
+        shapes |= {f"cnn.model.bn{i}.{name}": (sizes[i],) for name in ("weight", "bias", "running_mean", "running_var")}
+        shapes[f"cnn.model.conv{i}.bias"] = (sizes[i],)
+    over_time = "time_dependency.model"
+    shapes |= {f"{over_time}.linear.weight": (8, 36), f"{over_time}.linear.bias": (8,)}
+    shapes |= {f"{over_time}.norm1.{name}": (8,) for name in ("weight", "bias")}
+    for layer in (f"{over_time}.layers.{i}" for i in range(2)):
+        shapes |= {f"{layer}.self_attn.in_proj_weight": (24, 8), f"{layer}.self_attn.in_proj_bias": (24,)}
+        shapes |= {f"{layer}.self_attn.out_proj.weight": (8, 8), f"{layer}.self_attn.out_proj.bias": (8,)}
+        shapes |= {f"{layer}.linear1.weight": (12, 8), f"{layer}.linear1.bias": (12,)}
+        shapes |= {f"{layer}.linear2.weight": (8, 12), f"{layer}.linear2.bias": (8,)}
+        shapes |= {f"{layer}.norm{i}.{name}": (8,) for i in (1, 2) for name in ("weight", "bias")}
+    for pool in (f"pool_layers.{i}.model" for i in range(5)):
+        for name, shape in {"linear1": (10, 8), "linear2": (1, 10), "linear3": (1, 8)}.items():
+            shapes |= {f"{pool}.{name}.weight": shape, f"{pool}.{name}.bias": shape[:1]}
+    state = {name: 0.4 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    state |= {name: value.abs() + 0.5 for name, value in state.items() if name.endswith(("running_var", "bn.weight"))}
+    state |= {f"cnn.model.bn{i}.num_batches_tracked": torch.tensor(7) for i in range(1, 7)}
+    folder = tmp_path_factory.mktemp("nisqa")
+    torch.save({"runname": "small", "epoch": 3, "args": args, "model_state_dict": state}, folder / "nisqa.tar")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_folder(tmp_path_factory):
+    """A small random network as ``model.onnx`` and, of TorchScript, ``model.pt``."""
+    import warnings
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 400, 160), torch.nn.Tanh()).eval()
+    folder = tmp_path_factory.mktemp("exported")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(network), folder / "model.pt")
+        torch.onnx.export(
+            network, (torch.zeros(1, 1, 16000),), folder / "model.onnx", dynamo=False, dynamic_axes={"x": {2: "t"}},
+            input_names=["x"], output_names=["y"], opset_version=17,
+        )  # fmt: skip
+    return folder

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 OPTIONAL = {
     "mlflow-skinny": "runs that log to MLflow",
+    "onnxruntime": "ONNX models as encoders",
     "optuna": "sweeps whose method is bayes",
     "peft": "adapters (LoRA) in an encoder",
     "pyarrow": "MusicEval as parquet shards",

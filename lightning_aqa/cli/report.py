@@ -35,7 +35,8 @@ def report(
         output: Folder to write to; the default is the folder report in the first one named.
         split: Split to report; the default is test, else dev.
         baseline: Variant that the others are compared with; the default is the first.
-        judge: Scores of another tool as one more row: NAME=FILE, a table with a row per clip; may come several times.
+        judge: Scores of another tool as one more row: NAME=FILE, a table with a row per clip, or NAME=FILE:COLUMN, of
+            which one column stands for every axis; may come several times.
         title: Title of the page; the default is the names of the folders.
         columns: Metrics and axes of the LaTeX tables, such as SRCC,MSE; the default fits the text of an article.
         unit: What varies as one piece; the default is that of the runs, else clips, and systems at system level.

@@ -4,8 +4,11 @@ from .beats import BEATs as BEATs
 from .clap import CLAP as CLAP
 from .concat import Concat as Concat
 from .descriptors import Descriptors as Descriptors
+from .exported import ONNX as ONNX
+from .exported import TorchScript as TorchScript
 from .finetuning import LoRA as LoRA
 from .huggingface import Hub as Hub
 from .melspectrogram import MelSpectrogram as MelSpectrogram
 from .muq import MuQ as MuQ
+from .nisqa import NISQA as NISQA
 from .text import TextEncoder as TextEncoder

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_aqa.encoders.base import Encoder
+from lightning_aqa.utils.settings import Remembering
 
 UNHEARD = {"training", "name_or_path", "_name_or_path", "transformers_version", "requires_grad"}
 """Attributes that do not change what an encoder gives, such as the folder that weights were read from."""
@@ -52,7 +53,7 @@ def _hash_weights(encoder: nn.Module, digest: Any) -> None:
 def _sources(encoder: nn.Module) -> list[Path]:
     """Return the files of the classes outside this package that an encoder is made of, each once, in order."""
     bases = [base for part in encoder.modules() for base in inspect.getmro(type(part))]
-    packages = {_package(base) for base in bases if base is type(encoder) or issubclass(base, Encoder)}
+    packages = {_package(base) for base in bases if base is type(encoder) or issubclass(base, Remembering)}
     own = [base for base in bases if _package(base) in packages - {_package(Encoder)}]
     return list(dict.fromkeys(Path(inspect.getfile(part)) for part in own))
 

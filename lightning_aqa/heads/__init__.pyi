@@ -4,5 +4,7 @@ from .base import Head as Head
 from .cross_attention import CrossAttention as CrossAttention
 from .mlp import MLP as MLP
 from .musiceval_baseline import MusicEvalBaseline as MusicEvalBaseline
+from .nisqa import NISQAHead as NISQAHead
 from .ordinal import Ordinal as Ordinal
 from .probe import Probe as Probe
+from .ready_scores import ReadyScores as ReadyScores

@@ -35,7 +35,7 @@ class _JudgedCell(NamedTuple):
     text: str
 
 
-def read_scores(path: Path, name: str, split: str, ids: Sequence[str], axes: Sequence[str]) -> Array:
+def read_scores(path: Path, name: str, split: str, ids: Sequence[str], axes: Sequence[str], column: str = "") -> Array:
     """Read the scores of some clips.
 
     A row is a clip, with a column per axis; where there is one axis, its column may be called score, mos or as the
@@ -47,6 +47,7 @@ def read_scores(path: Path, name: str, split: str, ids: Sequence[str], axes: Seq
         split: Split of the clips; where a column names the split and some rows are of it, the others do not count.
         ids: Clip ids, length N. A table may name a clip by its id, its path, or the end of either, without suffix too.
         axes: Names of the axes, length A; case does not matter.
+        column: The one column that stands for every axis; empty looks for those of the axes.
 
     Returns:
         Shape ``(N, A)``, NaN where there is no score.
@@ -63,7 +64,7 @@ def read_scores(path: Path, name: str, split: str, ids: Sequence[str], axes: Seq
     id_columns = [lowered[role] for role in IDS if role in lowered]
     if not id_columns:
         raise ValueError(f"{path}: no column of clips ({', '.join(IDS[:6])}, ...); {_has(names)}")
-    axis_of = _axis_finder(path, name, rows, names, axes)
+    axis_of = _axis_finder(path, name, rows, names, axes, column)
     rows = _of_split(rows, lowered.get("split"), split)
     find = _ClipFinder(ids)
     matched = [(row, find(row.where, [_text(row.fields.get(column)) for column in id_columns])) for row in rows]
@@ -89,10 +90,12 @@ def _of_split(rows: Sequence[Row], column: str | None, split: str) -> Sequence[R
 
 
 def _axis_finder(
-    path: Path, name: str, rows: Sequence[Row], names: Sequence[str], axes: Sequence[str]
+    path: Path, name: str, rows: Sequence[Row], names: Sequence[str], axes: Sequence[str], column: str
 ) -> Callable[[Row], Iterator[tuple[int, object]]]:
     """Return what yields the axes that a row scores, by position, and their cells."""
-    columns = {a: column for a, axis in enumerate(axes) if (column := _column(axis, names))}
+    if column and not _column(column, names):
+        raise ValueError(f"{path}: has no column {column!r}; {_has(names)}{did_you_mean(column, names)}")
+    columns = {a: found for a, axis in enumerate(axes) if (found := _column(column or axis, names))}
     lowered = _lowered(names)
     named = next((lowered[role] for role in ROLES["axis"] if role in lowered), None)
     score = next((lowered[role] for role in (*ROLES["score"], name.lower()) if role in lowered), None)
@@ -109,7 +112,7 @@ def _axis_finder(
         also = f"; {score!r} may be any of them" if score else ""
         near = did_you_mean(axes[0], names)
         raise ValueError(f"{path}: no column is called as an axis ({wanted}){also}; {_has(names)}{near}")
-    return lambda row: ((a, row.fields.get(column)) for a, column in columns.items())
+    return lambda row: ((a, row.fields.get(found)) for a, found in columns.items())
 
 
 def _column(axis: str, names: Sequence[str]) -> str:

@@ -25,32 +25,37 @@ Array = NDArray[np.float64]
 
 
 class JudgeFile(NamedTuple):
-    """A table of scores, and the name that its row has."""
+    """A table of scores, the name that its row has, and the column that stands for every axis; empty takes theirs."""
 
     name: str
     path: Path
+    column: str = ""
 
 
 def parse_judges(given: Sequence[str]) -> list[JudgeFile]:
     """Read what ``--judge`` was given.
 
     Raises:
-        ValueError: If it is not ``NAME=FILE``, or a name comes twice.
+        ValueError: If it is not ``NAME=FILE`` or ``NAME=FILE:COLUMN``, or a name comes twice.
 
     Example:
-        >>> parse_judges(["loudness=scores.csv"])[0].name
-        'loudness'
+        >>> judge = parse_judges(["DNSMOS=scores.csv:OVRL"])[0]
+        >>> judge.name, str(judge.path), judge.column
+        ('DNSMOS', 'scores.csv', 'OVRL')
     """
     judges: list[JudgeFile] = []
     for text in given:
         name, _, path = (part.strip() for part in text.partition("="))
         if not name or not path:
             raise ValueError(
-                f"--judge={text}: expected a name and a table of scores, such as --judge=loudness=scores.csv."
+                f"--judge={text}: expected a name and a table of scores, such as --judge=loudness=scores.csv, or "
+                "--judge=NISQA=nisqa.csv:MOS for one column of it."
             )
         if name in [judge.name for judge in judges]:
             raise ValueError(f"--judge={text}: there are two judges named {name!r}; give each its own name.")
-        judges.append(JudgeFile(name, Path(path)))
+        file, colon, column = path.rpartition(":")
+        is_file = not colon or not column or "/" in column or Path(path).exists()
+        judges.append(JudgeFile(name, Path(path)) if is_file else JudgeFile(name, Path(file), column))
     return judges
 
 
@@ -69,7 +74,8 @@ def with_judges(evidence: SharedClips, judges: Sequence[JudgeFile], baseline: st
         if judge.name in [variant.name for variant in evidence.variants]:
             raise ValueError(f"--judge={judge.name}=...: a variant has this name; give another.")
     found = [
-        (judge, read_scores(judge.path, judge.name, evidence.split, evidence.ids, evidence.axes)) for judge in judges
+        (judge, read_scores(judge.path, judge.name, evidence.split, evidence.ids, evidence.axes, judge.column))
+        for judge in judges
     ]
     axes = [a for a in range(len(evidence.axes)) if all(np.isfinite(scores[:, a]).any() for _, scores in found)]
     notes = [_lacking(judge, scores, evidence) for judge, scores in found]

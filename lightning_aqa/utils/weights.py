@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from lightning_aqa.utils.torch_files import check_kind, read_torch_file
 FOLDER = "LIGHTNING_AQA_WEIGHTS"
 NAMES_OF_MANY = {"model.safetensors", "pytorch_model.bin", "config.json", "preprocessor_config.json", "tokenizer.json"}
 """Names that every model of the hub uses for its files: they say nothing without the folder of the model."""
-FILES = {".pt", ".pth", ".ckpt", ".bin", ".json", ".safetensors"}
+FILES = {".pt", ".pth", ".ckpt", ".bin", ".json", ".safetensors", ".onnx", ".tar"}
 HUB_SECONDS = 5.0
 """How long the hub may take to say whether it has a file."""
 
@@ -47,12 +49,13 @@ class Weights(NamedTuple):
 def find_weights(checkpoint: str, *, file: str, url: str) -> Path:
     """Return the local path of a checkpoint.
 
-    Looked for, in this order: ``checkpoint`` as a path; the same below the folder that the environment variable
-    ``LIGHTNING_AQA_WEIGHTS`` names; ``checkpoint`` as a hub id, in the hub's cache and, only if it is not there and
-    ``HF_HUB_OFFLINE`` is not set, on the hub. A hub id may end in ``@`` and a revision: a branch, tag or commit.
+    Looked for, in this order: ``checkpoint`` as a path; as ``PACKAGE:PATH``, a file that an installed package ships;
+    below the folder that the environment variable ``LIGHTNING_AQA_WEIGHTS`` names; as a hub id, in the hub's cache and,
+    only if it is not there and ``HF_HUB_OFFLINE`` is not set, on the hub. A hub id may end in ``@`` and a revision: a
+    branch, tag or commit.
 
     Args:
-        checkpoint: File, folder or hub id.
+        checkpoint: File, folder, ``PACKAGE:PATH`` or hub id.
         file: Name of the file inside a hub repository or a folder, such as ``model.safetensors``.
         url: Where a person can get the file.
 
@@ -101,10 +104,29 @@ def fetch_command(checkpoint: str, file: str, url: str) -> str:
 
 
 def _local_candidates(checkpoint: str, file: str) -> list[Path]:
+    if shipped := _shipped(checkpoint):
+        return [Path(checkpoint), shipped]
     roots = [Path()] + ([Path(os.environ[FOLDER])] if os.environ.get(FOLDER) else [])
     paths = [root / checkpoint for root in roots]
     own_name = [] if file in NAMES_OF_MANY else roots[1:]
     return [*paths, *(path / file for path in paths), *(root / file for root in own_name)]
+
+
+def _shipped(checkpoint: str) -> Path | None:
+    """Return the path of ``PACKAGE:PATH`` in an installed package, which is not imported.
+
+    Raises:
+        WeightsError: If there is no such package.
+    """
+    match = re.fullmatch(r"([A-Za-z_]\w+):(?!/)(.+)", checkpoint)
+    if match is None:
+        return None
+    spec = importlib.util.find_spec(match[1])
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(
+            f"{checkpoint}: the package {match[1]}, which ships this file, is not installed: pip install {match[1]}."
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / match[2]
 
 
 def split_revision(checkpoint: str) -> tuple[str, str | None]:

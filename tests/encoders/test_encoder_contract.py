@@ -19,9 +19,11 @@ from lightning_aqa.encoders.beats import BEATs
 from lightning_aqa.encoders.clap import CLAP
 from lightning_aqa.encoders.concat import Concat
 from lightning_aqa.encoders.descriptors import Descriptors
+from lightning_aqa.encoders.exported import ONNX, TorchScript
 from lightning_aqa.encoders.huggingface import Hub
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 from lightning_aqa.encoders.muq import MuQ
+from lightning_aqa.encoders.nisqa import NISQA
 from lightning_aqa.encoders.text import TextEncoder
 
 VARIANTS: list[Callable[[], Encoder]] = [
@@ -37,6 +39,9 @@ NEEDING: dict[type[Encoder], Callable[[pytest.FixtureRequest], Encoder]] = {
     Concat: lambda request: Concat([MelSpectrogram(width=32, depth=2), Descriptors(), MelSpectrogram(24000, width=16)]),
     Hub: lambda request: Hub(str(request.getfixturevalue("hub_folder"))),
     MuQ: lambda request: MuQ(str(request.getfixturevalue("muq_folder"))),
+    NISQA: lambda request: NISQA(str(request.getfixturevalue("nisqa_folder"))),
+    ONNX: lambda request: _onnx(request.getfixturevalue("exported_folder")),
+    TorchScript: lambda request: _torchscript(request.getfixturevalue("exported_folder")),
 }
 """How to build those that need weights, from the small ones that fixtures write, or other encoders."""
 SECONDS = [2.0, 0.05, 0.7, 1.0, 0.333, 1.999, 0.064, 1.5]
@@ -44,6 +49,17 @@ SECONDS = [2.0, 0.05, 0.7, 1.0, 0.333, 1.999, 0.064, 1.5]
 
 def _audiobox(folder: Path) -> Encoder:
     return AudioboxAesthetics(str(folder / "checkpoint.pt"), str(folder / "wavlm.json"))
+
+
+def _onnx(folder: Path) -> Encoder:
+    pytest.importorskip("onnxruntime")
+    return ONNX(str(folder / "model.onnx"))
+
+
+def _torchscript(folder: Path) -> Encoder:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIGHTNING_AQA_TORCHSCRIPT", "1")
+        return TorchScript(str(folder / "model.pt"), input_axes=3)
 
 
 def _encoder_classes() -> set[type[Encoder]]:

@@ -18,6 +18,7 @@ from lightning_aqa.heads.base import Head
 from lightning_aqa.heads.cross_attention import CrossAttention
 from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.heads.ordinal import Ordinal
+from lightning_aqa.heads.ready_scores import ReadyScores
 
 Build = Callable[[int, int, Sequence[Axis], int | None], Head]
 
@@ -63,7 +64,8 @@ def _head_classes() -> set[type[Head]]:
     names = [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
     modules = [importlib.import_module(name) for name in names]
     members = [member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)]
-    return {member for member in members if issubclass(member, Head) and not inspect.isabstract(member)}
+    found = {member for member in members if issubclass(member, Head) and not inspect.isabstract(member)}
+    return found - {ReadyScores}  # it has nothing to train, and as many axes as the encoder is wide
 
 
 LISTED = {_class_of(build) for build in VARIANTS}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.results.judge_scores import read_scores
+from lightning_aqa.results.judges import parse_judges
 from lightning_aqa.results.predictions import write_predictions
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import item_of
@@ -151,6 +152,13 @@ def test_a_judge_is_a_row_of_the_report(tmp_path):
     assert "another tool" in page
 
 
+def test_one_column_may_stand_for_every_axis(tmp_path):
+    (judge,) = parse_judges([f"a={tmp_path / 'scores.csv'}:OVRL"])
+    judge.path.write_text("path,SIG,OVRL\nclips/a.wav,1,4\nclips/b.wav,2,3\n")
+    found = read_scores(judge.path, judge.name, "test", ["a", "b"], ["MI", "TA"], judge.column)
+    assert found.tolist() == [[4, 4], [3, 3]]
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_what_score_writes_is_read_as_it_is(tmp_path, form):
     written = tmp_path / f"scores.{form}"
@@ -176,6 +184,7 @@ def test_what_score_writes_is_read_as_it_is(tmp_path, form):
         (["--judge=a=x.csv"], "x.csv: no such file."),
         (["--judge=a=mi.csv", "--judge=b=ta.csv"], "the judges a, b score no axis in common; report them one by one."),
         (["--judge=a=mi.csv", "--judge=b=other.csv"], "no clip has a score of each of the judges a, b; report them"),
+        (["--judge=a=mi.csv:IM"], "mi.csv: has no column 'IM'; it has id, MI."),
         (["--judge=a=x.csv", "--baseline=b"], "--baseline=b: no such variant; there are: run."),
     ],
 )

@@ -72,7 +72,8 @@ class AQAModule(L.LightningModule):
         results: Its metrics.
         step: The last training step.
         trained_on: Levels of the clips that it was trained on, where they are known.
-        epoch: Epoch, from 1, of the checkpoint that the weights were read from; None where they were not.
+        epoch: Epoch, from 1, of the checkpoint that the weights were read from, 0 of one before the first step; None
+            where they were not.
         carried: Losses to log in front of the next step's, each with its number of clips: of a resumed epoch.
 
     Raises:
@@ -166,8 +167,8 @@ class AQAModule(L.LightningModule):
         """Keep the constants of scores and features that come with the weights."""
         self.is_fresh = False
         self.trained_on = Training.read(checkpoint.get("callbacks", {}).get("TrainingLevels"))
-        epoch = checkpoint.get("epoch")
-        self.epoch = epoch + 1 if isinstance(epoch, int) else None
+        epoch, is_trained = checkpoint.get("epoch"), checkpoint.get("global_step") != 0
+        self.epoch = epoch + is_trained if isinstance(epoch, int) else None
         try:
             precision = str(self.trainer.precision)
         except RuntimeError:  # it is loaded without a trainer

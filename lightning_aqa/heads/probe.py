@@ -210,7 +210,7 @@ class Probe(Head):
 
     def _distances(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the mean squared distances in each block, shape ``(K, B, N)``."""
-        pairs = zip(left.split(self.block_sizes, dim=1), right.split(self.block_sizes, dim=1), strict=True)
+        pairs = zip(torch.split(left, self.block_sizes, 1), torch.split(right, self.block_sizes, 1), strict=True)
         return torch.stack([torch.cdist(a, b).square() / a.shape[1] for a, b in pairs])
 
     def _keep(self, found: Average, centres: Tensor, distances: Tensor) -> None:

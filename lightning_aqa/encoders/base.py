@@ -43,7 +43,7 @@ class Encoder(Remembering, nn.Module, ABC):
 
     @property
     def label(self) -> str:
-        """What it is called on the screen: its class, and the weights where it takes any."""
+        """Name on the screen: its class, and the weights where it takes any."""
         return type(self).__name__
 
     def parts(self) -> list[Part]:

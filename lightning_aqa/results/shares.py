@@ -1,4 +1,4 @@
-"""What a probe chose: the weight of each encoder and layer, and what each encoder would have given alone."""
+"""Choices of a probe: the weight of each encoder and layer, and what each encoder would have given alone."""
 
 from __future__ import annotations
 

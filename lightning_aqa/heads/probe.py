@@ -246,7 +246,7 @@ class Probe(Head):
         self.centres_NE = centres.to(self.location_A)
         self.coefficients_TNA = found.coefficients.to(self.location_A)
         self.factor_NN = factor_NN.to(self.location_A)
-        self.variance_A.copy_(variance_A.nan_to_num(1.0))
+        self.variance_A.copy_(torch.where(variance_A > 1e-10, variance_A, 1.0))  # else there was nothing to go by
         self.term_weights_T.copy_(weights_T)
         self.noise.fill_(found.strength)
 

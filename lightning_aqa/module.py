@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from lightning_aqa.batch import Axes, Axis, Batch, Features, Output, make_axes
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Manifest
-from lightning_aqa.data.own_loaders import OwnLoaders, SeenClips, are_from_datamodule, training_batches
+from lightning_aqa.data.own_loaders import OwnLoaders, SeenClips, are_from_datamodule, set_up_training, training_batches
 from lightning_aqa.data.plain_batch import as_batch
 from lightning_aqa.encoders.base import Encoder, parts_given
 from lightning_aqa.encoders.descriptors import Descriptors
@@ -35,9 +36,8 @@ from lightning_aqa.objectives.step import TrainingStep, check_objective_names, n
 from lightning_aqa.results.notes import Training
 from lightning_aqa.results.predictions import ScoredWindow, as_step, gather_predictions, scored_windows
 from lightning_aqa.utils.distributed import gather_training
-from lightning_aqa.utils.settings import keep_plain
+from lightning_aqa.utils.settings import check_precision, keep_plain
 
-HALF = ("16-true", "bf16-true")
 DEFAULT_OBJECTIVE = (
     "No objective is among the callbacks, so the mean squared error is trained with; add another by "
     "L.Trainer(callbacks=[QAMRO()])."
@@ -72,7 +72,7 @@ class AQAModule(L.LightningModule):
         results: Its metrics.
         step: The last training step.
         trained_on: Levels of the clips that it was trained on, where they are known.
-        epoch: Epoch, from 1, of the checkpoint that the weights were read from; None where they were not.
+        epoch: Epoch, from 1, of the checkpoint that was read, 0 of one before the first step; None where none was.
         carried: Losses to log in front of the next step's, each with its number of clips: of a resumed epoch.
 
     Raises:
@@ -166,14 +166,11 @@ class AQAModule(L.LightningModule):
         """Keep the constants of scores and features that come with the weights."""
         self.is_fresh = False
         self.trained_on = Training.read(checkpoint.get("callbacks", {}).get("TrainingLevels"))
-        epoch = checkpoint.get("epoch")
-        self.epoch = epoch + 1 if isinstance(epoch, int) else None
-        try:
-            precision = str(self.trainer.precision)
-        except RuntimeError:  # it is loaded without a trainer
-            return
-        if precision == "64-true":
-            self.double()  # Lightning loads before it converts, and would round the weights to float32
+        epoch, is_trained = checkpoint.get("epoch"), checkpoint.get("global_step") != 0
+        self.epoch = epoch + is_trained if isinstance(epoch, int) else None
+        with suppress(RuntimeError):  # it is loaded without a trainer
+            if str(self.trainer.precision) == "64-true":
+                self.double()  # Lightning loads before it converts, and would round the weights to float32
 
     def setup(self, stage: str) -> None:
         """Refuse data whose ratings are not of what the model predicts.
@@ -184,11 +181,7 @@ class AQAModule(L.LightningModule):
         """
         warnings.filterwarnings("ignore", ".*on_before_batch_transfer.*")  # it lets the batches of a datamodule pass
         warnings.filterwarnings("ignore", ".*Total length of .list. across ranks is zero.*")  # a corpus without dev
-        if str(self.trainer.precision) in HALF:
-            raise ValueError(
-                f"--trainer.precision={self.trainer.precision} keeps weights and scores themselves to 2 or 3 digits; "
-                f"use {str(self.trainer.precision).removesuffix('true')}mixed, which keeps these in float32."
-            )
+        check_precision(str(self.trainer.precision))
         if stage == "validate" and isinstance(self.data, AQADataModule):
             self.data.rated("dev")
         mine, rated = ([axis.name for axis in axes] for axes in (self.axes, self.data.axes))
@@ -214,13 +207,16 @@ class AQAModule(L.LightningModule):
     def on_fit_start(self) -> None:
         """Check the objectives; fit a fresh head's constants to the training clips of a corpus."""
         check_objective_names(self.objectives)
-        if self.objectives == [self._without_objective]:
+        if self.objectives == [self._without_objective] and self.trainer.max_epochs != 0:
             rank_zero_info(DEFAULT_OBJECTIVE)
         if isinstance(self.data, AQADataModule) and self.is_fresh and self.trainer.ckpt_path is None:
             clips = self.data.rated("train")
             groups = {clip.id: self.data.group_of(clip) for clip in clips}
             scores_NA = torch.from_numpy(clips.scores())
             self._fit_head(self.data.split_dataloader("train", sharded=False), scores_NA, groups)
+        elif self.trainer.max_epochs == 0 and isinstance(self.data, OwnLoaders):
+            set_up_training(self.trainer)
+            self.on_train_start()  # Lightning calls it before the first epoch only
 
     def on_train_start(self) -> None:
         """Fit a fresh head's constants to a loader of the user's own, which is there from now on."""

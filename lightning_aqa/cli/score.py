@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning_aqa.batch import Axis
     from lightning_aqa.scoring.batching import ScoredClip
     from lightning_aqa.scoring.scorer import Scorer
-    from lightning_aqa.scoring.shards import Numbered, Part
+    from lightning_aqa.scoring.shards import Numbered, Shard
     from lightning_aqa.scoring.writer import ScoreWriter, Stamp
 
 
@@ -79,7 +79,7 @@ def score(
         engine: Where to compute.
         num_actors: Workers of the engine ray, each with a copy of the model.
         shard_clips: Clips that are handed out together by the engine ray, and that --shard keeps together.
-        shard: Part of the input to score, k/n with k from 1 to n. Each part has a table of its own: that of 2/4 is
+        shard: Shard of the input to score, k/n with k from 1 to n. Each part has a table of its own: that of 2/4 is
             scores.2-of-4.csv for --output=scores.csv; {shard} in the name puts 2-of-4 elsewhere.
         retry: Score the clips of rows with an error again, after the others.
         level: Old name of --normalise.
@@ -98,11 +98,11 @@ def score(
     from lightning_aqa.scoring.inputs import check_inputs, read_items
     from lightning_aqa.scoring.load import load
     from lightning_aqa.scoring.ray import score_on_ray
-    from lightning_aqa.scoring.shards import Numbered, Part
+    from lightning_aqa.scoring.shards import Numbered, Shard
     from lightning_aqa.scoring.writer import ScoreWriter
 
     check_inputs(inputs)
-    part = None if shard is None else Part.parse(shard)
+    part = None if shard is None else Shard.parse(shard)
     positions = None if part is None else _positions(part, inputs, shard_clips)
     scorer = load(checkpoint, list(model_args), ensemble=ensemble, **settings)
     stamp = _stamp(scorer, [checkpoint, *model_args, *["--ensemble"] * ensemble], positions, is_clipped=clip_to_scale)
@@ -128,7 +128,7 @@ def main(args: Sequence[str]) -> int:
     return call(score, [arg for arg in args if arg not in model_args], model_args=model_args)
 
 
-def _positions(part: Part, inputs: Sequence[str], shard_clips: int) -> range:
+def _positions(part: Shard, inputs: Sequence[str], shard_clips: int) -> range:
     """Return the positions of the clips of a part."""
     from lightning_aqa.scoring.inputs import count_items
 

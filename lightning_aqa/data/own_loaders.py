@@ -23,6 +23,7 @@ from lightning_aqa.utils.distributed import gather_objects, num_processes, proce
 PRIVATE_NAMES = (
     "lightning.pytorch.loops.evaluation_loop._EvaluationLoop._data_source",
     "lightning.pytorch.loops.fit_loop._FitLoop._data_source",
+    "lightning.pytorch.loops.fit_loop._FitLoop.setup_data",
     "lightning.pytorch.loops.prediction_loop._PredictionLoop._data_source",
 )
 """Names by their dotted paths; tests/test_private_api.py looks whether they are still there."""
@@ -114,7 +115,11 @@ class OwnLoaders:
         """Number rows as a sampler deals them out to the processes: every one another."""
         first = self.seen.num_rows[split]
         self.seen.num_rows[split] += size
-        return [f"{split}-{n * num_processes() + process_number():06d}" for n in range(first, first + size)]
+        return _numbered(split, first, size)
+
+
+def _numbered(split: str, first: int, size: int) -> list[str]:
+    return [f"{split}-{n * num_processes() + process_number():06d}" for n in range(first, first + size)]
 
 
 def _clips(batch: Batch, given: Any, axes: Sequence[Axis], split: str) -> Iterator[Clip]:
@@ -150,6 +155,11 @@ def are_from_datamodule(trainer: L.Trainer) -> bool:
     return loop._data_source.instance is cast(Any, trainer).datamodule
 
 
+def set_up_training(trainer: L.Trainer) -> None:
+    """Make the training loader ready, which Lightning does itself just before the first epoch."""
+    trainer.fit_loop.setup_data()
+
+
 def training_batches(trainer: L.Trainer, axes: Sequence[Axis], dtype: torch.dtype) -> Iterator[Batch]:
     """Read the training loader once, besides training: as many batches as an epoch has."""
     loader: Any = trainer.train_dataloader
@@ -160,10 +170,13 @@ def training_batches(trainer: L.Trainer, axes: Sequence[Axis], dtype: torch.dtyp
         )
     if isinstance(loader, DataLoader) and loader.persistent_workers:
         loader = _without_persistence(loader)  # whose workers serve one iterator, which the training has
-    length = trainer.num_training_batches
+    length, num_rows = trainer.num_training_batches, 0
     for given in islice(loader, MOST_BATCHES if math.isinf(length) else int(length)):
         check_rated(given)
-        yield as_batch(given, axes, dtype)
+        batch = as_batch(given, axes, dtype)
+        ids = batch.ids or _numbered("train", num_rows, len(batch.scores))
+        num_rows += len(batch.scores)
+        yield batch._replace(ids=ids)
 
 
 def _without_persistence(loader: DataLoader[Any]) -> DataLoader[Any]:

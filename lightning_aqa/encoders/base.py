@@ -43,11 +43,11 @@ class Encoder(Remembering, nn.Module, ABC):
 
     @property
     def label(self) -> str:
-        """What it is called on the screen: its class, and the weights where it takes any."""
+        """Name on the screen: its class, and the weights where it takes any."""
         return type(self).__name__
 
     def parts(self) -> list[Part]:
-        """Return the encoders whose hidden states lie side by side in this one's; it alone, unless it says otherwise."""
+        """Return the encoders whose hidden states lie side by side in this one's; it alone, unless it is several."""
         return [Part(self.label, 0, self.width, tuple(range(self.num_layers)))]
 
     def layers_in_order(self) -> Sequence[nn.Module]:

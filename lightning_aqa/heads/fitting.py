@@ -53,7 +53,8 @@ def fit_head(
         scores_NA = gather_rows(torch.cat(seen).to(head.location_A.device))
         if bool(scores_NA.isnan().all()):
             raise ValueError("No clip of the training loader is rated: all scores are NaN, expected some that are not.")
-    fit_scale(head, scores_NA)
+    if not head.reads_clips:  # which takes its scale from what it is fitted to: a clip counts once
+        fit_scale(head, scores_NA)
     broadcast_from_first(head.state_dict().values())
 
 

@@ -33,7 +33,7 @@ LEAST_WEIGHT = 1e-3
 
 
 class Average(NamedTuple):
-    """What a weighted average of Gaussian processes predicts with.
+    """Numbers that a weighted average of Gaussian processes predicts with.
 
     Args:
         coefficients: Of each term and clip, shape ``(T, N, A)``.
@@ -204,8 +204,7 @@ def _fit(
             continue
         values_n, vectors_nn = _decompose(_kernel(distances, rated, rated, terms, chosen))
         shrunk_na = sum(
-            weight_a / (values_n[:, None] + strength)
-            for strength, weight_a in zip(STRENGTHS, weights_Sa, strict=True)
+            weight_a / (values_n[:, None] + strength) for strength, weight_a in zip(STRENGTHS, weights_Sa, strict=True)
         )
         solved_na = vectors_nn @ (shrunk_na * (vectors_nn.T @ known_na))
         for term in chosen:

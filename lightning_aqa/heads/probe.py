@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Batch, Features, Output, Part, Reads
@@ -16,6 +17,9 @@ from lightning_aqa.utils.distributed import gather_objects, gather_rows
 
 MOST_CENTRES = 2000
 """Clips that a probe keeps; of more, an even draw."""
+
+MOST_NAMED = 20
+"""Clips to name in a message."""
 
 
 class Share(NamedTuple):
@@ -35,6 +39,17 @@ class Share(NamedTuple):
     layers: tuple[float, ...]
     left_out: Tensor
     targets: Tensor
+
+
+def _check_finite(ids: Sequence[str], pooled_NE: Tensor) -> None:
+    is_finite_N = pooled_NE.isfinite().all(dim=1).tolist()
+    bad = [id_ for id_, is_finite in zip(ids, is_finite_N, strict=True) if not is_finite]
+    if bad:
+        named = ", ".join(bad[:MOST_NAMED]) + (f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else "")
+        raise ValueError(
+            f"The features of {len(bad)} of {len(ids)} clips are not finite: {named}. Listen to these clips and leave "
+            "them out, or take another encoder or precision."
+        )
 
 
 class Probe(Head):
@@ -167,12 +182,17 @@ class Probe(Head):
         """Fit and weight the Gaussian processes; a clip's features are the mean over its windows.
 
         Raises:
-            ValueError: If there are no clips.
+            ValueError: If there are no clips, or the features of some are not finite.
         """
         from lightning_aqa.heads.fitting import fit_scale
 
         ids, pooled_NE, scores_NA = self._clips(windows)
+        _check_finite(ids, pooled_NE)
+        if len(ids) > MOST_CENTRES:
+            rank_zero_warn(f"Probe keeps {MOST_CENTRES} of the {len(ids)} clips, evenly drawn, and is fitted to these.")
         fit_scale(self, scores_NA)
+        mean_A = scores_NA.nanmean(0).to(self.location_A)  # what the processes go back to, also where all scores agree
+        self.location_A.copy_(torch.where(mean_A.isnan(), self.location_A, mean_A))
         std_E, mean_E = torch.std_mean(pooled_NE, dim=0, correction=0)
         self.standardise.fit(mean_E, std_E)
         kept = torch.arange(0, len(ids), max(1.0, len(ids) / MOST_CENTRES)).long()
@@ -210,7 +230,7 @@ class Probe(Head):
 
     def _distances(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the mean squared distances in each block, shape ``(K, B, N)``."""
-        pairs = zip(left.split(self.block_sizes, dim=1), right.split(self.block_sizes, dim=1), strict=True)
+        pairs = zip(torch.split(left, self.block_sizes, 1), torch.split(right, self.block_sizes, 1), strict=True)
         return torch.stack([torch.cdist(a, b).square() / a.shape[1] for a, b in pairs])
 
     def _keep(self, found: Average, centres: Tensor, distances: Tensor) -> None:
@@ -226,7 +246,7 @@ class Probe(Head):
         self.centres_NE = centres.to(self.location_A)
         self.coefficients_TNA = found.coefficients.to(self.location_A)
         self.factor_NN = factor_NN.to(self.location_A)
-        self.variance_A.copy_(variance_A.nan_to_num(1.0))
+        self.variance_A.copy_(torch.where(variance_A > 1e-10, variance_A, 1.0))  # else there was nothing to go by
         self.term_weights_T.copy_(weights_T)
         self.noise.fill_(found.strength)
 
@@ -241,7 +261,7 @@ class Probe(Head):
             if len(self.parts) > 1:
                 alone = average(distances, targets, groups, self.terms, [self.candidates[c] for c in own])
             weight_L = torch.zeros(len(self.sources)).index_add_(
-                0, torch.tensor(self.term_sources), self.term_weights_T.cpu()
+                0, torch.tensor(self.term_sources), self.term_weights_T.cpu().float()
             )[[source is part for source, _ in self.sources]]
             weight = float(weights_C[own].sum()) + joint / len(self.parts)
             known = targets[alone.rows]

@@ -19,7 +19,7 @@ class Known(Protocol):
         """Tell whether a clip is scored."""
 
 
-class Part(NamedTuple):
+class Shard(NamedTuple):
     """One of several parts of the input, each scored by a command of its own.
 
     Args:
@@ -31,7 +31,7 @@ class Part(NamedTuple):
     total: int
 
     @classmethod
-    def parse(cls, text: str) -> Part:
+    def parse(cls, text: str) -> Shard:
         """Read ``k/n``.
 
         Raises:
@@ -49,7 +49,7 @@ class Part(NamedTuple):
         So parts in their order are the whole, and are batched as the whole is.
 
         Example:
-            >>> [Part(k, 3).positions(num_items=9, size=2) for k in (1, 2, 3)]
+            >>> [Shard(k, 3).positions(num_items=9, size=2) for k in (1, 2, 3)]
             [range(0, 2), range(2, 6), range(6, 9)]
         """
         num_shards = -(-num_items // size)
@@ -60,7 +60,7 @@ class Part(NamedTuple):
         """Name the table of the part: ``{shard}`` is its number, which otherwise stands before the suffix.
 
         Example:
-            >>> Part(2, 4).file("scores.csv"), Part(2, 12).file("{shard}/scores.csv")
+            >>> Shard(2, 4).file("scores.csv"), Shard(2, 12).file("{shard}/scores.csv")
             ('scores.2-of-4.csv', '02-of-12/scores.csv')
         """
         width = len(str(self.total))

@@ -40,6 +40,7 @@ from lightning_aqa.results.plots import draw_run
 from lightning_aqa.results.predictions import read_predictions, write_predictions, write_results
 from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
 from lightning_aqa.results.run_folder import SWEEP_FOLDER, has_results
+from lightning_aqa.results.shares import mean_shares, print_shares
 from lightning_aqa.training.loading import read_checkpoint
 from lightning_aqa.training.training_speed import RunsLeft, of_runs, summary_of
 from lightning_aqa.utils import forks
@@ -268,6 +269,9 @@ def pool_folds(
     if speed := of_runs([run["training_speed"] for run in runs if "training_speed" in run]):
         about["training_speed"] = speed
         print(summary_of(speed), flush=True)
+    if shares := mean_shares([run["probe"] for run in runs[: plan.num_folds] if "probe" in run]):
+        about["probe"] = shares
+        print_shares(shares, plan.num_folds)
     with replacing(folder / RUN) as file:  # of the folds, but for their own part
         file.write(json.dumps({**facts, **about}, indent=1) + "\n")
     ratings.sort(key=lambda row: row[0])

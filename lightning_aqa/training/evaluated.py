@@ -22,7 +22,8 @@ class Evaluated(NamedTuple):
     """Weights of a table, as ``run.json`` has them.
 
     Args:
-        epoch: Their epoch, from 1; None where the checkpoint does not say, or the model came trained.
+        epoch: Their epoch, from 1; 0 where the head was fitted and no step was made; None where the checkpoint does
+            not say, or the model came trained.
         chosen_by: Logged metric by which the epoch is the best; empty where it is the last, or was given.
         checkpoint: Path that was given; empty after a training.
         is_average: Whether they are an average over steps.
@@ -35,13 +36,13 @@ class Evaluated(NamedTuple):
 
     def __str__(self) -> str:
         """Say it in a few words."""
-        epoch = "" if self.epoch is None else f"epoch {self.epoch}"
+        epoch = "" if self.epoch is None else f"epoch {self.epoch}" if self.epoch else "fitted before the first step"
         if self.checkpoint:
             return f"{self.checkpoint}, {epoch}" if epoch else self.checkpoint
         if self.is_average:
             return "averaged weights"
-        if not epoch:
-            return ""
+        if not self.epoch:
+            return f"the head as {epoch}" if epoch else ""
         return f"{epoch}, best by {self.chosen_by}" if self.chosen_by else f"{epoch}, the last"
 
 

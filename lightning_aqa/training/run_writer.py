@@ -13,6 +13,7 @@ from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.own_loaders import OwnLoaders
 from lightning_aqa.data.validation import write_skipped
 from lightning_aqa.encoders.fingerprint import weights_hash
+from lightning_aqa.heads.probe import Probe
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.module import AQAModule
@@ -23,6 +24,7 @@ from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, R
 from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
+from lightning_aqa.results.shares import print_shares, share_facts
 from lightning_aqa.training.console import print_run
 from lightning_aqa.training.evaluated import clips_of_training, weights_of
 from lightning_aqa.training.loggers import introduce_run, log_pictures
@@ -50,6 +52,7 @@ class RunFolder(Callback):
     ) -> None:
         self.folder, self.config, self.command, self.unit = Path(folder), config, command, unit
         self.checkpoint = checkpoint
+        self._is_told = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make the folder with the config, the facts of the run and the list of skipped clips."""
@@ -82,6 +85,25 @@ class RunFolder(Callback):
         if trainer.is_global_zero:
             print_run(pl_module, self.folder)
             introduce_run(trainer.loggers, self.folder, self.config)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say what a probe that is trained on has chosen."""
+        self._tell_probe(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say what a probe has chosen, if that was not said before."""
+        self._tell_probe(trainer, pl_module)
+
+    def _tell_probe(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, AQAModule)
+        head = pl_module.head
+        if self._is_told or not isinstance(head, Probe) or not head.shares or not trainer.is_global_zero:
+            return
+        self._is_told = True
+        given = pl_module.layers if len(head.parts) == 1 else None
+        shares = share_facts(head.shares, [given or range(len(part.layers)) for part in head.parts])
+        add_fact(self.folder, "probe", shares)
+        print_shares(shares)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the numbers of ``validate``; inside ``fit`` there is nothing to write yet."""

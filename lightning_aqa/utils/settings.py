@@ -9,6 +9,21 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+HALF = ("16-true", "bf16-true")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision of the trainer that would round the scores.
+
+    Raises:
+        ValueError: If weights and scores would be kept in half precision.
+    """
+    if precision in HALF:
+        raise ValueError(
+            f"--trainer.precision={precision} keeps weights and scores themselves to 2 or 3 digits; use "
+            f"{precision.removesuffix('true')}mixed, which keeps these in float32."
+        )
+
 
 class NoSettingsError(ValueError):
     """A part or an argument that no config could name."""

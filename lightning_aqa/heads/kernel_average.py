@@ -18,16 +18,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-STRENGTHS = tuple(10.0 ** (half / 2) for half in range(-8, 5))
+STRENGTHS = tuple(10.0 ** (half / 2) for half in range(-6, 5))
 """Noise over signal variance, from hardly any smoothing to nearly the mean alone."""
-WIDTHS = (0.03, 0.1, 0.3, 1.0)
+WIDTHS = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Factors of the mean squared distance of standardised features in the exponent: from nearly linear to local."""
 TEMPERATURE = 0.2
-"""Share of the clips that the weights believe to be independent evidence."""
+"""Share of the groups that the weights believe to be independent evidence."""
 MOST_GROUPS = 10
 """Parts of the inner cross-validation."""
 MOST_CLIPS = 500
-"""Clips by which kernels are compared, and weights given; all are used to fit those that count."""
+"""Rows by which kernels are compared, and weights given; all are used to fit those that count."""
 LEAST_WEIGHT = 1e-3
 """Weight below which a kernel is left out."""
 
@@ -111,10 +111,13 @@ def average(
     for axes in _alike(targets):
         rated = (~targets[:, axes[0]].isnan()).nonzero().flatten()
         compared = rows[torch.isin(rows, rated)]
-        parts = inner_groups([groups[row] for row in compared.tolist()])
+        names = [groups[row] for row in compared.tolist()]
+        parts = inner_groups(names)
         if len(parts) < 2:
             continue
-        weights_CSa, errors_na = _compare(distances, targets[:, axes], compared, parts, terms, candidates)
+        weights_CSa, errors_na = _compare(
+            distances, targets[:, axes], compared, parts, len(set(names)), terms, candidates
+        )
         residuals_nA[torch.isin(rows, rated).nonzero().flatten()[:, None], axes] = errors_na
         weights_CA[:, axes] = weights_CSa.sum(dim=1)
         logs_S = torch.tensor(STRENGTHS, dtype=targets.dtype).log()
@@ -152,6 +155,7 @@ def _compare(
     targets: Tensor,
     rows: Tensor,
     parts: Sequence[Sequence[int]],
+    num_groups: int,
     terms: Sequence[tuple[Sequence[int], float]],
     candidates: Sequence[Sequence[int]],
 ) -> tuple[Tensor, Tensor]:
@@ -163,7 +167,7 @@ def _compare(
         found.append([_left_out(values_n + strength, vectors_nn, known_na, parts) for strength in STRENGTHS])
     errors_CSna = torch.stack([torch.stack(errors) for errors in found])
     squares_CSa = errors_CSna.square().mean(dim=2).clamp(min=1e-12)
-    weights_CSa = (-TEMPERATURE / 2 * len(rows) * squares_CSa.log()).flatten(0, 1).softmax(dim=0)
+    weights_CSa = (-TEMPERATURE / 2 * num_groups * squares_CSa.log()).flatten(0, 1).softmax(dim=0)
     weights_CSa = weights_CSa.view_as(squares_CSa)
     weak_CSa = weights_CSa < LEAST_WEIGHT * weights_CSa.amax(dim=(0, 1))
     weights_CSa = weights_CSa.masked_fill(weak_CSa, 0.0)

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 
 
+SMALLEST_STD = 1e-4
+"""Smallest deviation over frames, in their unit, which keeps its gradient finite where all frames are equal."""
+
+
 def masked_mean(frames: Tensor, mask: Tensor) -> Tensor:
     """Average over the valid frames of each clip.
 
@@ -26,7 +30,7 @@ def masked_mean(frames: Tensor, mask: Tensor) -> Tensor:
     return total_BD / mask.sum(dim=1, keepdim=True)
 
 
-def masked_mean_std(frames: Tensor, mask: Tensor, floor: float = 1e-4) -> Tensor:
+def masked_mean_std(frames: Tensor, mask: Tensor, floor: float = SMALLEST_STD) -> Tensor:
     """Concatenate mean and population standard deviation over the valid frames of each clip.
 
     Args:

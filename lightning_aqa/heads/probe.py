@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_aqa.batch import Axis, Batch, Features, Output, Part, Reads
 from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.clip_rows import rows_of_clips
 from lightning_aqa.heads.kernel_average import WIDTHS, Average, average, kernels, predictive_factor
 from lightning_aqa.heads.pooling import Standardise, masked_mean_std
 from lightning_aqa.utils.distributed import gather_objects, gather_rows
@@ -58,8 +59,9 @@ class Probe(Head):
     Each layer of each encoder is pooled over the frames to a mean and a deviation, which are standardised. A kernel
     :math:`e^{-\gamma \lVert x - x' \rVert^2 / D}` reads the means, the deviations or both of a layer, and the mean of
     such kernels reads all layers, or all encoders; :math:`\gamma` runs from nearly linear to local. Each of these
-    Gaussian processes, at each of 13 strengths of smoothing, predicts every clip of the training set from the other
-    parts of an inner cross-validation that keeps together what the splits keep together. The probe is their average,
+    Gaussian processes, at each of 11 strengths of smoothing, predicts every clip of the training set from the other
+    parts of an inner cross-validation that keeps together what the splits keep together. A clip of several windows is
+    there as a whole and by windows of it, so that what varies within clips counts for less. The probe is their average,
     weighted by :math:`\mathrm{MSE}^{-n/10}` for n clips, so that what predicts best counts most and what cannot be told
     apart counts alike. Nothing is drawn at random.
 
@@ -179,7 +181,7 @@ class Probe(Head):
 
     @torch.no_grad()
     def fit_clips(self, windows: Iterable[tuple[Features, Batch]], group_of: Callable[[str], str] = str) -> None:
-        """Fit and weight the Gaussian processes; a clip's features are the mean over its windows.
+        """Fit and weight the Gaussian processes, to each clip as a whole and to its windows.
 
         Raises:
             ValueError: If there are no clips, or the features of some are not finite.
@@ -187,14 +189,16 @@ class Probe(Head):
         from lightning_aqa.heads.fitting import fit_scale
 
         ids, pooled_NE, scores_NA = self._clips(windows)
+        num_clips = len(set(ids))  # which come first
         _check_finite(ids, pooled_NE)
-        if len(ids) > MOST_CENTRES:
-            rank_zero_warn(f"Probe keeps {MOST_CENTRES} of the {len(ids)} clips, evenly drawn, and is fitted to these.")
-        fit_scale(self, scores_NA)
-        mean_A = scores_NA.nanmean(0).to(self.location_A)  # what the processes go back to, also where all scores agree
+        if num_clips > MOST_CENTRES:
+            rank_zero_warn(f"Probe keeps {MOST_CENTRES} of the {num_clips} clips, evenly drawn, and is fitted to these.")
+        fit_scale(self, scores_NA[:num_clips])
+        mean_A = scores_NA[:num_clips].nanmean(0).to(self.location_A)  # what the processes go back to, also where all scores agree
         self.location_A.copy_(torch.where(mean_A.isnan(), self.location_A, mean_A))
         std_E, mean_E = torch.std_mean(pooled_NE, dim=0, correction=0)
         self.standardise.fit(mean_E, std_E)
+        pooled_NE = pooled_NE.to(self.location_A)
         kept = torch.arange(0, len(ids), max(1.0, len(ids) / MOST_CENTRES)).long()
         centres_NE = self.standardise(pooled_NE[kept])
         targets_NA = ((scores_NA - self.location_A.cpu()) / self.scale_A.cpu()).double()[kept]
@@ -202,10 +206,10 @@ class Probe(Head):
         distances_KNN = self._distances(centres_NE.double(), centres_NE.double()).cpu()
         found = average(distances_KNN, targets_NA, groups, self.terms, self.candidates)
         self._keep(found, centres_NE, distances_KNN)
-        self.shares = self._judge(found, distances_KNN, targets_NA, groups)
+        self.shares = self._judge(found, distances_KNN, targets_NA, groups, int((kept < num_clips).sum()))
 
     def _clips(self, windows: Iterable[tuple[Features, Batch]]) -> tuple[list[str], Tensor, Tensor]:
-        """Return ids, pooled features and scores of the clips of all processes, in the order of their ids."""
+        """Return clip, pooled features and scores of each row that is fitted, of all processes."""
         ids, rows, weights, scores = list[str](), list[Tensor](), list[Tensor](), list[Tensor]()
         for features, batch in windows:
             pooled_BE = self.pool(features)
@@ -216,22 +220,14 @@ class Probe(Head):
         if not ids:
             raise ValueError("A probe needs the features of the training clips, got none.")
         ids = gather_objects(ids)
-        all_rows = gather_rows(torch.cat(rows)).double()
-        all_weights = gather_rows(torch.cat(weights).to(all_rows.device)).double()
-        all_scores = gather_rows(torch.cat(scores).to(all_rows.device)).cpu()
-        names = sorted(set(ids))
-        place = {name: i for i, name in enumerate(names)}
-        index = torch.tensor([place[one] for one in ids], device=all_rows.device)
-        sums = all_rows.new_zeros(len(names), all_rows.shape[1]).index_add_(0, index, all_rows * all_weights[:, None])
-        totals = all_rows.new_zeros(len(names)).index_add_(0, index, all_weights)
-        found = all_scores.new_full((len(names), all_scores.shape[1]), torch.nan)
-        found[index.cpu()] = all_scores
-        return names, (sums / totals[:, None]).to(self.location_A.dtype), found
+        everything = [gather_rows(torch.cat(parts).to(rows[0].device)).cpu() for parts in (rows, weights, scores)]
+        return rows_of_clips(ids, everything[0].double(), everything[1].double(), everything[2], self.block_sizes)
 
     def _distances(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the mean squared distances in each block, shape ``(K, B, N)``."""
         pairs = zip(torch.split(left, self.block_sizes, 1), torch.split(right, self.block_sizes, 1), strict=True)
-        return torch.stack([torch.cdist(a, b).square() / a.shape[1] for a, b in pairs])
+        exact = "donot_use_mm_for_euclid_dist"  # a product would lose digits, and differ with the size of the batch
+        return torch.stack([torch.cdist(a, b, compute_mode=exact).square() / a.shape[1] for a, b in pairs])
 
     def _keep(self, found: Average, centres: Tensor, distances: Tensor) -> None:
         """Take over what a prediction needs."""
@@ -250,7 +246,9 @@ class Probe(Head):
         self.term_weights_T.copy_(weights_T)
         self.noise.fill_(found.strength)
 
-    def _judge(self, found: Average, distances: Tensor, targets: Tensor, groups: Sequence[str]) -> list[Share]:
+    def _judge(
+        self, found: Average, distances: Tensor, targets: Tensor, groups: Sequence[str], num_clips: int
+    ) -> list[Share]:
         """Tell what each encoder counts for, and what it would have given alone."""
         shares = []
         weights_C = found.weights.mean(dim=1)
@@ -264,8 +262,10 @@ class Probe(Head):
                 0, torch.tensor(self.term_sources), self.term_weights_T.cpu().float()
             )[[source is part for source, _ in self.sources]]
             weight = float(weights_C[own].sum()) + joint / len(self.parts)
-            known = targets[alone.rows]
-            shares.append(Share(part.name, weight, tuple(weight_L.tolist()), known - alone.residuals, known))
+            is_whole = alone.rows < num_clips
+            known = targets[alone.rows][is_whole]
+            left_out = known - alone.residuals[is_whole]
+            shares.append(Share(part.name, weight, tuple(weight_L.tolist()), left_out, known))
         return shares
 
     def forward(self, features: Features) -> Output:

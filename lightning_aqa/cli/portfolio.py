@@ -1,4 +1,4 @@
-"""The encoders at hand in place of a ``Portfolio`` without a list, in the time that there is, before anything is run."""
+"""The encoders at hand in place of a ``Portfolio`` without a list, before anything is run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHOICE = "LIGHTNING_AQA_PORTFOLIO"
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class _Candidate(NamedTuple):
+class _Tried(NamedTuple):
     """An encoder at hand: its settings, its sizes, the seconds that its work is expected to take, and why it is out."""
 
     settings: Mapping[str, Any]
@@ -78,16 +78,19 @@ def fill_portfolio(settings: Namespace, config_text: Callable[[], str], config_s
     """
     limit = None if settings.time_limit is None else seconds_of(settings.time_limit)
     encoder = settings.model.encoder
-    if encoder.class_path != _PATH:
+    if encoder is None or encoder.class_path != _PATH:
         if limit is not None:
-            name = encoder.class_path.rpartition(".")[2]
-            raise ValueError(f"--time_limit chooses among encoders: use --model.encoder=Portfolio, not {name}.")
+            raise ValueError("--time_limit chooses among encoders: it needs --model.encoder=Portfolio.")
         return
     if encoder.init_args.encoders is not None:
         return
-    chosen = _taken_over(settings, config_text(), config_stem) or _choice(settings, limit)
+    chosen = _taken_over(settings, config_text(), config_stem)
+    if chosen and is_first_process():
+        print(f"encoders as this run began with them: {', '.join(map(name_of, chosen))}", flush=True)
+    make: Any = Namespace
     encoder.init_args.encoders = [
-        Namespace(class_path=one["class_path"], init_args=Namespace(**one["init_args"])) for one in chosen
+        make(class_path=one["class_path"], init_args=make(**one["init_args"]))
+        for one in chosen or _choice(settings, limit)
     ]
 
 
@@ -152,20 +155,21 @@ def _choice(settings: Namespace, limit: float | None) -> Sequence[Mapping[str, A
 
 
 class _Clips:
-    """The first rated clip, and the seconds of all of them."""
+    """The first rated clip that can be read, and the seconds of all of them."""
 
     def __init__(self, settings: Namespace) -> None:
         self.first: Clip | None = None
         self.first_seconds = self.seconds = 0.0
         for clip in data_of(settings).manifest.where(Clip.is_rated):
             try:
-                whole = audio_info(clip.path).seconds
+                rate, whole = audio_info(clip.path)
+                seconds = (whole if clip.end is None else min(clip.end, whole)) - clip.start
+                if self.first is None:
+                    read_audio(clip.path, rate, clip.start, clip.end)
+                    self.first, self.first_seconds = clip, seconds
             except AudioError:  # told with all others when the audio is checked
                 continue
-            seconds = max(0.0, (whole if clip.end is None else min(clip.end, whole)) - clip.start)
-            self.seconds += seconds
-            if self.first is None:
-                self.first, self.first_seconds = clip, seconds
+            self.seconds += max(0.0, seconds)
         is_gpu = settings.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         self.device = torch.device("cuda" if is_gpu else "cpu")
 
@@ -191,22 +195,22 @@ def time_encoder(encoder: Encoder, samples: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def _try(settings: Mapping[str, Any], clips: _Clips | None) -> _Candidate:
+def _try(settings: Mapping[str, Any], clips: _Clips | None) -> _Tried:
     """Build an encoder and, where there are clips, measure it."""
     try:
         encoder = build(settings)
         seconds = math.nan if clips is None else clips.seconds_for(encoder)
     except Exception as error:  # whatever is in a folder of weights
-        return _Candidate(settings, name_of(settings), reason=reason_of(error))
-    return _Candidate(settings, encoder.label, (encoder.num_layers, encoder.width), seconds)
+        return _Tried(settings, name_of(settings), reason=reason_of(error))
+    return _Tried(settings, encoder.label, (encoder.num_layers, encoder.width), seconds)
 
 
-def within(tried: Sequence[_Candidate], limit: float | None) -> list[_Candidate]:
+def within(tried: Sequence[_Tried], limit: float | None) -> list[_Tried]:
     """Leave out what does not fit into a time limit, from the cheapest on; ``Descriptors`` always stay."""
     if limit is None:
         return list(tried)
     own = f"{Descriptors.__module__}.{Descriptors.__qualname__}"
-    spent, is_full, found = 0.0, False, dict[int, _Candidate]()
+    spent, is_full, found = 0.0, False, dict[int, _Tried]()
     order = sorted(range(len(tried)), key=lambda i: (tried[i].settings["class_path"] != own, tried[i].seconds))
     for i in (i for i in order if not tried[i].reason):
         is_own = tried[i].settings["class_path"] == own
@@ -218,17 +222,20 @@ def within(tried: Sequence[_Candidate], limit: float | None) -> list[_Candidate]
     return [found.get(i, one) for i, one in enumerate(tried)]
 
 
-def _show(tried: Sequence[_Candidate], limit: float | None) -> None:
+def _show(tried: Sequence[_Tried], limit: float | None) -> None:
     """Print a row for each encoder at hand."""
     is_timed = limit is not None
-    table = Table("encoder", "layers", "width", *(["s expected"] if is_timed else []), "", title="portfolio")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("encoder at hand")
+    for name in ("layers", "width", *(["s expected"] if is_timed else [])):
+        table.add_column(name, justify="right")
+    table.add_column("")
     for one in tried:
         table.add_row(*_row(one, is_timed=is_timed))
-    console = make_console()
-    console.print(table)
+    make_console().print(table)
 
 
-def _row(one: _Candidate, *, is_timed: bool) -> Iterator[str]:
+def _row(one: _Tried, *, is_timed: bool) -> Iterator[str]:
     yield escape(one.label)
     yield from (str(size) if size else "" for size in one.sizes)
     if is_timed:

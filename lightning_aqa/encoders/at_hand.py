@@ -32,7 +32,7 @@ def at_hand() -> list[dict[str, Any]]:
     """
     found = [_settings(Descriptors)]
     for kind in parts_of("encoders", Encoder):
-        weights = kind.published[:1] if kind is not Hub and getattr(kind, "width", 0) else ()
+        weights = kind.published[:1] if kind is not Hub and getattr(kind, "width", False) else ()
         if weights and all(find_published(weights[0]).values()):
             found.append(_settings(kind))
     seen = set[object]()
@@ -82,7 +82,7 @@ def _in_cache() -> Iterator[tuple[str, Path]]:
 
 def _name(name: str, folder: Path) -> str:
     """Return a name if it leads to a folder, else the folder's path."""
-    here = find_local(name, "config.json")
+    here = find_local(name, "config.json") if name != "." else None
     return name if here and here.resolve() == (folder / "config.json").resolve() else str(folder.resolve())
 
 

@@ -45,12 +45,11 @@ def at_hand() -> list[dict[str, Any]]:
 
 
 def _settings(kind: type[Encoder], name: str = "") -> dict[str, Any]:
-    parameters = list(inspect.signature(kind).parameters)
-    arguments: dict[str, Any] = {parameters[0]: name} if name else {}
-    return {
-        "class_path": f"{kind.__module__}.{kind.__qualname__}",
-        "init_args": arguments | ({"text": False} if "text" in parameters else {}),
-    }
+    defaults = {key: option.default for key, option in inspect.signature(kind).parameters.items()}
+    given = {next(iter(defaults)): name} if name else {}  # all are named, so that cached features are the same
+    without_text = {"text": False} if "text" in defaults else {}
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    return {"class_path": path, "init_args": defaults | given | without_text}
 
 
 def _in_weights_folder() -> Iterator[tuple[str, Path]]:

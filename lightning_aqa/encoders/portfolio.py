@@ -29,7 +29,7 @@ def name_of(settings: Mapping[str, Any]) -> str:
         'Hub tiny'
     """
     words = [value for value in settings["init_args"].values() if isinstance(value, str)]
-    return " ".join([settings["class_path"].rpartition(".")[2], *words])
+    return " ".join([settings["class_path"].rpartition(".")[2], *words[:1]])
 
 
 def reason_of(error: Exception) -> str:

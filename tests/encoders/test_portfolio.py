@@ -36,7 +36,10 @@ def _variant(source, target, **changes):
 
 
 def _names(found):
-    return [(one["class_path"].rpartition(".")[2], *one["init_args"].values()) for one in found]
+    shown = ("name_or_path", "checkpoint", "text")
+    return [
+        (one["class_path"].split(".")[-1], *(v for k, v in one["init_args"].items() if k in shown)) for one in found
+    ]
 
 
 def test_each_audio_model_is_found_once_and_nothing_else(weights, text_folder, nisqa_folder, clap_folder, tmp_path):
@@ -59,7 +62,7 @@ def test_each_audio_model_is_found_once_and_nothing_else(weights, text_folder, n
         (repository / "refs").mkdir()
         (repository / "refs" / ref).write_text("abc")
     expected = [
-        ("Descriptors",), ("NISQA",), ("Hub", "alias"), ("CLAP", "clap", False), ("Hub", "org/deep"),
+        ("Descriptors",), ("NISQA", "nisqa.tar"), ("Hub", "alias"), ("CLAP", "clap", False), ("Hub", "org/deep"),
         ("Hub", "org/branch@v1"), ("Hub", "org/cached"),
     ]  # fmt: skip
     assert _names(at_hand()) == expected == _names(at_hand())

@@ -56,7 +56,7 @@ def _sized(part: type[Encoder]) -> Encoder | type[Encoder] | None:
     if part.published:
         return part
     options = inspect.signature(part).parameters.values()
-    needs = any(option.default is option.empty or option.name in CHECKPOINT for option in options)
+    needs = any(option.default is option.empty or option.name in CHECKPOINT | {"encoders"} for option in options)
     return None if needs else part()
 
 

@@ -21,6 +21,7 @@ from lightning_aqa.cli.loggers import as_list, check_loggers, default_to_run_fol
 from lightning_aqa.cli.messages import is_debug
 from lightning_aqa.cli.overrides import with_own_defaults, with_variant
 from lightning_aqa.cli.parser import Parser
+from lightning_aqa.cli.portfolio import fill_portfolio
 from lightning_aqa.cli.private_api import OpenCLI
 from lightning_aqa.cli.quiet import quiet
 from lightning_aqa.cli.signatures import PROGRAM
@@ -122,6 +123,7 @@ class AQACLI(OpenCLI):
         add("--refit", type=bool, nargs="?", const=True, default=True, help=_HELP["refit"])
         add("--ensemble", type=bool, nargs="?", const=True, default=False, help=_HELP["ensemble"])
         add("--init_from", type=str | None, default=None, help=_HELP["init_from"])
+        add("--time_limit", type=str | float | None, default=None, help=_HELP["time_limit"])
         add("--vars", type=dict[str, Any], default={}, help=_HELP["vars"])
         parser.link_arguments("data", "model.axes", compute_fn=self._plain_axes, apply_on="instantiate")
 
@@ -143,6 +145,8 @@ class AQACLI(OpenCLI):
                 "out, and use --trainer.enable_checkpointing=false or --trainer.fast_dev_run=true for a quick look."
             )
         check_loggers(settings)
+        if self.subcommand == "fit":
+            fill_portfolio(settings, self.settings_text, config_stem(self.argv))
         self.config_text = self.settings_text()
         self._find_checkpoints()
         has_folds = self.subcommand == "fit" and wants_folds(settings)
@@ -282,6 +286,7 @@ _HELP = {
     "refit": "Whether a cross-validation ends with a training on all clips, which the run folder then stands for.",
     "ensemble": "Whether a run folder given as --ckpt_path stands for the mean of the models of its folds.",
     "init_from": "Checkpoint or run folder to start from, weights alone.",
+    "time_limit": "Time for Portfolio's encoders, in s or such as 10m: the cheapest that fit are taken.",
     "vars": "Values of your own, to refer to as ${vars.name}.",
 }
 

@@ -11,4 +11,5 @@ from .huggingface import Hub as Hub
 from .melspectrogram import MelSpectrogram as MelSpectrogram
 from .muq import MuQ as MuQ
 from .nisqa import NISQA as NISQA
+from .portfolio import Portfolio as Portfolio
 from .text import TextEncoder as TextEncoder

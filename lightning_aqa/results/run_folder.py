@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -88,13 +89,24 @@ def choose_run_folder(
             if not take(folder):
                 raise ValueError(f"--ckpt_path={checkpoint}: {_IS_ALIVE.format(folder)}, or end that one first.")
             return folder
+    folder = first_choice(settings, subcommand, config_stem)
+    if settings.name and folder.name == settings.name and _is_alive(folder, take):
+        raise ValueError(f"--name={settings.name}: {_IS_ALIVE.format(folder)}, or give another --name.")
+    return free_folder(folder, is_unfinished, take)
+
+
+def first_choice(settings: Namespace, subcommand: str, config_stem: str) -> Path:
+    """Return the folder that a run takes where no other run has it; see ``choose_run_folder``."""
     if os.environ.get(SWEEP_FOLDER) and os.environ.get("WANDB_RUN_ID"):
-        return free_folder(Path(os.environ[SWEEP_FOLDER]) / os.environ["WANDB_RUN_ID"], is_unfinished, take)
+        return Path(os.environ[SWEEP_FOLDER]) / os.environ["WANDB_RUN_ID"]
     root = Path(settings.trainer.default_root_dir or DEFAULT_ROOT)
-    if settings.name and _is_alive(root / settings.name, take):
-        raise ValueError(f"--name={settings.name}: {_IS_ALIVE.format(root / settings.name)}, or give another --name.")
-    name = settings.name or _name(settings, subcommand, config_stem)
-    return free_folder(root / name, is_unfinished, take)
+    return root / (settings.name or _name(settings, subcommand, config_stem))
+
+
+def candidates(folder: Path) -> Iterator[Path]:
+    """Yield folder, folder-2, folder-3, ... without end."""
+    yield folder
+    yield from (folder.with_name(f"{folder.name}-{number}") for number in count(2))
 
 
 _IS_ALIVE = "a run is going on in {} right now; wait until it has ended"
@@ -166,11 +178,7 @@ def free_folder(folder: Path, is_unfinished: Callable[[Path], bool], take: Take 
     def is_free(candidate: Path) -> bool:
         return not _holds_a_run(candidate) or is_unfinished(candidate)
 
-    candidate, number = folder, 1
-    while not (is_free(candidate) and take(candidate) and is_free(candidate)):
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
+    return next(one for one in candidates(folder) if is_free(one) and take(one) and is_free(one))
 
 
 def _holds_a_run(folder: Path) -> bool:

@@ -98,10 +98,8 @@ def plan_folds(settings: Namespace) -> CrossValidation:
     if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
         raise ValueError("Cross-validation starts its folds itself: run it as one process, with --trainer.devices=N.")
     arguments = settings.data.init_args.as_dict()
-    module, _, name = settings.data.class_path.rpartition(".")
-    corpus: type[AQADataModule] = getattr(importlib.import_module(module), name)
     check = arguments["check"] if forks.allowed() else "header"  # a fork knows what was decoded before
-    data = corpus(**{**arguments, "augment": None, "check": check})
+    data = data_of(settings, check=check)
     data.check_clips(data.manifest.where(Clip.is_rated))
     found = data.found_folds if isinstance(data, Table) else None
     if found is None:
@@ -110,6 +108,14 @@ def plan_folds(settings: Namespace) -> CrossValidation:
     by_refit = f" {', '.join(apart)}: scored by the model that is refitted afterwards." if settings.refit else ""
     told = f"{arguments['path']}: {found.told}.{by_refit if apart else ''}"
     return CrossValidation(len(found.inside.splits), apart if settings.refit else (), told)
+
+
+def data_of(settings: Namespace, **others: Any) -> AQADataModule:
+    """Build the data of a config, without augmentation, with some of its settings replaced."""
+    module, _, name = settings.data.class_path.rpartition(".")
+    corpus: type[AQADataModule] = getattr(importlib.import_module(module), name)
+    arguments = settings.data.init_args.as_dict() if settings.data.get("init_args") else {}
+    return corpus(**{**arguments, "augment": None, **others})
 
 
 def crossvalidate(

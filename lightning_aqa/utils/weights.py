@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ def find_weights(checkpoint: str, *, file: str, url: str) -> Path:
     raise WeightsError(
         f"{checkpoint}: no such weights here (looked for the file {file}). Get them from {url}"
         f"{f', such as by `{command}`' if command else ''}, and give their path, or put them into the folder that "
-        f"{FOLDER} names."
+        f"{FOLDER} names{'' if os.environ.get(FOLDER) else ' (it is not set)'}."
     )
 
 
@@ -141,7 +142,14 @@ def split_revision(checkpoint: str) -> tuple[str, str | None]:
 
 
 def hub_page(checkpoint: str) -> str:
-    """Return the address of a hub id's page, of its revision where it names one."""
+    """Return the address of a hub id's page, of its revision where it names one; of another name's search.
+
+    Example:
+        >>> hub_page("microsoft/wavlm-base"), hub_page("folder/of/whisper-tiny")
+        ('https://huggingface.co/microsoft/wavlm-base', 'https://huggingface.co/models?search=whisper-tiny')
+    """
+    if not _is_hub_id(checkpoint):
+        return f"https://huggingface.co/models?search={quote(Path(checkpoint).name)}"
     repository, revision = split_revision(checkpoint)
     return f"https://huggingface.co/{repository}{f'/tree/{revision}' if revision else ''}"
 

@@ -69,7 +69,8 @@ class Probe(Head):
     the training clips, and is scaled so that it fits the errors of the inner cross-validation.
 
     With ``trainer.max_epochs`` above 0 the objectives train a linear map of the same pooled features on top; it starts
-    at zero, so that the first step starts from the fitted prediction.
+    at zero, so that the first step starts from the fitted prediction. ``Output.embedding`` is these features, which no
+    training changes: an objective that reads it, such as the triplet loss, has no effect.
 
     Args:
         width: Encoder width D.

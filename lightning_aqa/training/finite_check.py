@@ -28,7 +28,13 @@ class FiniteCheck(L.Callback):
         self.ids: list[str] = []
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
-        """Refuse a loss that is not finite."""
+        """Refuse a loss that is not finite, or that nothing trained has a part in."""
+        if not loss.requires_grad:
+            head = type(pl_module.head).__name__
+            raise ValueError(
+                f"No objective reaches a parameter that is trained: {head} gives these what training does not change. "
+                "Add one that reads scores, such as --objectives.mse=Regression."
+            )
         assert isinstance(pl_module, AQAModule)
         assert pl_module.step is not None
         check_loss(*pl_module.step, trainer)

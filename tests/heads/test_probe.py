@@ -272,4 +272,14 @@ def test_a_trained_encoder_is_refused(corpora, fails, tmp_path):
     small = ["--model.encoder=MelSpectrogram", "--model.encoder.width=8", "--model.encoder.depth=1"]
     more = [f"--data.root={corpora['musiceval']}", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=0"]
     said = fails("fit", *words, *small, "--model.encoder.num_heads=1", *more)
-    assert said.splitlines()[-1].startswith("error: Probe is fitted once") or "freeze it by --model.freeze=all" in said
+    assert "Probe is fitted once to the features of an encoder that does not change" in said.splitlines()[-1]
+
+
+def test_an_objective_of_the_embedding_alone_is_refused(corpora, fails, tmp_path):
+    words = [word for word in WORDS if "objectives" not in word] + [
+        "--objectives.mse=null",
+        "--objectives.triplet=Triplet",
+    ]
+    words.append("--trainer.max_epochs=1")
+    said = fails("fit", *words, f"--data.root={corpora['musiceval']}", f"--trainer.default_root_dir={tmp_path}")
+    assert "No objective reaches a parameter that is trained: Probe" in said.splitlines()[-1]

@@ -34,7 +34,7 @@ def rows_of_clips(
         block_sizes: Sizes of the blocks, each size twice: means, then deviations.
 
     Returns:
-        Clip of each row, rows ``(N, E)`` and scores ``(N, A)``; first the clips in the order of their ids, then windows.
+        Clip of each row, rows ``(N, E)`` and scores ``(N, A)``; first the clips in the order of ids, then windows.
 
     Example:
         >>> windows = torch.tensor([[1.0, 0.0], [3.0, 0.0]], dtype=torch.float64)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-
 SMALLEST_STD = 1e-4
 """Smallest deviation over frames, in their unit, which keeps its gradient finite where all frames are equal."""
 

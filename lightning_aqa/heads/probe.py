@@ -193,9 +193,13 @@ class Probe(Head):
         num_clips = len(set(ids))  # which come first
         _check_finite(ids, pooled_NE)
         if num_clips > MOST_CENTRES:
-            rank_zero_warn(f"Probe keeps {MOST_CENTRES} of the {num_clips} clips, evenly drawn, and is fitted to these.")
+            rank_zero_warn(
+                f"Probe keeps {MOST_CENTRES} of the {num_clips} clips, evenly drawn, and is fitted to these."
+            )
         fit_scale(self, scores_NA[:num_clips])
-        mean_A = scores_NA[:num_clips].nanmean(0).to(self.location_A)  # what the processes go back to, also where all scores agree
+        mean_A = (
+            scores_NA[:num_clips].nanmean(0).to(self.location_A)
+        )  # what the processes go back to, also where all scores agree
         self.location_A.copy_(torch.where(mean_A.isnan(), self.location_A, mean_A))
         std_E, mean_E = torch.std_mean(pooled_NE, dim=0, correction=0)
         self.standardise.fit(mean_E, std_E)

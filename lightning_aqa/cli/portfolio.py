@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from lightning_aqa.results.console import make_console
 from lightning_aqa.results.files import CONFIG
 from lightning_aqa.results.run_folder import candidates, first_choice, has_results
 from lightning_aqa.training.cross_validation import data_of, wants_folds
+from lightning_aqa.utils import forks
 from lightning_aqa.utils.distributed import is_first_process
 
 CHOICE = "LIGHTNING_AQA_PORTFOLIO"
@@ -145,8 +147,7 @@ def _choice(settings: Namespace, limit: float | None) -> Sequence[Mapping[str, A
                 "--time_limit measures in one process, and several were started: leave it out, or name the encoders "
                 "that a run of one process has in its config.yaml."
             )
-    clips = _Clips(settings) if limit is not None else None
-    tried = within([_try(one, clips) for one in at_hand()], limit)
+    tried = within(forks.apart(partial(_try_all, settings, is_timed=limit is not None)), limit)
     chosen = [one.settings for one in tried if not one.reason]
     if is_first_process():
         _show(tried, limit)
@@ -193,6 +194,11 @@ def time_encoder(encoder: Encoder, samples: torch.Tensor) -> float:
     features = encoder(samples[None], torch.tensor([len(samples)], device=samples.device))
     features.layers.sum().item()  # waits for the device
     return time.perf_counter() - start
+
+
+def _try_all(settings: Namespace, *, is_timed: bool) -> list[_Tried]:
+    clips = _Clips(settings) if is_timed else None
+    return [_try(one, clips) for one in at_hand()]
 
 
 def _try(settings: Mapping[str, Any], clips: _Clips | None) -> _Tried:

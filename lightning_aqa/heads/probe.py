@@ -19,6 +19,8 @@ from lightning_aqa.utils.distributed import gather_objects, gather_rows
 MOST_CENTRES = 2000
 """Clips that a probe keeps; of more, an even draw."""
 
+SAME = 1e-6
+"""Mean squared distance, in standardised features, under which two rows are one."""
 MOST_NAMED = 20
 """Clips to name in a message."""
 
@@ -92,10 +94,11 @@ class Probe(Head):
     """
 
     reads_clips = True
-    sized_by_data = ("centres_NE", "coefficients_TNA", "factor_NN")
+    sized_by_data = ("centres_NE", "coefficients_TNA", "factor_NN", "left_out_NA")
     centres_NE: Tensor
     coefficients_TNA: Tensor
     factor_NN: Tensor
+    left_out_NA: Tensor
     variance_A: Tensor
     term_weights_T: Tensor
     noise: Tensor
@@ -131,6 +134,7 @@ class Probe(Head):
             "centres_NE": (0, size),
             "coefficients_TNA": (len(self.terms), 0, num_axes),
             "factor_NN": (0, 0),
+            "left_out_NA": (0, num_axes),
             "variance_A": (num_axes,),
             "term_weights_T": (len(self.terms),),
             "noise": (),
@@ -211,6 +215,9 @@ class Probe(Head):
         distances_KNN = self._distances(centres_NE.double(), centres_NE.double()).cpu()
         found = average(distances_KNN, targets_NA, groups, self.terms, self.candidates)
         self._keep(found, centres_NE, distances_KNN)
+        left_out_NA = torch.full_like(targets_NA, torch.nan)
+        left_out_NA[found.rows] = targets_NA[found.rows] - found.residuals
+        self.left_out_NA = left_out_NA.to(self.location_A)
         self.shares = self._judge(found, distances_KNN, targets_NA, groups, int((kept < num_clips).sum()))
 
     def _clips(self, windows: Iterable[tuple[Features, Batch]]) -> tuple[list[str], Tensor, Tensor]:
@@ -273,6 +280,13 @@ class Probe(Head):
             shares.append(Share(part.name, weight, tuple(weight_L.tolist()), left_out, known))
         return shares
 
+    def _as_left_out(self, fitted: Tensor, distances: Tensor) -> Tensor:
+        """Return for rows that it was fitted to what the other parts predict."""
+        nearest_B, row_B = distances.mean(dim=0).min(dim=1)
+        left_out_BA = self.left_out_NA[row_B]
+        is_known_BA = (nearest_B < SAME)[:, None] & ~left_out_BA.isnan()
+        return torch.where(is_known_BA, left_out_BA, fitted)
+
     def forward(self, features: Features) -> Output:
         """Score clips; see ``Head.forward``."""
         with torch.autocast(features.layers.device.type, enabled=False):
@@ -280,8 +294,12 @@ class Probe(Head):
             standardised_BA = self.linear(self.dropout(values_BE))
             deviation_BA = self.scale_A.expand(len(values_BE), -1)
             if len(self.centres_NE):
-                kernels_TBN = kernels(self._distances(values_BE, self.centres_NE), self.terms)
-                standardised_BA = standardised_BA + torch.einsum("tbn,tna->ba", kernels_TBN, self.coefficients_TNA)
+                distances_KBN = self._distances(values_BE, self.centres_NE)
+                kernels_TBN = kernels(distances_KBN, self.terms)
+                fitted_BA = torch.einsum("tbn,tna->ba", kernels_TBN, self.coefficients_TNA)
+                if self.training:
+                    fitted_BA = self._as_left_out(fitted_BA, distances_KBN)
+                standardised_BA = standardised_BA + fitted_BA
                 average_BN = torch.einsum("t,tbn->bn", self.term_weights_T, kernels_TBN)
                 known_B = (average_BN @ self.factor_NN.T).square().sum(dim=1)
                 spread_B = (self.noise + 1 - known_B).clamp(min=1e-6)

@@ -8,11 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TypeVar
 
 from lightning_aqa.utils.signals import end_with_parent
 
+Result = TypeVar("Result")
 Program = Callable[[list[str]], int]
 """Our own command line: takes the arguments, returns the exit code."""
 
@@ -60,6 +63,43 @@ def fork(program: Program, args: Sequence[str], log: str | Path, environment: Ma
     process = multiprocessing.get_context("fork").Process(target=_run, args=given)
     process.start()
     return process
+
+
+def apart(call: Callable[[], Result]) -> Result:
+    """Return what a call gives in a fork, where this process may be forked: its threads end there.
+
+    What computes in this process before a fork starts threads of OpenMP, or a GPU, and the fork would wait for them for
+    ever.
+
+    Raises:
+        Exception: That of the call.
+        RuntimeError: If the fork ends without a result.
+    """
+    if allowed() is None:
+        return call()
+    ours, theirs = multiprocessing.get_context("fork").Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_tell, args=(call, theirs))
+    process.start()
+    theirs.close()
+    try:
+        found, error = ours.recv()
+    except EOFError:
+        found, error = None, RuntimeError("the process that looked at the encoders ended without a result")
+    process.join()
+    if error is not None:
+        raise error
+    result: Result = found
+    return result
+
+
+def _tell(call: Callable[[], Result], pipe: Connection) -> None:
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        pipe.send((call(), None))
+    except Exception as error:
+        pipe.send((None, error))
 
 
 def _run(program: Program, args: list[str], log: str | Path, environment: dict[str, str]) -> None:

@@ -283,3 +283,17 @@ def test_an_objective_of_the_embedding_alone_is_refused(corpora, fails, tmp_path
     words.append("--trainer.max_epochs=1")
     said = fails("fit", *words, f"--data.root={corpora['musiceval']}", f"--trainer.default_root_dir={tmp_path}")
     assert "No objective reaches a parameter that is trained: Probe" in said.splitlines()[-1]
+
+
+def test_in_training_a_clip_is_predicted_by_the_others():
+    layers, scores = clips(40)
+    head = fitted(layers, torch.randn(scores.shape, generator=torch.Generator().manual_seed(0)) + scores)
+    memorised = head.eval()(features_of(layers)).scores.detach()
+    left_out = head.train()(features_of(layers)).scores.detach()
+    share = head.shares[0]
+    expected = head.location_A + head.scale_A * share.left_out.to(head.location_A)
+    torch.testing.assert_close(left_out, expected, atol=1e-4, rtol=1e-5)
+    error = [((one - head.location_A) / head.scale_A - share.targets).square().mean() for one in (memorised, left_out)]
+    assert error[1] > 1.2 * error[0]
+    new, _ = clips(5, seed=9)
+    torch.testing.assert_close(head(features_of(new)).scores, head.eval()(features_of(new)).scores)

@@ -72,7 +72,7 @@ class Hub(Encoder):
                 "expected one such as WavLM, HuBERT, wav2vec 2.0, Whisper or AST."
             )
         config.update(PRETRAINING_OFF)
-        self.name = Path(name_or_path).name
+        self._name = Path(name_or_path).name
         preprocessor = find_preprocessor(name_or_path)
         model = load_backbone(config, name_or_path)
         settings = {} if preprocessor is None else read_json(preprocessor)
@@ -89,7 +89,7 @@ class Hub(Encoder):
     @property
     def label(self) -> str:
         """The name of the model."""
-        return self.name
+        return self._name
 
     def layers_in_order(self) -> Sequence[nn.Module]:
         """Return the transformer layers."""

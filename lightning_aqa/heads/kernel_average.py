@@ -24,6 +24,8 @@ WIDTHS = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Factors of the mean squared distance of standardised features in the exponent: from nearly linear to local."""
 TEMPERATURE = 0.2
 """Share of the groups that the weights believe to be independent evidence."""
+FAMILY_TEMPERATURE = 0.5
+"""The same between families of kernels, of which there are few and whose averages differ by more than luck."""
 MOST_GROUPS = 10
 """Parts of the inner cross-validation."""
 MOST_CLIPS = 500
@@ -90,6 +92,7 @@ def average(
     groups: Sequence[str],
     terms: Sequence[tuple[Sequence[int], float]],
     candidates: Sequence[Sequence[int]],
+    families: Sequence[int | None] | None = None,
 ) -> Average:
     """Fit each candidate at each strength, and weight them by the errors on groups that they were not fitted to.
 
@@ -101,7 +104,10 @@ def average(
         groups: What stays together of each clip.
         terms: Kernels, as ``kernels`` takes them.
         candidates: Terms whose mean is the kernel of one Gaussian process.
+        families: Family of each candidate, such as the encoder that it reads: their averages are weighted against each
+            other, so that an encoder of many layers counts for no more than one of a single one; None is one family.
     """
+    families = [0] * len(candidates) if families is None else families
     num_clips, num_axes = targets.shape
     coefficients_TNA = targets.new_zeros(len(terms), num_clips, num_axes)
     weights_CA = targets.new_zeros(len(candidates), num_axes)
@@ -116,7 +122,7 @@ def average(
         if len(parts) < 2:
             continue
         weights_CSa, errors_na = _compare(
-            distances, targets[:, axes], compared, parts, len(set(names)), terms, candidates
+            distances, targets[:, axes], compared, parts, len(set(names)), terms, candidates, families
         )
         residuals_nA[torch.isin(rows, rated).nonzero().flatten()[:, None], axes] = errors_na
         weights_CA[:, axes] = weights_CSa.sum(dim=1)
@@ -158,6 +164,7 @@ def _compare(
     num_groups: int,
     terms: Sequence[tuple[Sequence[int], float]],
     candidates: Sequence[Sequence[int]],
+    families: Sequence[int | None],
 ) -> tuple[Tensor, Tensor]:
     """Return the weight of each candidate at each strength, ``(C, S, a)``, and the residuals of their average."""
     known_na = targets[rows]
@@ -167,8 +174,16 @@ def _compare(
         found.append([_left_out(values_n + strength, vectors_nn, known_na, parts) for strength in STRENGTHS])
     errors_CSna = torch.stack([torch.stack(errors) for errors in found])
     squares_CSa = errors_CSna.square().mean(dim=2).clamp(min=1e-12)
-    weights_CSa = (-TEMPERATURE / 2 * num_groups * squares_CSa.log()).flatten(0, 1).softmax(dim=0)
-    weights_CSa = weights_CSa.view_as(squares_CSa)
+    weights_CSa = torch.zeros_like(squares_CSa)
+    logits = []
+    for family in dict.fromkeys(families):
+        own = [c for c, one in enumerate(families) if one == family]
+        inside_CSa = (-TEMPERATURE / 2 * num_groups * squares_CSa[own].log()).flatten(0, 1).softmax(dim=0)
+        weights_CSa[own] = inside_CSa.view(len(own), *squares_CSa.shape[1:])
+        mean_na = torch.einsum("csa,csna->na", weights_CSa[own], errors_CSna[own])
+        logits.append(-FAMILY_TEMPERATURE / 2 * num_groups * mean_na.square().mean(dim=0).clamp(min=1e-12).log())
+    for family, share_a in zip(dict.fromkeys(families), torch.stack(logits).softmax(dim=0), strict=True):
+        weights_CSa[[c for c, one in enumerate(families) if one == family]] *= share_a
     weak_CSa = weights_CSa < LEAST_WEIGHT * weights_CSa.amax(dim=(0, 1))
     weights_CSa = weights_CSa.masked_fill(weak_CSa, 0.0)
     weights_CSa /= weights_CSa.sum(dim=(0, 1))

@@ -65,7 +65,8 @@ class Probe(Head):
     parts of an inner cross-validation that keeps together what the splits keep together. A clip of several windows is
     there as a whole and by windows of it, so that what varies within clips counts for less. The probe is their average,
     weighted by :math:`\mathrm{MSE}^{-n/10}` for n clips, so that what predicts best counts most and what cannot be told
-    apart counts alike. Nothing is drawn at random.
+    apart counts alike. Of several encoders each has such an average, and so have the kernels that read all; these are
+    weighted by :math:`\mathrm{MSE}^{-n/4}`. Nothing is drawn at random.
 
     ``Output.deviation`` is the standard deviation of a new clip's mean rating about its prediction. It grows away from
     the training clips, and is scaled so that it fits the errors of the inner cross-validation.
@@ -213,7 +214,7 @@ class Probe(Head):
         targets_NA = ((scores_NA - self.location_A.cpu()) / self.scale_A.cpu()).double()[kept]
         groups = [group_of(ids[i]) for i in kept.tolist()]
         distances_KNN = self._distances(centres_NE.double(), centres_NE.double()).cpu()
-        found = average(distances_KNN, targets_NA, groups, self.terms, self.candidates)
+        found = average(distances_KNN, targets_NA, groups, self.terms, self.candidates, self.readers)
         self._keep(found, centres_NE, distances_KNN)
         left_out_NA = torch.full_like(targets_NA, torch.nan)
         left_out_NA[found.rows] = targets_NA[found.rows] - found.residuals

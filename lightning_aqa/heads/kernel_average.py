@@ -42,6 +42,7 @@ class Average(NamedTuple):
         weights: Of each candidate, shape ``(C, A)``; they sum to one for each rated axis.
         residuals: Clips as predicted from the other groups, subtracted from their targets, shape ``(n, A)`` for the n
             clips that were compared by; NaN where not rated.
+        alone: The same of the average of each family alone.
         rows: The n clips.
         strength: Noise over signal variance of the average, geometric mean.
     """
@@ -49,6 +50,7 @@ class Average(NamedTuple):
     coefficients: Tensor
     weights: Tensor
     residuals: Tensor
+    alone: dict[int | None, Tensor]
     rows: Tensor
     strength: float
 
@@ -113,6 +115,7 @@ def average(
     weights_CA = targets.new_zeros(len(candidates), num_axes)
     rows = _spread(groups, MOST_CLIPS)
     residuals_nA = targets[rows].clone()
+    alone = {family: residuals_nA.clone() for family in families}
     strengths: list[float] = []
     for axes in _alike(targets):
         rated = (~targets[:, axes[0]].isnan()).nonzero().flatten()
@@ -121,16 +124,22 @@ def average(
         parts = inner_groups(names)
         if len(parts) < 2:
             continue
-        weights_CSa, errors_na = _compare(
-            distances, targets[:, axes], compared, parts, len(set(names)), terms, candidates, families
-        )
-        residuals_nA[torch.isin(rows, rated).nonzero().flatten()[:, None], axes] = errors_na
+        decomposed = [_decompose(_kernel(distances, compared, compared, terms, chosen)) for chosen in candidates]
+        known_na = targets[compared][:, axes]
+        errors_CSna = torch.stack([_left_out(*one, known_na, parts) for one in decomposed])
+        weights_CSa, own = _weigh(errors_CSna, len(set(names)), families)
+        known = torch.isin(rows, rated).nonzero().flatten()[:, None]
+        residuals_nA[known, axes] = torch.einsum("csa,csna->na", weights_CSa, errors_CSna)
+        for family, errors_na in own.items():
+            alone[family][known, axes] = errors_na
         weights_CA[:, axes] = weights_CSa.sum(dim=1)
         logs_S = torch.tensor(STRENGTHS, dtype=targets.dtype).log()
         strengths += (weights_CSa.sum(dim=0) * logs_S[:, None]).sum(dim=0).exp().tolist()
-        _fit(coefficients_TNA, distances, targets, rated, axes, weights_CSa, terms, candidates)
+        if len(compared) < len(rated):
+            decomposed = []
+        _fit(coefficients_TNA, decomposed, distances, targets, rated, axes, weights_CSa, terms, candidates)
     strength = sum(strengths) / len(strengths) if strengths else 1.0
-    return Average(coefficients_TNA, weights_CA, residuals_nA, rows, strength)
+    return Average(coefficients_TNA, weights_CA, residuals_nA, alone, rows, strength)
 
 
 def _spread(groups: Sequence[str], most: int) -> Tensor:
@@ -156,38 +165,28 @@ def _kernel(
     return kernels(block, [terms[term] for term in chosen]).mean(dim=0)
 
 
-def _compare(
-    distances: Tensor,
-    targets: Tensor,
-    rows: Tensor,
-    parts: Sequence[Sequence[int]],
-    num_groups: int,
-    terms: Sequence[tuple[Sequence[int], float]],
-    candidates: Sequence[Sequence[int]],
-    families: Sequence[int | None],
-) -> tuple[Tensor, Tensor]:
-    """Return the weight of each candidate at each strength, ``(C, S, a)``, and the residuals of their average."""
-    known_na = targets[rows]
-    found = []
-    for chosen in candidates:
-        values_n, vectors_nn = _decompose(_kernel(distances, rows, rows, terms, chosen))
-        found.append([_left_out(values_n + strength, vectors_nn, known_na, parts) for strength in STRENGTHS])
-    errors_CSna = torch.stack([torch.stack(errors) for errors in found])
-    squares_CSa = errors_CSna.square().mean(dim=2).clamp(min=1e-12)
+def _weigh(errors: Tensor, num_groups: int, families: Sequence[int | None]) -> tuple[Tensor, dict[int | None, Tensor]]:
+    """Return the weight of each candidate at each strength, ``(C, S, a)``, and the residuals of each family alone."""
+    squares_CSa = errors.square().mean(dim=2).clamp(min=1e-12)
     weights_CSa = torch.zeros_like(squares_CSa)
-    logits = []
+    alone: dict[int | None, Tensor] = {}
     for family in dict.fromkeys(families):
         own = [c for c, one in enumerate(families) if one == family]
         inside_CSa = (-TEMPERATURE / 2 * num_groups * squares_CSa[own].log()).flatten(0, 1).softmax(dim=0)
-        weights_CSa[own] = inside_CSa.view(len(own), *squares_CSa.shape[1:])
-        mean_na = torch.einsum("csa,csna->na", weights_CSa[own], errors_CSna[own])
-        logits.append(-FAMILY_TEMPERATURE / 2 * num_groups * mean_na.square().mean(dim=0).clamp(min=1e-12).log())
-    for family, share_a in zip(dict.fromkeys(families), torch.stack(logits).softmax(dim=0), strict=True):
+        weights_CSa[own] = _without_weak(inside_CSa.view(len(own), *squares_CSa.shape[1:]))
+        alone[family] = torch.einsum("csa,csna->na", weights_CSa[own], errors[own])
+    squares_Fa = torch.stack([errors_na.square().mean(dim=0).clamp(min=1e-12) for errors_na in alone.values()])
+    for family, share_a in zip(
+        alone, (-FAMILY_TEMPERATURE / 2 * num_groups * squares_Fa.log()).softmax(dim=0), strict=True
+    ):
         weights_CSa[[c for c, one in enumerate(families) if one == family]] *= share_a
-    weak_CSa = weights_CSa < LEAST_WEIGHT * weights_CSa.amax(dim=(0, 1))
-    weights_CSa = weights_CSa.masked_fill(weak_CSa, 0.0)
-    weights_CSa /= weights_CSa.sum(dim=(0, 1))
-    return weights_CSa, torch.einsum("csa,csna->na", weights_CSa, errors_CSna)
+    return _without_weak(weights_CSa), alone
+
+
+def _without_weak(weights: Tensor) -> Tensor:
+    """Leave out what hardly counts; the rest sums to one again, for each axis of ``(C, S, a)``."""
+    kept_CSa = weights.masked_fill(weights < LEAST_WEIGHT * weights.amax(dim=(0, 1)), 0.0)
+    return kept_CSa / kept_CSa.sum(dim=(0, 1))
 
 
 def _decompose(kernel: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,18 +195,19 @@ def _decompose(kernel: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _left_out(values: Tensor, vectors: Tensor, targets: Tensor, parts: Sequence[Sequence[int]]) -> Tensor:
-    """Return the residuals of each part as predicted from the others, shape ``(n, a)``."""
-    scaled_nn = vectors / values
-    solved_na = scaled_nn @ (vectors.T @ targets)
-    residuals_na = torch.empty_like(targets)
+    """Return the residuals of each part as predicted from the others, at each strength, shape ``(S, n, a)``."""
+    scaled_Snn = vectors / (values + values.new_tensor(STRENGTHS)[:, None])[:, None]
+    solved_Sna = scaled_Snn @ (vectors.T @ targets)
+    residuals_Sna = torch.empty_like(solved_Sna)
     for part in parts:
         own = list(part)
-        residuals_na[own] = torch.linalg.solve(scaled_nn[own] @ vectors[own].T, solved_na[own])
-    return residuals_na
+        residuals_Sna[:, own] = torch.linalg.solve(scaled_Snn[:, own] @ vectors[own].T, solved_Sna[:, own])
+    return residuals_Sna
 
 
 def _fit(
     coefficients: Tensor,
+    decomposed: Sequence[tuple[Tensor, Tensor]],
     distances: Tensor,
     targets: Tensor,
     rated: Tensor,
@@ -216,12 +216,16 @@ def _fit(
     terms: Sequence[tuple[Sequence[int], float]],
     candidates: Sequence[Sequence[int]],
 ) -> None:
-    """Add to the coefficients ``(T, N, A)`` what each candidate with a weight gives, fitted to all rated clips."""
+    """Add to the coefficients ``(T, N, A)`` what each candidate with a weight gives, fitted to all rated clips.
+
+    Their kernels are decomposed anew where ``decomposed`` is empty, since they were compared by fewer clips.
+    """
     known_na = targets[rated][:, list(axes)]
-    for chosen, weights_Sa in zip(candidates, weights, strict=True):
+    for number, (chosen, weights_Sa) in enumerate(zip(candidates, weights, strict=True)):
         if not bool(weights_Sa.any()):
             continue
-        values_n, vectors_nn = _decompose(_kernel(distances, rated, rated, terms, chosen))
+        kernel_nn = None if decomposed else _kernel(distances, rated, rated, terms, chosen)
+        values_n, vectors_nn = decomposed[number] if kernel_nn is None else _decompose(kernel_nn)
         shrunk_na = sum(
             weight_a / (values_n[:, None] + strength) for strength, weight_a in zip(STRENGTHS, weights_Sa, strict=True)
         )

@@ -219,7 +219,7 @@ class Probe(Head):
         left_out_NA = torch.full_like(targets_NA, torch.nan)
         left_out_NA[found.rows] = targets_NA[found.rows] - found.residuals
         self.left_out_NA = left_out_NA.to(self.location_A)
-        self.shares = self._judge(found, distances_KNN, targets_NA, groups, int((kept < num_clips).sum()))
+        self.shares = self._judge(found, targets_NA, int((kept < num_clips).sum()))
 
     def _clips(self, windows: Iterable[tuple[Features, Batch]]) -> tuple[list[str], Tensor, Tensor]:
         """Return clip, pooled features and scores of each row that is fitted, of all processes."""
@@ -259,25 +259,20 @@ class Probe(Head):
         self.term_weights_T.copy_(weights_T)
         self.noise.fill_(found.strength)
 
-    def _judge(
-        self, found: Average, distances: Tensor, targets: Tensor, groups: Sequence[str], num_clips: int
-    ) -> list[Share]:
+    def _judge(self, found: Average, targets: Tensor, num_clips: int) -> list[Share]:
         """Tell what each encoder counts for, and what it would have given alone."""
         shares = []
         weights_C = found.weights.mean(dim=1)
         joint = sum(float(w) for w, reader in zip(weights_C, self.readers, strict=True) if reader is None)
         for number, part in enumerate(self.parts):
             own = [c for c, reader in enumerate(self.readers) if reader == number]
-            alone = found
-            if len(self.parts) > 1:
-                alone = average(distances, targets, groups, self.terms, [self.candidates[c] for c in own])
             weight_L = torch.zeros(len(self.sources)).index_add_(
                 0, torch.tensor(self.term_sources), self.term_weights_T.cpu().float()
             )[[source is part for source, _ in self.sources]]
             weight = float(weights_C[own].sum()) + joint / len(self.parts)
-            is_whole = alone.rows < num_clips
-            known = targets[alone.rows][is_whole]
-            left_out = known - alone.residuals[is_whole]
+            is_whole = found.rows < num_clips
+            known = targets[found.rows][is_whole]
+            left_out = known - found.alone[number][is_whole]
             shares.append(Share(part.name, weight, tuple(weight_L.tolist()), left_out, known))
         return shares
 

@@ -32,7 +32,7 @@ def test_leaving_out_is_refitting_without(count, num_parts, num_axes, strength, 
     targets = normal(count, num_axes, seed=seed + 1)
     parts = [part for part in (list(range(k, count, num_parts)) for k in range(num_parts)) if part]
     values, vectors = kernel_average._decompose(kernel)
-    found = kernel_average._left_out(values + strength, vectors, targets, parts)
+    found = kernel_average._left_out(values, vectors, targets, parts)[STRENGTHS.index(strength)]
     for part in parts:
         rest = [row for row in range(count) if row not in part]
         noisy = kernel[rest][:, rest] + strength * torch.eye(len(rest), dtype=torch.float64)

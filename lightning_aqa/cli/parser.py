@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader, set_
 from jsonargparse.typing import register_type
 from lightning_utilities.core.enums import StrEnum
 
+from lightning_aqa.cli import dumping
 from lightning_aqa.cli.messages import is_debug, readable
 from lightning_aqa.cli.private_api import option_names
 from lightning_aqa.utils.class_paths import CheckedParser
@@ -19,6 +20,7 @@ from lightning_aqa.utils.references import bounded_references
 from lightning_aqa.utils.yaml_text import check_yaml
 
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+dumping.install()  # references are resolved in a config that is written and read again
 # Lightning's Timer has an enum among its defaults, which the YAML of a saved config cannot hold.
 yaml.SafeDumper.add_multi_representer(StrEnum, lambda dumper, value: dumper.represent_str(value.value))
 # Lightning's averages of weights have devices among their settings, which a saved config could not hold either.

@@ -9,7 +9,6 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_aqa.cli import dumping
 
 PRIVATE_NAMES = (
     "jsonargparse.ArgumentParser._option_string_actions",
@@ -48,7 +47,6 @@ class OpenCLI(LightningCLI):
 
     def settings_text(self) -> str:
         """Return the config of the subcommand as YAML."""
-        dumping.install()
         return str(self._parser(self.subcommand).dump(self.settings, skip_none=False))
 
     def built(self, key: str) -> Any:

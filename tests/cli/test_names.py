@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from lightning_aqa.cli.main import main
+from lightning_aqa.cli.parser import Parser
 from lightning_aqa.results.clips import read_clips
 from lightning_aqa.results.history import read_history
 from lightning_aqa.results.predictions import read_predictions
@@ -100,3 +101,13 @@ def test_a_name_without_quotes_is_told_and_not_changed(corpus, fails, axes):
     said = fails("fit", "--data=Table", f"--data.path={corpus / 'r.jsonl'}", f"--data.axes={axes}",
                  "--model.encoder=MelSpectrogram", "--model.head=MLP")  # fmt: skip
     assert "put the name in quotes, such as 'ON'" in said
+
+
+@pytest.mark.parametrize("name", ["6712e294", "1e5", "1_0", "0x1f", ".5", "null", "2026-11-28"])
+def test_a_name_like_a_number_stays_text_beside_a_reference(name):
+    parser = Parser()
+    parser.add_argument("--name", type=str)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--period", type=int)
+    settings = parser.parse_args([f"--name={name}", "--epochs=7", "--period=${epochs}"])
+    assert (settings.name, settings.period) == (name, 7)

@@ -9,7 +9,6 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningCLI
 
-
 PRIVATE_NAMES = (
     "jsonargparse.ArgumentParser._option_string_actions",
     "lightning.pytorch.cli.LightningCLI._get",

@@ -24,8 +24,8 @@ WIDTHS = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Factors of the mean squared distance of standardised features in the exponent: from nearly linear to local."""
 TEMPERATURE = 0.2
 """Share of the groups that the weights believe to be independent evidence."""
-FAMILY_TEMPERATURE = 0.5
-"""The same between families of kernels, of which there are few and whose averages differ by more than luck."""
+FAMILY_TEMPERATURE = 1.0
+"""The same between families of kernels, of which there are few, so that little is chosen by luck."""
 MOST_GROUPS = 10
 """Parts of the inner cross-validation."""
 MOST_CLIPS = 500

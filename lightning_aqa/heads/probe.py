@@ -66,7 +66,7 @@ class Probe(Head):
     there as a whole and by windows of it, so that what varies within clips counts for less. The probe is their average,
     weighted by :math:`\mathrm{MSE}^{-n/10}` for n clips, so that what predicts best counts most and what cannot be told
     apart counts alike. Of several encoders each has such an average, and so have the kernels that read all; these are
-    weighted by :math:`\mathrm{MSE}^{-n/4}`. Nothing is drawn at random.
+    weighted by :math:`\mathrm{MSE}^{-n/2}`. Nothing is drawn at random.
 
     ``Output.deviation`` is the standard deviation of a new clip's mean rating about its prediction. It grows away from
     the training clips, and is scaled so that it fits the errors of the inner cross-validation.

@@ -84,7 +84,11 @@ def apart(call: Callable[[], Result]) -> Result:
     try:
         found, error = ours.recv()
     except EOFError:
-        found, error = None, RuntimeError("the process that looked at the encoders ended without a result")
+        process.join()
+        raise RuntimeError(
+            f"A forked process ended with exit code {process.exitcode}, expected a result of it. Memory that runs out "
+            "ends a process so (-9): free some, or take a smaller encoder, such as --model.encoder=Descriptors."
+        ) from None
     process.join()
     if error is not None:
         raise error

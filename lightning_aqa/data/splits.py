@@ -94,6 +94,10 @@ def make_folds(manifest: Manifest, folds: int, by: SplitBy = "clip", seed: int =
         CorpusError: If the clips name no system (prompt), or too few to fill the folds.
     """
     groups = _groups(manifest, by)
+    most = len(set(groups))
+    if 1 < folds > most:
+        are = "is too few for any fold" if most < 2 else f"cannot fill {folds} folds: --data.folds={most} is the most"
+        raise CorpusError(f"{most} {by}{'s' * (most != 1)} to learn from {are}.")
     parts = _apportioned(groups, [1 / folds] * folds, by, seed)
     return _assigned(manifest, [str(parts[group]) for group in groups])
 
@@ -255,7 +259,7 @@ def _apportioned(groups: Iterable[str], fractions: Sequence[float], by: SplitBy,
     try:
         return apportion(Counter(groups), fractions, seed)
     except ValueError as error:
-        raise CorpusError(f"split_by={by}: {error}") from None
+        raise CorpusError(f"split_by={by}: {error} It takes more {by}s, or fewer splits.") from None
 
 
 def _assigned(manifest: Manifest, splits: Iterable[str]) -> Manifest:

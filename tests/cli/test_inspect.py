@@ -74,7 +74,7 @@ def test_columns_listeners_and_splits_are_told(look):
     )
     code, said = look(own, "clips", "--data.batch_size=2")
     assert code == 1  # four clips to learn from
-    assert "4 groups cannot fill 5 splits" in said
+    assert "4 clips to learn from cannot fill 5 folds: --data.folds=4 is the most." in said
     code, said = look(own, "clips", "--data.batch_size=2", "--data.folds=3")
     assert code == 0
     assert "column 'subset': the splits are the table's own (train 3, dev 1, test 2): 3 folds are drawn within" in said

@@ -3,6 +3,7 @@ from .base import AQADataModule as AQADataModule
 from .folder import Folder as Folder
 from .manifest import Clip as Clip
 from .manifest import Manifest as Manifest
+from .mix import Mix as Mix
 from .musiceval import MusicEval as MusicEval
 from .plain_batch import as_batch as as_batch
 from .synthetic import Synthetic as Synthetic

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from lightning_aqa.batch import check_names, make_axes
+from lightning_aqa.batch import PART, check_names, make_axes
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.corpus_sampling import CorpusDraw
 from lightning_aqa.data.dataset import WindowRow
@@ -27,9 +27,6 @@ OF_THE_MIX = (
     "window_seconds", "cache", "resampler", "normalise", "augment", "cache_form", "cache_precision", "targets",
 )  # fmt: skip
 """Settings of loading, which a mix has for all of its corpora together."""
-
-PART = "/"
-"""Between the name of a corpus and an id, a system, a listener or a domain of its own."""
 
 SEEN_TEST = "test_seen"
 """Split of the test clips of corpora that are trained on, where another corpus is left out as the test."""

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-PART = "/"
-"""Stands between the name of a domain and that of a part of it."""
+from lightning_aqa.batch import PART
 
 
 def named_domains(domains: Iterable[str]) -> list[str]:

@@ -152,7 +152,7 @@ class Batch(NamedTuple):
         scores: Mean opinion scores in score points, shape ``(B, A)``; NaN where an axis is not rated.
         ids: Clip id of each row.
         systems: System that made each clip; empty where unknown.
-        domains: Domain of each clip (``speech``, ``music``, ``sound``), or its corpus where there are several (``a``, or
+        domains: Domain of each clip (``speech``, ``music``, ``sound``), or its corpus where there are several (``a`` or
             ``a/music``); empty where unknown.
         prompts: Text each clip was made from; empty where there is none.
         features: Cached features of these rows; None where the encoder has to run.

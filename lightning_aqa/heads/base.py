@@ -106,7 +106,7 @@ class Head(nn.Module, ABC):
         raise AssertionError("Head itself states it")
 
     def forward_rows(self, features: Features, batch: Batch) -> Output:
-        """Score the rows of a batch; a head that wants more of them than their features, such as domains, has them here.
+        """Score the rows of a batch; a head that wants more of them than features, such as domains, has it here.
 
         Args:
             features: As in ``forward``.

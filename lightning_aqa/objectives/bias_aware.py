@@ -85,8 +85,10 @@ def fit_bias(scores: Tensor, targets: Tensor, order: Order) -> Tensor | None:
     if len(set(x_N.tolist())) < order + 2:
         return None
     centre, spread = x_N.mean(), x_N.std()
-    powers_NK = torch.stack([((x_N - centre) / spread) ** k for k in range(order + 1)], dim=1)
-    fitted_K = torch.linalg.lstsq(powers_NK, y_N[:, None]).solution[:, 0]
+    z_N = (x_N - centre) / spread
+    moments = torch.stack([(z_N**k).sum() for k in range(2 * order + 1)])  # plain sums, which a resumed run repeats
+    gram_KK = torch.stack([moments[k : k + order + 1] for k in range(order + 1)])
+    fitted_K = torch.linalg.solve(gram_KK, torch.stack([(z_N**k * y_N).sum() for k in range(order + 1)]))
     if order == 1 and fitted_K[1] <= 0:
         return None
     return _expanded(fitted_K, float(centre), float(spread))

@@ -75,7 +75,14 @@ def table(corpora, tmp_path):
 def small(corpora, table):
     """Flags by corpus class that replace the corpus by a small one."""
     few = ["--data.num_clips=30", "--data.num_systems=4", "--data.seconds=[0.5, 0.9]"]
+    sizes = {"music": (30, 4), "natural": (48, 3)}
+    mixed = [
+        f"--data.corpora.{name}.{option}={value}"
+        for name, (clips, systems) in sizes.items()
+        for option, value in (("num_clips", clips), ("num_systems", systems), ("seconds", [0.5, 0.9]))
+    ]
     return {
+        "Mix": mixed,
         "Synthetic": ["--data.root=synthetic", *few],
         "MusicEval": [f"--data.root={corpora['musiceval']}"],
         "AESNatural": [f"--data.root={corpora['aes_natural']}"],

@@ -1,4 +1,4 @@
-"""How often a training epoch draws from each corpus of a mix: in proportion to its clips, or more evenly."""
+"""Draws of a training epoch from each corpus of a mix: in proportion to its clips, or more evenly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the corpora of the field share: folders that hold their lists, and clips as means and single ratings come in."""
+"""Common parts of the corpora of the field: folders that hold their lists, clips as means and ratings come in."""
 
 from __future__ import annotations
 

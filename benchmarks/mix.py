@@ -2,7 +2,7 @@
 
     python benchmarks/mix.py [--trials 20]
 
-A clip is a vector of 24 features, its quality a line of them on 1 to 5. Corpus a (60 training clips) is rated on 1 to 5,
+A clip has 24 features, its quality is a sum of them on 1 to 5. Corpus a (60 training clips) is rated on 1 to 5,
 corpus b (300) on 0 to 100 and, in the second table, by stricter listeners who use 60 % of the scale; the clips of b are
 better, and two features tell the corpora apart. Each way trains the same linear head for 300 steps.
 """

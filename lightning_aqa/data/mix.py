@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -87,15 +87,18 @@ class Mix(AQADataModule):
                 f"temperature={self.temperature:g} draws other clips in each epoch, which batch_seconds cannot cut: "
                 "give batch_size, and null for batch_seconds."
             )
-        for option, named in (("names", list(self.names)), ("test_on", self.test_on)):
-            for name in named:
-                if name not in self.corpora:
-                    near = did_you_mean(name, list(self.corpora))
-                    raise ValueError(f"{option} names {name}; the corpora are {', '.join(self.corpora)}.{near}")
+        self._check_named("names", self.names)
+        self._check_named("test_on", self.test_on)
         if set(self.test_on) == set(self.corpora):
             raise ValueError("test_on names all corpora, and leaves none to train on.")
         for name, data in self.corpora.items():
             _check_corpus(name, data)
+
+    def _check_named(self, option: str, named: Iterable[str]) -> None:
+        for name in named:
+            if name not in self.corpora:
+                near = did_you_mean(name, list(self.corpora))
+                raise ValueError(f"{option} names {name}; the corpora are {', '.join(self.corpora)}.{near}")
 
     def read(self) -> Manifest:
         """Read all corpora, and join them."""
@@ -105,7 +108,7 @@ class Mix(AQADataModule):
         check_shared(own, axes, disjoint=self.disjoint)
         self.maps = {name: find_maps(name, own[name], axes, self.scale_map) for name in read}
         joined = [clip for name, manifest in read.items() for clip in self._joined(name, manifest)]
-        problems = [_of_corpus(name, problem) for name, manifest in read.items() for problem in manifest.problems]
+        problems = [problem for name, manifest in read.items() for problem in self._problems(name, manifest)]
         published = {
             f"{name}{PART}{system}": _mapped(scores, self.maps[name])
             for name, manifest in read.items()
@@ -144,6 +147,19 @@ class Mix(AQADataModule):
             self._origins[joined.id] = name, clip
             yield joined
 
+    def _problems(self, name: str, manifest: Manifest) -> Iterator[Problem]:
+        """Yield the problems of a corpus, but for those of clips that are left out."""
+        left_out = {clip.id for clip in manifest if f"{name}{PART}{clip.id}" not in self._origins}
+        for problem in manifest.problems:
+            if problem.clip_id not in left_out:
+                yield replace(problem, clip_id=problem.clip_id and f"{name}{PART}{problem.clip_id}")
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Class of each corpus, and the axis and the line that each axis of it is mapped to, for the run folder."""
+        maps = {name: {own: line._asdict() for own, line in of.items()} for name, of in self.maps.items()}
+        return {name: {"class": type(data).__name__, "axes": maps[name]} for name, data in self.corpora.items()}
+
     def group_of(self, clip: Clip) -> str:
         """Return what of a clip the splits of its corpus keep together."""
         name, own = self._origins[clip.id]
@@ -168,10 +184,6 @@ class Mix(AQADataModule):
 
 def _mapped(scores: Mapping[str, float], maps: Mapping[str, AxisMap]) -> dict[str, float]:
     return {maps[name].name: maps[name](float(score)) for name, score in scores.items() if name in maps}
-
-
-def _of_corpus(name: str, problem: Problem) -> Problem:
-    return replace(problem, clip_id=problem.clip_id and f"{name}{PART}{problem.clip_id}")
 
 
 def _check_corpus(name: str, data: AQADataModule) -> None:

@@ -106,8 +106,8 @@ def _expanded(fitted: Tensor, centre: float, spread: float) -> Tensor:
 class BiasAware(Objective):
     """Fit the scores through a map per corpus with ``bias_aware_loss``: a strict panel then teaches no lower quality.
 
-    After each epoch the map of every corpus is fitted anew to its training clips: ratings by predictions of the epoch,
-    per axis, once the two correlate over all corpora. Predictions themselves are on the scale of the anchor. It takes
+    Before each epoch the map of every corpus is fitted anew to its training clips: ratings by predictions of the epoch
+    before, per axis, once the two correlate over all corpora. Predictions themselves are on the scale of the anchor. It takes
     the place of ``Regression`` where the corpora of a ``Mix`` share axes.
 
     Args:
@@ -154,6 +154,7 @@ class BiasAware(Objective):
         self.coefficients: dict[str, Tensor] = {}
         """Map per corpus, shape ``(A, 4)``; one that is not there is the identity."""
         self._started: list[bool] = []
+        self._epoch = 0
         self._seen: dict[str, list[Tensor]] = {}
         self._staged: tuple[list[str], Tensor] | None = None
 
@@ -191,18 +192,20 @@ class BiasAware(Objective):
         same = torch.tensor(IDENTITY, dtype=torch.float64).expand(scores.shape[1], 4)
         return torch.stack([self.coefficients.get(group, same) for group in groups]).to(scores.device)
 
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        """Fit the maps where an epoch begins, to the clips of the one before, from which a run may have resumed."""
+        if trainer.current_epoch != self._epoch:
+            self.update()
+            self._epoch = trainer.current_epoch
+
     def on_train_batch_end(self, *args: Any) -> None:
-        """Remember the clips of the step for the fit at the end of the epoch."""
+        """Remember the clips of the step for the next fit."""
         if self._staged is None:
             return
         groups, tables_2BA = self._staged
         for row, group in enumerate(groups):
             self._seen.setdefault(group, []).append(tables_2BA[:, row])
         self._staged = None
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fit the maps to the clips of the epoch."""
-        self.update()
 
     def update(self) -> None:
         """Fit the map of every corpus to the clips seen since the last call, per axis, and forget these."""
@@ -231,13 +234,14 @@ class BiasAware(Objective):
                 self.coefficients.setdefault(group, same)[axis] = fitted
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the maps, and the clips of an epoch that is not over."""
+        """Return the maps, and the clips of the epoch that they are not fitted to yet."""
         seen = {group: torch.stack(rows, dim=1) for group, rows in self._seen.items()}
         kept = {group: table.clone() for group, table in self.coefficients.items()}
-        return {"coefficients": kept, "started": torch.tensor(self._started), "seen": seen}
+        return {"coefficients": kept, "started": torch.tensor(self._started), "seen": seen, "epoch": self._epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over saved maps and clips."""
         self.coefficients = {group: table.clone() for group, table in state_dict["coefficients"].items()}
         self._started = [bool(started) for started in state_dict["started"]]
+        self._epoch = int(state_dict["epoch"])
         self._seen = {group: list(table.unbind(1)) for group, table in state_dict["seen"].items()}

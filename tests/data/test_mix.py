@@ -143,6 +143,8 @@ def test_a_fit_reports_each_corpus_and_the_domains_inside_it(fit, flags, tmp_pat
     counts = {name: found["utterance"]["mos"]["n"] for name, found in results["train"]["domains"].items()}
     assert counts == {"a": 4, "b": 8, "b/music": 4, "b/speech": 4}
     assert results["train"]["utterance"]["mos"]["n"] == 12
+    about = json.loads((run / "run.json").read_text())["corpora"]
+    assert about["b"] == {"class": "Table", "axes": {"score": {"name": "mos", "slope": 0.04, "offset": 1.0}}}
     with open(run / "predictions.csv", newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
     assert len(rows) == 36

@@ -107,8 +107,8 @@ class BiasAware(Objective):
     """Fit the scores through a map per corpus with ``bias_aware_loss``: a strict panel then teaches no lower quality.
 
     Before each epoch the map of every corpus is fitted anew to its training clips: ratings by predictions of the epoch
-    before, per axis, once the two correlate over all corpora. Predictions themselves are on the scale of the anchor. It takes
-    the place of ``Regression`` where the corpora of a ``Mix`` share axes.
+    before, per axis, once the two correlate over all corpora. Predictions themselves are on the scale of the anchor. It
+    takes the place of ``Regression`` where the corpora of a ``Mix`` share axes.
 
     Args:
         weight: Factor of this term in the sum (dimensionless).

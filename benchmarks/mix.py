@@ -85,7 +85,7 @@ def descend(head: Head, features: Features, batch: Batch, objective: Objective) 
     for step in range(STEPS):
         loss = objective.loss(head.forward_rows(features, batch), batch) / variance
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if isinstance(objective, BiasAware):
             if step % STEPS_PER_EPOCH == 0:

@@ -22,6 +22,7 @@ PUBLISHED = [path for path in PATHS if path.startswith(("experiments/mus", "expe
 TWO = ("experiments/musiceval/qamro_melspectrogram.yaml", "experiments/aes_natural/aesa_net_melspectrogram.yaml")
 PARITY = ROOT.parent / "shared" / "parity" / "audiobox_aesthetics"
 NUM_FOLDS = 2
+MIX = "experiments/mix.yaml"
 OWN_DATA, ZERO_SHOT = "experiments/own_data.yaml", "experiments/aes_natural/audiobox_zero_shot.yaml"
 
 
@@ -129,7 +130,7 @@ def _openings(path):
     return [f"python -m lightning_aqa {verb} --config {path}" for verb in verbs]
 
 
-@pytest.mark.parametrize("path", all_but([path for path in PATHS if path != OWN_DATA], *TWO))
+@pytest.mark.parametrize("path", all_but([path for path in PATHS if path != OWN_DATA], *TWO, MIX))
 def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys, pictures):
     assert main(command(path)) == 0
     wandb.finish()

@@ -1,7 +1,6 @@
 """A line per corpus around a head."""
 
 import csv
-import json
 
 import pytest
 import torch
@@ -71,13 +70,11 @@ def test_what_it_cannot_map_is_said():
         PerCorpus(4, 1, AXES, head=Ordinal, corpora=["a", "c"]).train().forward_rows(features, batch)
 
 
-def test_a_run_is_tested_and_scored_on_the_scale_of_the_mean_corpus(fit, corpora, tmp_path):
+def test_a_run_is_evaluated_and_scored_on_the_scale_of_the_mean_corpus(fit, corpora, tmp_path):
     words = ["--data=AESNatural", f"--data.root={corpora['aes_natural']}", "--data.num_workers=0"]
     head = ["--model.head=PerCorpus", "--model.head.by=domain", "--model.head.corpora=[music,sound,speech]"]
     head += ["--model.head.head=MLP", "--model.head.head.hidden=[]"]
     run = fit(*words, *head, "--model.encoder=Descriptors", epochs=2)
-    assert main(["test", f"--ckpt_path={run}", *words, f"--trainer.default_root_dir={tmp_path}", "--name=again"]) == 0
-    assert json.loads((run / "results.json").read_text()) == json.loads((tmp_path / "again/results.json").read_text())
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert state["head.offset_CA"].abs().max() > 0
     with open(run / "predictions.csv", newline="") as file:

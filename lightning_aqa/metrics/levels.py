@@ -74,7 +74,7 @@ def evaluate(
     predictions_NA, targets_NA = predictions_NA[order], targets_NA[order]
     systems, domains = [systems[i] for i in order], [domains[i] for i in order]
     results: Results = dict(_levels(systems, predictions_NA, targets_NA, axes))
-    if system_scores and any(systems):
+    if system_scores and not set(system_scores).isdisjoint(systems):
         results["system_mos"] = _published_level(systems, predictions_NA, axes, system_scores)
     if any(domains):
         results["domains"] = {}

@@ -52,7 +52,8 @@ def _levels(dev: Manifest) -> Iterator[str]:
         return
     yield "utterance"
     if any(clip.system for clip in dev):
-        yield from ["system", "system_mos"] if dev.system_scores else ["system"]
+        is_published = not set(dev.system_scores).isdisjoint(clip.system for clip in dev)
+        yield from ["system", "system_mos"] if is_published else ["system"]
     for domain, rows in list(rows_by_domain([clip.domain for clip in dev]).items())[1:]:
         yield f"utterance@{domain}"
         if any(dev[int(row)].system for row in rows):

@@ -27,3 +27,9 @@ def test_results_have_a_table_per_corpus_and_per_domain_in_it():
     counts = {name: levels["utterance"]["q"]["n"] for name, levels in found["domains"].items()}
     assert counts == {"a": 3, "a/x": 2, "a/y": 1, "b": 1}
     assert found["domains"]["b"]["utterance"]["q"]["MSE"] == 1.0
+
+
+def test_published_scores_of_other_systems_are_no_level():
+    rows = ("kl", ["S1", "S2"], ["", ""], [[1.0], [2.0]], [[1.0], [2.0]], ["q"])
+    assert "system_mos" in evaluate(*rows, {"S1": {"q": 1.0}})
+    assert "system_mos" not in evaluate(*rows, {"other/S1": {"q": 1.0}})

@@ -40,8 +40,9 @@ from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.encoders.huggingface import Hub
 from lightning_aqa.heads.aesa_net import AESANet
 from lightning_aqa.heads.audiobox import Audiobox
+from lightning_aqa.heads.base import HeadCallable
 from lightning_aqa.heads.mlp import MLP
-from lightning_aqa.module import AQAModule, HeadCallable
+from lightning_aqa.module import AQAModule
 from lightning_aqa.objectives.regression import Regression
 from lightning_aqa.training.feature_cache import FeatureCache, open_store, windows_of
 from lightning_aqa.training.feature_encoding import human

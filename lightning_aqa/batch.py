@@ -18,6 +18,10 @@ Reads = Literal["frames", "mean_std", "mean"]
 """What a head uses of the frames of a clip, and so the least that a feature cache has to keep for it."""
 
 
+PART = "/"
+"""Stands between the name of a corpus of several and a name of its own: domain ``a/music`` is a part of ``a``."""
+
+
 class Axis(NamedTuple):
     """One thing that listeners rate, and the scale they rate it on.
 
@@ -148,7 +152,8 @@ class Batch(NamedTuple):
         scores: Mean opinion scores in score points, shape ``(B, A)``; NaN where an axis is not rated.
         ids: Clip id of each row.
         systems: System that made each clip; empty where unknown.
-        domains: Domain of each clip (``speech``, ``music``, ``sound``); empty where unknown.
+        domains: Domain of each clip (``speech``, ``music``, ``sound``), or its corpus where there are several (``a`` or
+            ``a/music``); empty where unknown.
         prompts: Text each clip was made from; empty where there is none.
         features: Cached features of these rows; None where the encoder has to run.
         weights: Weight of each row in its clip's score, shape ``(B,)``; None is one window per clip.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, cast
@@ -25,7 +25,7 @@ from lightning_aqa.encoders.base import Encoder, parts_given
 from lightning_aqa.encoders.descriptors import Descriptors
 from lightning_aqa.encoders.finetuning import LoRA, Policy
 from lightning_aqa.encoders.finetuning import freeze as freeze_parts
-from lightning_aqa.heads.base import Head
+from lightning_aqa.heads.base import HeadCallable
 from lightning_aqa.heads.fitting import fit_head
 from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.metrics.levels import evaluate, flatten
@@ -42,7 +42,6 @@ DEFAULT_OBJECTIVE = (
     "No objective is among the callbacks, so the mean squared error is trained with; add another by "
     "L.Trainer(callbacks=[QAMRO()])."
 )
-HeadCallable = Callable[[int, int, Sequence[Axis], int | None], Head]
 
 
 def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
@@ -144,8 +143,7 @@ class AQAModule(L.LightningModule):
     def forward(self, batch: Batch | Mapping[str, Any]) -> Output:
         """Score the windows of a batch, or of the dict that stands for one; see ``as_batch``."""
         rows = batch if isinstance(batch, Batch) else as_batch(batch, self.axes, self.head.location_A.dtype)
-        output: Output = self.head(self.encode(rows))
-        return output
+        return self.head.forward_rows(self.encode(rows), rows)
 
     def encode(self, batch: Batch) -> Features:
         """Return the features of a batch, cached or computed, in the dtype of the head."""

@@ -22,6 +22,7 @@ PUBLISHED = [path for path in PATHS if path.startswith(("experiments/mus", "expe
 TWO = ("experiments/musiceval/qamro_melspectrogram.yaml", "experiments/aes_natural/aesa_net_melspectrogram.yaml")
 PARITY = ROOT.parent / "shared" / "parity" / "audiobox_aesthetics"
 NUM_FOLDS = 2
+MIX = "experiments/mix.yaml"
 OWN_DATA, ZERO_SHOT = "experiments/own_data.yaml", "experiments/aes_natural/audiobox_zero_shot.yaml"
 
 
@@ -75,7 +76,14 @@ def table(corpora, tmp_path):
 def small(corpora, table):
     """Flags by corpus class that replace the corpus by a small one."""
     few = ["--data.num_clips=30", "--data.num_systems=4", "--data.seconds=[0.5, 0.9]"]
+    sizes = {"music": (30, 4), "natural": (48, 3)}
+    mixed = [
+        f"--data.corpora.{name}.{option}={value}"
+        for name, (clips, systems) in sizes.items()
+        for option, value in (("num_clips", clips), ("num_systems", systems), ("seconds", [0.5, 0.9]))
+    ]
     return {
+        "Mix": mixed,
         "Synthetic": ["--data.root=synthetic", *few],
         "MusicEval": [f"--data.root={corpora['musiceval']}"],
         "AESNatural": [f"--data.root={corpora['aes_natural']}"],
@@ -122,7 +130,7 @@ def _openings(path):
     return [f"python -m lightning_aqa {verb} --config {path}" for verb in verbs]
 
 
-@pytest.mark.parametrize("path", all_but([path for path in PATHS if path != OWN_DATA], *TWO))
+@pytest.mark.parametrize("path", all_but([path for path in PATHS if path != OWN_DATA], *TWO, MIX))
 def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys, pictures):
     assert main(command(path)) == 0
     wandb.finish()

@@ -1,9 +1,9 @@
-"""MusicEval as the parquet shards of its hub dataset: the audio is written to files once."""
+"""Parquet shards of a hub dataset, MusicEval's unless another is named: the audio is written to files once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,8 +33,13 @@ def find_shards(root: Path) -> list[Path]:
     return sorted({path for pattern in patterns for path in root.glob(pattern)})
 
 
-def extract_shards(shards: Sequence[Path], folder: Path) -> Iterator[ShardRow]:
+def extract_shards(shards: Sequence[Path], folder: Path, columns: Mapping[str, str] = COLUMNS) -> Iterator[ShardRow]:
     """Yield the rows of all shards, after writing to ``folder/<split>`` the audio that is not there yet.
+
+    Args:
+        shards: The files.
+        folder: Where the audio goes.
+        columns: Column of each field of a row, beside the audio.
 
     Raises:
         CorpusError: If pyarrow is missing, or a shard is of no known split or lacks a column.
@@ -47,7 +52,7 @@ def extract_shards(shards: Sequence[Path], folder: Path) -> Iterator[ShardRow]:
         ) from None
     for shard in shards:
         with ParquetFile(shard) as file:
-            yield from _extract_shard(shard, file, folder / _split(shard))
+            yield from _extract_shard(shard, file, folder / _split(shard), columns)
 
 
 def _split(shard: Path) -> str:
@@ -57,21 +62,21 @@ def _split(shard: Path) -> str:
     raise CorpusError(f"{shard}: its name should begin with a split ({', '.join(SPLITS)}), as in train-00000-of-00001.")
 
 
-def _extract_shard(shard: Path, file: ParquetFile, folder: Path) -> Iterator[ShardRow]:
-    for wanted in ("audio", *COLUMNS.values()):
+def _extract_shard(shard: Path, file: ParquetFile, folder: Path, columns: Mapping[str, str]) -> Iterator[ShardRow]:
+    for wanted in ("audio", *columns.values()):
         if wanted not in file.schema_arrow.names:
             raise CorpusError(
                 f"{shard}: no column {wanted!r} among {', '.join(file.schema_arrow.names)}."
                 f"{did_you_mean(wanted, file.schema_arrow.names)}"
             )
     # A nested column is read by itself, so a second run does not decode a byte of audio.
-    rows = file.read(columns=["audio.path", *COLUMNS.values()]).to_pylist()
+    rows = file.read(columns=["audio.path", *columns.values()]).to_pylist()
     names = [Path(row["audio"]["path"] or f"{shard.stem}-{number:05d}.wav").name for number, row in enumerate(rows)]
     paths = [folder / name for name in names]
     if not all(path.is_file() for path in paths):
         _write_audio(file, paths)
     for number, (row, name, path) in enumerate(zip(rows, names, paths, strict=True), start=1):
-        fields = {"file": name, **{axis: row[column] for axis, column in COLUMNS.items()}}
+        fields = {"file": name, **{axis: row[column] for axis, column in columns.items()}}
         yield ShardRow(Row(f"{shard}:{number}", fields), folder.name, path)
 
 

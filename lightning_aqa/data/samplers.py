@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -24,6 +24,9 @@ from lightning_aqa.data.windows import Window
 
 MAX_PADDING = 1.15
 """Padded seconds over real seconds that training batches may have, unless the user says otherwise."""
+
+SHIFT = (math.sqrt(5) - 1) / 2
+"""Step from batch to batch of the position of windows, so that a clip that is drawn twice gives two."""
 
 
 class TrainingBatches(Sampler[list[Window]]):
@@ -49,6 +52,9 @@ class TrainingBatches(Sampler[list[Window]]):
         batch_seconds: Padded seconds per batch and process, in place of ``batch_size``.
         max_padding: Padded seconds over real seconds that are allowed; None shuffles freely.
         augmented: Name the epoch in each window, for augmentations to be drawn by.
+
+    Attributes:
+        draw: Draws the clips of an epoch, as many as there are, in a random order; None takes each once.
 
     Raises:
         ValueError: If the clips are too few for the processes, or ``batch_seconds`` is too short for one of them.
@@ -76,6 +82,7 @@ class TrainingBatches(Sampler[list[Window]]):
         self.rank, self.num_ranks, self.covers, self.augmented = rank, num_ranks, covers, augmented
         self.batch_size, self.batch_seconds = batch_size, batch_seconds
         self.epoch = 0
+        self.draw: Callable[[np.random.Generator], Order] | None = None
         self._lengths = np.minimum(np.asarray(seconds, dtype=np.float64), window_seconds or math.inf)
         if batch_seconds is not None and self._lengths.max() > batch_seconds:
             raise CorpusError(
@@ -109,9 +116,11 @@ class TrainingBatches(Sampler[list[Window]]):
     def __iter__(self) -> Iterator[list[Window]]:
         """Yield this rank's batches."""
         random = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
-        order = random.permutation(len(self.seconds))
+        order = random.permutation(len(self.seconds)) if self.draw is None else self.draw(random)
         positions = random.random(len(self.seconds))
         for clips in self._global_batches(order, random):
+            if self.draw is not None:
+                positions = (positions + SHIFT) % 1
             yield [self._draw(int(clip), float(positions[clip])) for clip in clips[self.rank :: self.num_ranks]]
 
     def _global_batches(self, order: Order, random: np.random.Generator) -> list[Order]:

@@ -6,5 +6,6 @@ from .mlp import MLP as MLP
 from .musiceval_baseline import MusicEvalBaseline as MusicEvalBaseline
 from .nisqa import NISQAHead as NISQAHead
 from .ordinal import Ordinal as Ordinal
+from .per_corpus import PerCorpus as PerCorpus
 from .probe import Probe as Probe
 from .ready_scores import ReadyScores as ReadyScores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,16 @@ class Head(nn.Module, ABC):
                 return False
         raise AssertionError("Head itself states it")
 
+    def forward_rows(self, features: Features, batch: Batch) -> Output:
+        """Score the rows of a batch; a head that wants more of them than features, such as domains, has it here.
+
+        Args:
+            features: As in ``forward``.
+            batch: The rows that they are of.
+        """
+        output: Output = self(features)
+        return output
+
     @abstractmethod
     def forward(self, features: Features) -> Output:
         """Score clips.
@@ -115,3 +125,7 @@ class Head(nn.Module, ABC):
         Returns:
             Scores ``(B, A)`` in score points and the embedding ``(B, E)`` they come from.
         """
+
+
+HeadCallable: TypeAlias = Callable[[int, int, Sequence[Axis], int | None], Head]
+"""Builds a head from the encoder's width and number of layers, the axes and the width of the text states."""

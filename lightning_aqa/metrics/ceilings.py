@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.correlation import ktau, rows_of_systems, sorted_rows, srcc
+from lightning_aqa.metrics.domains import rows_by_domain
 from lightning_aqa.metrics.levels import Results
 from lightning_aqa.metrics.listeners import ListenerRatings
 from lightning_aqa.metrics.variance_components import noise_variance, variance_components
@@ -230,10 +231,8 @@ def ceilings(
     """
     order = sorted_rows(ids)
     ratings, names = ratings[order], [systems[i] for i in order]
-    of_domain = np.array([domains[i] for i in order])
     found: dict[str, dict[str, dict[str, Ceiling]]] = {}
-    for domain in ["", *sorted(set(domains) - {""})]:
-        rows = np.flatnonzero((of_domain == domain) | (domain == ""))
+    for domain, rows in rows_by_domain([domains[i] for i in order]).items():
         named = [names[i] for i in rows]
         levels = ("utterance", "system") if any(named) else ("utterance",)
         found[domain] = {level: axis_ceilings(ratings[rows], named, axes, level) for level in levels}
@@ -282,14 +281,14 @@ def with_ceilings(
         utterance level ``system_only``, the metrics of a predictor that knows only the system.
     """
     results = copy.deepcopy(results)
-    of_domain = np.array(domains, dtype=object)
+    of_domain = rows_by_domain(domains)
     for domain, levels in ceilings(ids, systems, domains, ratings, axes).items():
         entries = results["domains"][domain] if domain else results
         for level, table in levels.items():
             for axis, ceiling in table.items():
                 if ceiling.n:
                     entries[level][axis]["ceiling"] = ceiling._asdict()
-        rows = np.flatnonzero((of_domain == domain) | (domain == ""))
+        rows = of_domain[domain]
         for a, axis in enumerate(axes):
             reference = system_only([systems[int(i)] for i in rows], targets[rows, a])
             if math.isfinite(reference["LCC"]):

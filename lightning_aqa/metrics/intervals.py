@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.correlation import rows_of_systems, sorted_rows, system_means
+from lightning_aqa.metrics.domains import rows_by_domain
 from lightning_aqa.metrics.jackknife import Level, Replicates, replicate
 from lightning_aqa.metrics.levels import METRICS, Results, evaluate
 from lightning_aqa.metrics.predictions import Predictions
@@ -81,8 +82,7 @@ def intervals(
     p_NA, y_NA = np.asarray(predictions, np.float64)[order], np.asarray(targets, np.float64)[order]
     columns = [[names[i] for i in order] for names in (systems, domains, prompts or [""] * len(ids))]
     found: dict[str, dict[str, dict[str, dict[str, Sureness]]]] = {}
-    for domain in ["", *sorted(set(domains) - {""})]:
-        rows = np.array([i for i, name in enumerate(columns[1]) if domain in ("", name)], dtype=np.intp)
+    for domain, rows in rows_by_domain(columns[1]).items():
         named, _, texts = ([column[i] for i in rows] for column in columns)
         found[domain] = {}
         for level in _levels(named):

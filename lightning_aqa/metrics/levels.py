@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_aqa.metrics.correlation import ktau, lcc, mse, rows_of_systems, srcc, system_means
+from lightning_aqa.metrics.domains import rows_by_domain
 from lightning_aqa.metrics.few import FEWEST_FOR_CORRELATION
 
 METRICS = ("MSE", "LCC", "SRCC", "KTAU")
@@ -39,7 +40,7 @@ def evaluate(
     Levels: ``utterance``, over clips; ``system``, over the means of each system's rated clips, of predictions and of
     ratings, where clips name systems; ``system_mos``, the means of all of a system's predictions against the score
     that the corpus publishes for it, where given. ``domains`` repeats the first two for the clips of each named
-    domain; a published system score is not of one domain.
+    domain, and of ``a`` where a domain is ``a/music``; a published system score is not of one domain.
 
     A mean over clips is ``exact_mean``: systems that tie in decimal arithmetic tie here, in whatever order they come.
 
@@ -73,12 +74,11 @@ def evaluate(
     predictions_NA, targets_NA = predictions_NA[order], targets_NA[order]
     systems, domains = [systems[i] for i in order], [domains[i] for i in order]
     results: Results = dict(_levels(systems, predictions_NA, targets_NA, axes))
-    if system_scores and any(systems):
+    if system_scores and not set(system_scores).isdisjoint(systems):
         results["system_mos"] = _published_level(systems, predictions_NA, axes, system_scores)
     if any(domains):
         results["domains"] = {}
-        for domain in sorted(set(domains) - {""}):
-            rows = [i for i, name in enumerate(domains) if name == domain]
+        for domain, rows in list(rows_by_domain(domains).items())[1:]:
             of_rows = [systems[i] for i in rows]
             results["domains"][domain] = _levels(of_rows, predictions_NA[rows], targets_NA[rows], axes)
     return results

@@ -1,4 +1,6 @@
 from .base import Objective as Objective
+from .bias_aware import BiasAware as BiasAware
+from .bias_aware import bias_aware_loss as bias_aware_loss
 from .bins import BinObjective as BinObjective
 from .bins import bin_centres as bin_centres
 from .concordance import CCC as CCC

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.ceilings import axis_ceilings, system_only
+from lightning_aqa.metrics.domains import rows_by_domain
 from lightning_aqa.metrics.jackknife import Level, Replicates, mean_of, replicate
 from lightning_aqa.metrics.levels import MEAN, METRICS, higher_is_better
 from lightning_aqa.metrics.listeners import ListenerRatings
@@ -141,8 +142,9 @@ def compare_variants(
     settings = _Settings(unit, evidence.folds, equivalence, num_resamples)
     levels: list[Level] = ["utterance", "system"] if evidence.has_systems else ["utterance"]
     blocks = []
+    of_domain = rows_by_domain(evidence.domains)
     for domain in ["", *evidence.named_domains] if domains is None else domains:
-        rows = np.array([i for i, name in enumerate(evidence.domains) if domain in ("", name)], dtype=np.intp)
+        rows = of_domain[domain]
         for level in levels:
             if level == "system" and len({evidence.systems[i] for i in rows} - {""}) < 2:
                 continue

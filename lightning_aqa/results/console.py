@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lightning_aqa.batch import PART
 from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.results.files import PREDICTIONS, RESULTS, find_checkpoint
 from lightning_aqa.results.reference_points import run_notes
@@ -66,8 +67,8 @@ def next_command(folder: Path) -> str:
 def results_table(results: dict[str, Any]) -> Table:
     """Lay out {split: {level: {axis: {metric: value}}}} as a table; undefined values are dashes.
 
-    Beside the metrics: the interval of SRCC, and the LCC that a predictor without error can be expected to reach, where
-    these are known.
+    Of the split test, the clips of each of several domains, or corpora, have rows too. Beside the metrics: the interval
+    of SRCC, and the LCC that a predictor without error can be expected to reach, where these are known.
     """
     table = Table(box=None, pad_edge=False)
     for name in ("split", "level", "axis"):
@@ -75,15 +76,16 @@ def results_table(results: dict[str, Any]) -> Table:
     for name in ("n", *METRICS, "SRCC 95 %", "over systems", "highest LCC"):
         table.add_column(name, justify="right")
     for split, levels in results.items():
-        for level, axes in levels.items():
-            if level == "domains":
-                continue
+        of_domains = levels.get("domains", {}) if split == "test" else {}
+        named = {f"utterance, {domain}": of["utterance"] for domain, of in of_domains.items() if PART not in domain}
+        whole = {level: axes for level, axes in levels.items() if level != "domains"}
+        for level, axes in {**whole, **(named if len(named) > 1 else {})}.items():
             shown = {axis: values for axis, values in axes.items() if axis != MEAN or len(axes) > 2}
             for axis, values in shown.items():
                 numbers = [_number(values.get(metric)) for metric in METRICS]
                 ends = [_interval(values.get(key, {}).get("SRCC")) for key in ("ci", "ci_system")]
                 evidence = [*ends, _ceiling(values.get("ceiling", {}).get("lcc"))]
-                table.add_row(escape(split), level, escape(axis), str(values.get("n", "")), *numbers, *evidence)
+                table.add_row(escape(split), escape(level), escape(axis), str(values.get("n", "")), *numbers, *evidence)
     return table
 
 

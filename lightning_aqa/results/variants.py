@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_aqa.metrics.domains import named_domains
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.metrics.resampling import UNITS, Unit
 from lightning_aqa.results.naming import tell_apart, without_seed_suffix, without_seeds
@@ -89,9 +90,8 @@ class SharedClips:
 
     @property
     def named_domains(self) -> list[str]:
-        """Names of the domains, where clips name more than one."""
-        names = sorted(set(self.domains) - {""})
-        return names if len(names) > 1 else []
+        """Names of the domains and of what they are parts of, where clips name more than one."""
+        return named_domains(self.domains) if len(set(self.domains) - {""}) > 1 else []
 
     @property
     def unit(self) -> Unit | None:

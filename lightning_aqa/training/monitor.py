@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Clip, Manifest
+from lightning_aqa.metrics.domains import rows_by_domain
 from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.results.history import is_better_if_higher
@@ -51,8 +52,9 @@ def _levels(dev: Manifest) -> Iterator[str]:
         return
     yield "utterance"
     if any(clip.system for clip in dev):
-        yield from ["system", "system_mos"] if dev.system_scores else ["system"]
-    for domain in sorted({clip.domain for clip in dev if clip.domain}):
+        is_published = not set(dev.system_scores).isdisjoint(clip.system for clip in dev)
+        yield from ["system", "system_mos"] if is_published else ["system"]
+    for domain, rows in list(rows_by_domain([clip.domain for clip in dev]).items())[1:]:
         yield f"utterance@{domain}"
-        if any(clip.system for clip in dev if clip.domain == domain):
+        if any(dev[int(row)].system for row in rows):
             yield f"system@{domain}"

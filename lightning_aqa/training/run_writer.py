@@ -10,6 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from lightning_aqa.data.base import AQADataModule
+from lightning_aqa.data.mix import Mix
 from lightning_aqa.data.own_loaders import OwnLoaders
 from lightning_aqa.data.validation import write_skipped
 from lightning_aqa.encoders.fingerprint import weights_hash
@@ -77,6 +78,8 @@ class RunFolder(Callback):
                 encoder=_described(pl_module),
                 targets=data.targets,
             )
+            if isinstance(data, Mix):
+                add_fact(self.folder, "corpora", data.described)
         write_skipped(data.skipped, self.folder / SKIPPED)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
+from lightning_aqa.results.clip_intervals import coverage_notes
 from lightning_aqa.results.files import PREDICTIONS, RESULTS, find_checkpoint
 from lightning_aqa.results.reference_points import run_notes
 
@@ -46,7 +47,7 @@ def print_results(
             console.print(words, highlight=False, markup=False, soft_wrap=True)
         for reason in reasons_of(results):
             console.print(f"No interval: {reason}.", highlight=False, markup=False, soft_wrap=True)
-        for note in run_notes(results):
+        for note in [*run_notes(results), *coverage_notes(results)]:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
     files = [PREDICTIONS, RESULTS] if results else [PREDICTIONS]
     shown = ", ".join([*files, *(path.name for path in pictures)])

@@ -20,8 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.dataset import Normalise
 from lightning_aqa.module import AQAModule
+from lightning_aqa.results.clip_intervals import read_calibration
 from lightning_aqa.results.files import CONFIG, find_checkpoint
 from lightning_aqa.results.run_folder import run_of
+from lightning_aqa.results.trained_features import read_trained
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.training.loading import build_module, load_module
 from lightning_aqa.utils.components import import_parts
@@ -37,10 +39,11 @@ UNTRAINED = "its head is not trained; give the folder of a run that trained it."
 
 
 class Source(NamedTuple):
-    """A trained module, and how its training read audio, as far as that is known."""
+    """A trained module, how its training read audio, and what that left for trust, as far as these are known."""
 
     module: AQAModule
     reading: dict[str, Any]
+    trust: dict[str, Any] = {}
 
 
 def load(
@@ -55,7 +58,8 @@ def load(
         model: Arguments such as ``--model.encoder.checkpoint=PATH`` that change a config.
         ensemble: Whether the folder of a cross-validation stands for the mean of the models of its folds.
         **settings: Arguments of ``Scorer``: ``device``, ``dtype``, ``batch_seconds``, ``num_workers``, and
-            ``window_seconds``, ``resampler`` and ``normalise``, which then count. None stands for what is usual.
+            ``window_seconds``, ``resampler`` and ``normalise``, which then count, and ``interval``, the share of clips
+            that intervals hold. None stands for what is usual.
 
     Returns:
         The scorer: ``load("runs/quickstart")("clip.wav")`` is a score per axis.
@@ -65,7 +69,7 @@ def load(
     """
     found = find_source(source, model, ensemble=ensemble)
     given = {name: value for name, value in settings.items() if value is not None}
-    return Scorer(found.module, **(found.reading | given))
+    return Scorer(found.module, **(found.reading | found.trust | given))
 
 
 def find_source(source: str | os.PathLike[str], model: Sequence[str] = (), *, ensemble: bool = False) -> Source:
@@ -78,7 +82,17 @@ def find_source(source: str | os.PathLike[str], model: Sequence[str] = (), *, en
         raise ValueError(f"{path}: a checkpoint says what its model is; {model[0].split('=')[0]} is for a config.")
     module = load_module(path, ensemble=ensemble)
     beside = run_of(find_checkpoint(path) if not ensemble else path) / CONFIG
-    return Source(_lean(module), _reading(_read_yaml(beside)) if beside.is_file() else {})
+    return Source(
+        _lean(module), _reading(_read_yaml(beside)) if beside.is_file() else {}, _trust(path, ensemble=ensemble)
+    )
+
+
+def _trust(path: Path, *, ensemble: bool) -> dict[str, Any]:
+    """Read what intervals follow from, and the features of training clips, which the folds have different ones of."""
+    if ensemble:
+        return {"calibration": read_calibration(path)}
+    checkpoint = find_checkpoint(path).resolve()
+    return {"calibration": read_calibration(run_of(checkpoint)), "trained": read_trained(checkpoint.parent.parent)}
 
 
 def _lean(module: AQAModule) -> AQAModule:
@@ -148,4 +162,5 @@ def fingerprint(scorer: Scorer) -> str:
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    digest.update(scorer.trust.fingerprint())
     return digest.hexdigest()

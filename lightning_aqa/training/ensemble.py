@@ -78,11 +78,13 @@ class _MeanHead(Head):
         self.fit_scale(first.location_A, first.scale_A)
 
     def forward(self, features: Features) -> Output:
-        """Score clips by each and average; what else the heads give is that of the first."""
+        """Score clips by each and average; deviations too, where all give them."""
         found: list[Output] = [head(self._of(features, index)) for index, head in enumerate(self.members)]
+        deviations = [output.deviation for output in found if output.deviation is not None]
         return Output(
             torch.stack([output.scores for output in found]).mean(0),
             torch.cat([output.embedding for output in found], dim=1),
+            deviation=torch.stack(deviations).mean(0) if len(deviations) == len(found) else None,
         )
 
     def _of(self, features: Features, index: int) -> Features:

@@ -132,7 +132,7 @@ def one(
         known = TrainedFeatures.of(train.x.astype(np.float32), [str(i) for i in range(n)])
         assert known is not None
         far = np.array([getattr(known.unlike(x), "times", 0.0) > 1 for x in new.x])
-        found["unlike"] = (float(far.mean()), float("nan"))
+        found["unlike"] = (float(far.mean()), 0.0)
         found["like"] = interval_coverage(ends[~far], new.y[~far])[1:] if (~far).any() else (np.nan, np.nan)
     return found
 

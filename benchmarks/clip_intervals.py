@@ -78,7 +78,8 @@ def fitted(x: Array, y: Array, new: Array) -> tuple[Array, Array]:
     def ridge(targets: Array, strength: float) -> Array:
         centred, mean = x - x.mean(0), targets.mean()
         kernel = centred @ centred.T + strength * np.eye(len(x))
-        return (new - x.mean(0)) @ (centred.T @ np.linalg.solve(kernel, targets - mean)) + mean
+        found: Array = (new - x.mean(0)) @ (centred.T @ np.linalg.solve(kernel, targets - mean)) + mean
+        return found
 
     centred = x - x.mean(0)
     hat = centred @ np.linalg.solve(centred.T @ centred + np.eye(x.shape[1]), centred.T)

@@ -16,6 +16,7 @@ RUN_FILES = {
     "config.yaml", "run.json", "predictions.csv", "results.json", "history.csv", "ratings.csv", "clips.csv",
     "systems.csv", "observations.npz", "skipped.csv", "best.ckpt", "last.ckpt", "trial.json", "trial.log", "sweep.json",
     "summary.csv", "summary.md", "traceback.txt", "intervals.json", "trained.npz",
+    "ensemble.json",
 }  # fmt: skip
 
 

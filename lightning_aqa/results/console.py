@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lightning_aqa.metrics.levels import MEAN, METRICS
 from lightning_aqa.results.clip_intervals import coverage_notes
-from lightning_aqa.results.files import PREDICTIONS, RESULTS, find_checkpoint
+from lightning_aqa.results.files import ENSEMBLE, PREDICTIONS, RESULTS, find_checkpoint
 from lightning_aqa.results.reference_points import run_notes
 
 LEGEND = {
@@ -58,7 +58,8 @@ def next_command(folder: Path) -> str:
     """Say how the model of a run folder scores other clips; of a cross-validation without a refit, its folds do."""
     options = ""
     try:
-        find_checkpoint(folder)
+        if not (folder / ENSEMBLE).is_file():
+            find_checkpoint(folder)
     except ValueError:
         options = " --ensemble"
     return f"to score other clips: python -m lightning_aqa score {shlex.quote(str(folder))} CLIPS{options}"

@@ -73,6 +73,7 @@ class ScoredClip(NamedTuple):
         note: Why they are likely nonsense.
         ends: Two ends per axis, between which the rating lies; NaN where there are none, empty without any.
         unlike: Share of the training clips that are less far from the others than this one; None where not known.
+        deviations: A standard deviation per axis; empty from a head without them.
     """
 
     item: Item
@@ -82,6 +83,7 @@ class ScoredClip(NamedTuple):
     note: str = ""
     ends: tuple[tuple[float, float], ...] = ()
     unlike: float | None = None
+    deviations: tuple[float, ...] = ()
 
 
 Finish = Callable[[ScoredClip, Signal | None, Sequence[tuple[float, WindowScore]]], ScoredClip]

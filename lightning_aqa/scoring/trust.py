@@ -103,21 +103,21 @@ class Trust:
             found = self.trained.unlike(mean_D.astype(np.float64))
             if found is not None:
                 clip, times = clip._replace(unlike=found.rank), found.times
-        if self.has_ends:
-            clip = clip._replace(ends=self._interval(clip, windows))
-        return clip._replace(note=note_of(signal, clip.scores, expected, times))
+        if all(window.deviations is not None for _, window in windows):
+            rows = [ScoredWindow("", tuple(of.scores), w, tuple(of.deviations or ())) for w, of in windows]
+            clip = clip._replace(deviations=tuple(clip_deviation(rows)))
+        return self.with_ends(clip)._replace(note=note_of(signal, clip.scores, expected, times))
 
-    def _interval(
-        self, clip: ScoredClip, windows: Sequence[tuple[float, WindowScore]]
-    ) -> tuple[tuple[float, float], ...]:
+    def with_ends(self, clip: ScoredClip) -> ScoredClip:
+        """Add the interval, by the scores, the deviations and the domain of a clip."""
+        if not self.has_ends:
+            return clip
         assert self.calibration is not None
-        rows = [ScoredWindow("", tuple(of.scores), w, None if of.deviations is None else tuple(of.deviations))
-                for w, of in windows]  # fmt: skip
-        deviations = np.array([clip_deviation(rows)]) if all(row.deviation is not None for row in rows) else None
+        deviations = np.array([clip.deviations]) if clip.deviations else None
         scales = [(axis.low, axis.high) for axis in self.axes]
         factors = self._of_domain(clip.item.domain)[None]
         ends = self.calibration.ends(np.array([clip.scores]), deviations, factors, scales)[0].tolist()
-        return tuple((low, high) for low, high in ends)
+        return clip._replace(ends=tuple((low, high) for low, high in ends))
 
     def _of_domain(self, domain: str) -> NDArray[np.float64]:
         assert self.calibration is not None

@@ -112,3 +112,29 @@ def test_ends_stay_within_the_scale():
     of = ConformalCalibration.of("dev", ["mos"], _table([1.0] * 9))
     ends = of.ends(np.array([[4.8], [5.5], [3.0]]), None, np.tile(of.factors(), (3, 1)), [(1, 5)])
     assert ends[:, 0].tolist() == [[3.8, 5.0], [4.5, 5.0], [2.0, 4.0]]
+
+
+# crepes 0.9.1: ConformalRegressor().fit(residuals=y - p[, sigmas=d | bins=b]).predict_int([0, 1][, ...], confidence=share),
+# for the clips of test_ends_are_those_of_crepes; half widths of two new clips: plain, by deviations, by domains.
+CREPES = {
+    0.8: ([1.620036, 1.620036], [1.392278, 0.696139], [1.41371, 1.860964]),
+    0.9: ([2.168616, 2.168616], [1.840524, 0.920262], [1.651027, 2.206347]),
+    0.95: ([2.349307, 2.349307], [2.18799, 1.093995], [2.505238, 2.813067]),
+}
+
+
+@pytest.mark.parametrize("share", CREPES)
+def test_ends_are_those_of_crepes(share):
+    rng = np.random.default_rng(7)
+    y, p = rng.normal(size=60), rng.normal(size=60)
+    spread, names = rng.uniform(0.5, 2, 60), ["a", "b"] * 30
+    plain = ConformalCalibration.of("dev", ["mos"], _table(y - p, domains=names))
+    scaled = ConformalCalibration.of("dev", ["mos"], _table(y - p, deviations=spread))
+    scores, wanted = np.array([[0.0], [1.0]]), CREPES[share]
+    found = [
+        plain.ends(scores, None, np.tile(plain.factors("", share), (2, 1)), [(-9, 9)]),
+        scaled.ends(scores, np.array([[1.0], [0.5]]), np.tile(scaled.factors("", share), (2, 1)), [(-9, 9)]),
+        plain.ends(scores, None, np.array([plain.factors(name, share) for name in "ab"]), [(-9, 9)]),
+    ]
+    for ends, halves in zip(found, wanted, strict=True):
+        assert np.diff(ends[:, 0])[:, 0] / 2 == pytest.approx(halves, abs=2e-6)

@@ -20,6 +20,8 @@ from lightning_aqa.results.side_files import if_whole
 from lightning_aqa.utils.documents import read_json
 from lightning_aqa.utils.files import replacing
 
+CALIBRATES = "dev"
+"""Split that the intervals of a run without folds are calibrated by."""
 FORMAT = 1
 DIGITS = 9
 _TEXTS = ("ids", "domains", "systems")
@@ -35,7 +37,7 @@ def calibrated_by_dev(
         axes: Names of the axes.
         unit: What varies as one piece in a run's intervals; by systems the new clips are of new systems.
     """
-    return calibrated_by("dev", splits["dev"], axes, unit) if "dev" in splits else None
+    return calibrated_by(CALIBRATES, splits[CALIBRATES], axes, unit) if CALIBRATES in splits else None
 
 
 def calibrated_by(split: str, table: Predictions, axes: Sequence[str], unit: Unit | None) -> ConformalCalibration:

@@ -114,7 +114,7 @@ def test_ends_stay_within_the_scale():
     assert ends[:, 0].tolist() == [[3.8, 5.0], [4.5, 5.0], [2.0, 4.0]]
 
 
-# crepes 0.9.1: ConformalRegressor().fit(residuals=y - p[, sigmas=d | bins=b]).predict_int([0, 1][, ...], confidence=share),
+# crepes 0.9.1: ConformalRegressor().fit(residuals=y - p[, sigmas=d | bins=b]).predict_int([0, 1][, ...], confidence=s),
 # for the clips of test_ends_are_those_of_crepes; half widths of two new clips: plain, by deviations, by domains.
 CREPES = {
     0.8: ([1.620036, 1.620036], [1.392278, 0.696139], [1.41371, 1.860964]),

@@ -101,7 +101,7 @@ def _cells(block: ComparisonTable, v: int, column: tuple[str, str]) -> tuple[str
         return value, ""
     gain = cell.difference.turned()
     ends = "" if math.isnan(gain.interval.low) else f" [{gain.interval.low:+.3f}, {gain.interval.high:+.3f}]"
-    return value, "" if math.isnan(gain.value) else f"{gain.value:+.3f}{ends}"
+    return value, "" if math.isnan(gain.value) else f"{gain.value + 0.0:+.3f}{ends}"
 
 
 def main(args: Sequence[str]) -> int:

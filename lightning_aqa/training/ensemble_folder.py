@@ -188,7 +188,7 @@ def write_ensemble(folder: Path, stacked: Stacked, by: Weights, command: Sequenc
     members: list[dict[str, Any]] = []
     for run, found, weights in zip(runs, checkpoints, stacked.weights.tolist(), strict=True):
         share = {axis: weight / len(found) for axis, weight in zip(axes, weights, strict=True)}
-        for checkpoint in found:
+        for checkpoint in found if any(weights) else ():  # no score takes what weighs nothing
             copied = _copy(checkpoint, folder / MEMBERS / f"{len(members)}")
             named = copied.relative_to(folder).as_posix()
             members.append({"checkpoint": named, "run": os.path.relpath(run.folder, folder), "weights": share})

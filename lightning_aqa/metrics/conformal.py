@@ -159,7 +159,7 @@ class ConformalCalibration(NamedTuple):
 
 
 class IntervalCoverage(NamedTuple):
-    """How often intervals hold the rating.
+    """Share of ratings that intervals hold, and their width.
 
     Args:
         n: Rated clips with an interval.

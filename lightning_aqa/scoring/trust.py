@@ -1,4 +1,4 @@
-"""What stands beside a score: an interval, how unlike the training clips the clip is, a note where not to trust it."""
+"""Interval, distance from the training clips and note of a clip that is scored: all that stands beside its score."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_fit_leaves_a_run_folder_with_all_its_files(corpora, fit, capsys, pictur
     assert "MLP" in screen
     assert "utterance" in screen
     expected = {"config.yaml", "checkpoints", "predictions.csv", "results.json", "skipped.csv", "history.csv"}
-    expected |= {"run.json"}
+    expected |= {"run.json", "intervals.json", "trained.npz"}
     expected |= {"ratings.csv", "clips.csv", "systems.csv", "observations.npz"}
     pictures = {
         "scatter_train.png",

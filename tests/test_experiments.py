@@ -166,8 +166,8 @@ def test_what_an_experiment_trained_is_tested_and_scores_a_folder(path, command,
 def _assert_same(rows, others):
     """Rows are the same but for rounding; a pooled entry of the cache moves last digits."""
     for one, two in zip(rows, others, strict=True):
-        for name in ("score", "deviation"):
-            assert float(one.pop(name) or 0) == pytest.approx(float(two.pop(name) or 0), abs=1e-5)
+        for name in ("score", "deviation", "low", "high"):
+            assert float(one.pop(name, 0) or 0) == pytest.approx(float(two.pop(name, 0) or 0), abs=1e-5)
         assert one == two
 
 

@@ -15,7 +15,8 @@ LONGEST = 340
 RUN_FILES = {
     "config.yaml", "run.json", "predictions.csv", "results.json", "history.csv", "ratings.csv", "clips.csv",
     "systems.csv", "observations.npz", "skipped.csv", "best.ckpt", "last.ckpt", "trial.json", "trial.log", "sweep.json",
-    "summary.csv", "summary.md", "traceback.txt",
+    "summary.csv", "summary.md", "traceback.txt", "intervals.json", "trained.npz",
+    "ensemble.json",
 }  # fmt: skip
 
 

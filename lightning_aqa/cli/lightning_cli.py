@@ -58,6 +58,7 @@ from lightning_aqa.training.monitor import direction_of
 from lightning_aqa.training.observations import Observations
 from lightning_aqa.training.run_writer import RunFolder
 from lightning_aqa.training.speed import ScoringSpeed
+from lightning_aqa.training.trained_features import KeepTrainedFeatures
 from lightning_aqa.training.training_speed import TrainingSpeed
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.distributed import barrier_and_destroy, is_first_process
@@ -235,7 +236,8 @@ class AQACLI(OpenCLI):
             raise ValueError("No objective to train with: add one, such as --objectives.mse=Regression.")
         if self.subcommand == "fit":
             callbacks = [ExactResume(), FiniteCheck(), TrainingLevels(), TrainingSpeed(self.folder), *callbacks]
-            callbacks += [History(self.folder, self.settings.monitor), *self._checkpoints(objectives)]
+            callbacks += [KeepTrainedFeatures(self.folder), History(self.folder, self.settings.monitor)]
+            callbacks += self._checkpoints(objectives)
             if self.settings.trainer.enable_checkpointing is False:
                 callbacks = [callback for callback in callbacks if not isinstance(callback, BestCheckpoint)]
         callbacks += objectives

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lightning_aqa.cli.signatures import call, check_at_least
 from lightning_aqa.utils.ray import import_ray
@@ -29,7 +29,8 @@ class Written(NamedTuple):
     stop: Stopped | None = None
 
 
-SETTINGS = ("device", "dtype", "batch_seconds", "num_workers", "window_seconds", "resampler", "normalise", "level")
+SETTINGS = ("device", "dtype", "batch_seconds", "num_workers", "window_seconds", "resampler", "normalise", "level",
+            "interval")  # fmt: skip
 """Options that are arguments of ``Scorer``."""
 
 
@@ -54,6 +55,7 @@ def score(
     level: Literal["keep", "rms"] | None = None,
     clip_to_scale: bool = False,
     ensemble: bool = False,
+    interval: float | None = None,
     model_args: Sequence[str],
 ) -> int:
     """Score any amount of audio by a trained model, into one table.
@@ -85,6 +87,7 @@ def score(
         level: Old name of --normalise.
         clip_to_scale: Write scores beyond an end of their scale as that end; by default they are what the model says.
         ensemble: Take the mean of the models of a cross-validation's folds, in place of its refit.
+        interval: Share of clips whose rating is to lie between low and high, .9 unless it is given; 0 leaves these out.
         model_args: Options that change the model of a config.
 
     Returns:
@@ -107,16 +110,20 @@ def score(
     scorer = load(checkpoint, list(model_args), ensemble=ensemble, **settings)
     stamp = _stamp(scorer, [checkpoint, *model_args, *["--ensemble"] * ensemble], positions, is_clipped=clip_to_scale)
     path = output if part is None else part.file(output)
-    table = ScoreWriter(path, [axis.name for axis in scorer.axes], stamp, format, retries=retry)
+    why_none = f"no intervals{' on some axes' * scorer.trust.has_ends}: {scorer.trust.why_none}."
+    table = ScoreWriter(path, scorer.trust, stamp, format, retries=retry)
     numbered = Numbered(read_items(inputs), table, shard_clips, positions)
     groups = scorer.score_items(numbered)
     if engine == "ray":
         groups = score_on_ray(numbered, checkpoint, list(model_args), settings | {"ensemble": ensemble}, num_actors)
     axes = scorer.axes if clip_to_scale else None
+    has_all = not scorer.trust.why_none
     del scorer
     start = time.monotonic()
     written = _write(groups, table, numbered, inputs, axes)
     code = _summary(table, numbered, written, time.monotonic() - start)
+    if not has_all:
+        print(why_none)
     if part is not None and written.stop is None:
         print(f"once all {part.total} parts are done: {part.join_command(output, is_json=table.is_json)}")
     return code
@@ -146,7 +153,8 @@ def _stamp(scorer: Scorer, source: Sequence[str], positions: range | None, *, is
     reading = scorer.reading
     shown = {"resampler": reading.resampler, "level": reading.normalise, "window_seconds": reading.window_seconds}
     part = {} if positions is None else {"clips": f"{positions.start}-{positions.stop}"}
-    changed = {"clip_to_scale": True} if is_clipped else {}
+    changed: dict[str, Any] = {"clip_to_scale": True} if is_clipped else {}
+    changed |= {"interval": scorer.trust.share} if scorer.trust.has_ends else {}
     return Stamp(" ".join(source), {"dtype": scorer.dtype} | shown | part | changed, fingerprint(scorer))
 
 

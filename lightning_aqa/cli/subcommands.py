@@ -30,6 +30,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "cache": Subcommand("cache", "Compute a frozen encoder's features, check them, or clear them up."),
     "check": Subcommand("check", "Check that an encoder, head, objective or corpus keeps the promises of its kind."),
     "doctor": Subcommand("doctor", "Show which packages, devices, audio formats, weights and data are here."),
+    "ensemble": Subcommand("ensemble", "Make one predictor of several runs: their mean, and what it gains."),
     "experiments": Subcommand("experiments", "List the experiments that come with the package, or copy them."),
     "inspect": Subcommand("inspect", "Look at a table of ratings and its audio before training."),
     "plan": Subcommand("plan", "Say how many clips, systems, listeners and seeds it takes to show a difference."),

@@ -21,6 +21,7 @@ class Predictions(NamedTuple):
         prompts: Text each clip was made from, empty where there is none; None in a file that does not say.
         deviations: Predicted standard deviations in score points, shape ``(N, A)``; None from a head without them.
         notes: Reasons why scores are likely nonsense, empty where there are none; None where nobody looked.
+        intervals: Ends between which the rating lies, shape ``(N, A, 2)``, NaN where there are none; None without any.
     """
 
     ids: list[str]
@@ -31,6 +32,7 @@ class Predictions(NamedTuple):
     prompts: list[str] | None = None
     deviations: NDArray[np.float64] | None = None
     notes: list[str] | None = None
+    intervals: NDArray[np.float64] | None = None
 
 
 def join(tables: Sequence[Predictions]) -> Predictions:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_aqa.metrics.conformal import SHARE, IntervalCoverage, interval_coverage
 from lightning_aqa.metrics.levels import MEAN
 from lightning_aqa.metrics.pairwise import within_groups
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.report.templating import render
+from lightning_aqa.results.clip_intervals import CALIBRATES
 from lightning_aqa.results.comparison import ComparisonTable
 from lightning_aqa.results.further import TOP, calibrated, top_systems
 from lightning_aqa.results.runs import Run
@@ -31,7 +33,7 @@ from lightning_aqa.results.tables import (
     reasons_of,
     title_of,
 )
-from lightning_aqa.results.variants import SharedClips
+from lightning_aqa.results.variants import SharedClips, Variant
 
 Array = NDArray[np.float64]
 
@@ -52,6 +54,8 @@ FURTHER = {
     "prompts": ("SRCC within prompts", "mean over prompts of the SRCC of the clips made from one"),
     "68": ("68 % covers", "share of ratings inside the interval that the predicted deviation gives for 68 %"),
     "95": ("95 % covers", "the same for 95 %"),
+    "held": (f"{100 * SHARE:.0f} % intervals hold", "share of ratings between low and high of their clips"),
+    "width": ("Width", "mean distance of low and high, in score points"),
 }
 
 
@@ -172,7 +176,7 @@ def further(evidence: SharedClips, detailed: Sequence[int], titles: Mapping[str,
 
 
 def _written_as(key: str) -> str:
-    return "MSE" if key in ("bias", "slope") else "SRCC"
+    return "MSE" if key in ("bias", "slope", "width") else "SRCC"
 
 
 def numbers_of(evidence: SharedClips, v: int, a: int) -> dict[str, float]:
@@ -186,8 +190,20 @@ def numbers_of(evidence: SharedClips, v: int, a: int) -> dict[str, float]:
         row = {"bias": fit.bias, "slope": fit.slope, "top": top_systems(scores, targets, evidence.systems)}
         row["systems"] = within_groups(scores, targets, evidence.systems).srcc
         row["prompts"] = within_groups(scores, targets, evidence.prompts).srcc
-        found.append({**row, "68": covered.covered[0.68], "95": covered.covered[0.95]})
+        held = _interval_coverage(variant, seed, evidence.split, evidence.axes[a])
+        shares = {"68": covered.covered[0.68], "95": covered.covered[0.95]}
+        found.append({**row, **shares, "held": held.covered, "width": held.width})
     return {key: float(np.mean([row[key] for row in found])) for key in FURTHER}
+
+
+def _interval_coverage(variant: Variant, seed: int, split: str, axis: str) -> IntervalCoverage:
+    """Compute what the intervals of a run's clips hold; NaN where it has none, or the split calibrates them."""
+    run = variant.runs[seed]
+    table = None if variant.is_fixed or split == CALIBRATES else run.splits.get(split)
+    if table is None or table.intervals is None:
+        return IntervalCoverage(0, math.nan, math.nan)
+    a = list(run.axes).index(axis)
+    return interval_coverage(table.intervals[:, a], table.targets[:, a])
 
 
 # Folds of a cross-validation

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from lightning_aqa.batch import PART
 from lightning_aqa.metrics.levels import MEAN, METRICS
-from lightning_aqa.results.files import PREDICTIONS, RESULTS, find_checkpoint
+from lightning_aqa.results.clip_intervals import coverage_notes
+from lightning_aqa.results.files import ENSEMBLE, PREDICTIONS, RESULTS, find_checkpoint
 from lightning_aqa.results.reference_points import run_notes
 
 LEGEND = {
@@ -47,7 +48,7 @@ def print_results(
             console.print(words, highlight=False, markup=False, soft_wrap=True)
         for reason in reasons_of(results):
             console.print(f"No interval: {reason}.", highlight=False, markup=False, soft_wrap=True)
-        for note in run_notes(results):
+        for note in [*run_notes(results), *coverage_notes(results)]:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
     files = [PREDICTIONS, RESULTS] if results else [PREDICTIONS]
     shown = ", ".join([*files, *(path.name for path in pictures)])
@@ -58,7 +59,8 @@ def next_command(folder: Path) -> str:
     """Say how the model of a run folder scores other clips; of a cross-validation without a refit, its folds do."""
     options = ""
     try:
-        find_checkpoint(folder)
+        if not (folder / ENSEMBLE).is_file():
+            find_checkpoint(folder)
     except ValueError:
         options = " --ensemble"
     return f"to score other clips: python -m lightning_aqa score {shlex.quote(str(folder))} CLIPS{options}"

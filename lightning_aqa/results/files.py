@@ -8,10 +8,14 @@ CONFIG, RUN = "config.yaml", "run.json"
 PREDICTIONS, RESULTS, HISTORY = "predictions.csv", "results.json", "history.csv"
 RATINGS, CLIPS, SYSTEMS, OBSERVATIONS = "ratings.csv", "clips.csv", "systems.csv", "observations.npz"
 SKIPPED, TRACEBACK = "skipped.csv", "traceback.txt"
+INTERVALS, TRAINED = "intervals.json", "trained.npz"
+"""Errors of clips that the model was not trained on, and features of clips that it was."""
 LOCK = "run.lock"
 """Held by the process that writes to a run folder; a run that has ended leaves none."""
 MLFLOW_STORE, MLFLOW_ARTIFACTS = "mlflow.db", "mlflow-artifacts"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
+ENSEMBLE, MEMBERS = "ensemble.json", "members"
+"""Weights of the models of an ensemble's folder, and the folder of these."""
 
 TRIAL, TRIAL_LOG = "trial.json", "trial.log"
 """Record of a sweep in the run folder of a trial, and all that the trial printed."""
@@ -42,6 +46,8 @@ def find_checkpoint(path: str | Path) -> Path:
     for checkpoint in found:
         if checkpoint.is_file():
             return checkpoint
+    if (path / ENSEMBLE).is_file():
+        raise ValueError(f"{path}: an ensemble, of several models; `score` and `load` take it, or name a model of it.")
     if path_of_last(path / "fold0").is_file():
         raise ValueError(f"{path}: a cross-validation without a refit; --ensemble takes the mean of its folds' models.")
     raise ValueError(

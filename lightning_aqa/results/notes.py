@@ -81,13 +81,16 @@ class Expected(NamedTuple):
     is_level_kept: bool = True
 
 
-def note_of(signal: Signal | None, scores: Sequence[float], expected: Expected) -> str:
+def note_of(
+    signal: Signal | None, scores: Sequence[float], expected: Expected, times_as_far: float | None = None
+) -> str:
     """Say why the scores of a clip are likely nonsense; nothing where they are not.
 
     Args:
         signal: Facts of its audio; None where it was not decoded.
         scores: Its score per axis, as the model gives it.
         expected: What the model expects.
+        times_as_far: Its distance from the training clips, by that of the farthest of these; None where not known.
 
     Example:
         >>> axes = [Axis("MI", "Musical impression", 1.0, 5.0)]
@@ -98,6 +101,8 @@ def note_of(signal: Signal | None, scores: Sequence[float], expected: Expected) 
     for axis, score in zip(expected.axes, scores, strict=True):
         if not axis.low <= score <= axis.high:
             notes.append(f"{axis.name} is outside of {axis.low:g} to {axis.high:g}")
+    if times_as_far is not None and times_as_far > 1:
+        notes.append(f"unlike any training clip: {times_as_far:.1f} times as far as the farthest of them")
     return "; ".join(notes)
 
 

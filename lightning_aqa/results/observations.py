@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ MOST_BYTES = 128 * 2**20
 """Size of all arrays above which a file is not read: the largest embeddings of so many clips take a tenth of it."""
 
 Half = NDArray[np.float16]
+Checked = TypeVar("Checked")
 
 
 class ObservedWindow(NamedTuple):
@@ -115,14 +116,28 @@ def read_observations(path: Path) -> Observed:
     Raises:
         ValueError: If these are not its arrays, or larger than it writes them; the message names the file.
     """
+    return read_arrays(path, Observed._fields, _checked)
+
+
+def read_arrays(path: Path, names: Sequence[str], check: Callable[[dict[str, NDArray[Any]]], Checked]) -> Checked:
+    """Read arrays that may be damaged, or made to fill the memory.
+
+    Args:
+        path: The file.
+        names: Names of the arrays that it must hold.
+        check: Makes of them what is returned; raises ``ValueError`` where they are not what they should be.
+
+    Raises:
+        ValueError: If they cannot be read; the message names the file.
+    """
     file_size(path)
     try:
         with warnings.catch_warnings(), zipfile.ZipFile(path) as archive:
             warnings.simplefilter("ignore")
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
                 raise ValueError(f"more than {MOST_BYTES:,} bytes of arrays")
-            arrays = {name: _array(archive, name) for name in Observed._fields}
-        return _checked(arrays)
+            arrays = {name: _array(archive, name) for name in names}
+        return check(arrays)
     except Exception as error:  # zipfile, zlib and NumPy let out whatever damaged bytes lead them to
         what = shortened(" ".join(str(error).split())) or type(error).__name__
         raise ValueError(f"{path}: no arrays of clips can be read ({what}).") from None

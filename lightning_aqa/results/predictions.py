@@ -27,6 +27,8 @@ from lightning_aqa.utils.text import shortened
 COLUMNS = ("split", "id", "system", "domain", "prompt", "axis", "target", "score", "deviation")
 LATER_COLUMNS = frozenset({"prompt", "deviation"})
 """Those that run folders of earlier versions lack."""
+ENDS = ("low", "high")
+"""Columns of the interval of each clip, where there are intervals."""
 
 
 class ScoredWindow(NamedTuple):
@@ -92,10 +94,11 @@ def _clip_score(windows: Sequence[ScoredWindow]) -> list[float]:
 def _clip_deviations(clips: Sequence[Sequence[ScoredWindow]]) -> NDArray[np.float64] | None:
     if not clips or clips[0][0].deviation is None:
         return None
-    return np.array([_clip_deviation(windows) for windows in clips], dtype=np.float64)
+    return np.array([clip_deviation(windows) for windows in clips], dtype=np.float64)
 
 
-def _clip_deviation(windows: Sequence[ScoredWindow]) -> list[float]:
+def clip_deviation(windows: Sequence[ScoredWindow]) -> list[float]:
+    """Return the deviations of a clip, one per axis: that of the mean of its windows' distributions."""
     means = _clip_score(windows)
     variances = [
         tuple(d * d + (s - mean) ** 2 for d, s, mean in zip(window.deviation or (), window.score, means, strict=True))
@@ -107,22 +110,27 @@ def _clip_deviation(windows: Sequence[ScoredWindow]) -> list[float]:
 def write_predictions(path: str | Path, splits: Iterable[tuple[str, Predictions]], axes: Sequence[str]) -> None:
     """Write tidy rows, one per clip and axis; an unrated target is empty, and so is a deviation that is not given.
 
-    Tables with notes have a column of them at the end.
+    Tables with intervals have columns of their ends, and those with notes have one of these.
     """
     tables = list(splits)
-    columns = (*COLUMNS, NOTE) if any(table.notes is not None for _, table in tables) else COLUMNS
-    write_records(path, columns, (row for split, table in tables for row in _tidy_rows(split, table, axes)))
+    found = [table.intervals for _, table in tables if table.intervals is not None]
+    ends = ENDS if any(np.isfinite(intervals).any() for intervals in found) else ()
+    note = (NOTE,) if any(table.notes is not None for _, table in tables) else ()
+    rows = (row for split, table in tables for row in _tidy_rows(split, table, axes, has_ends=bool(ends)))
+    write_records(path, (*COLUMNS, *ends, *note), rows)
 
 
-def _tidy_rows(split: str, table: Predictions, axes: Sequence[str]) -> Iterator[list[object]]:
+def _tidy_rows(split: str, table: Predictions, axes: Sequence[str], *, has_ends: bool) -> Iterator[list[object]]:
     for i, id_ in enumerate(table.ids):
         for a, axis in enumerate(axes):
             prompt = table.prompts[i] if table.prompts is not None else ""
             deviation = math.nan if table.deviations is None else float(table.deviations[i, a])
             target, score = float(table.targets[i, a]), float(table.scores[i, a])
             names = [split, id_, table.systems[i], table.domains[i], prompt, axis]
+            found = table.intervals[i, a].tolist() if table.intervals is not None else [math.nan] * len(ENDS)
+            ends = map(_or_empty, found) if has_ends else ()
             note = [] if table.notes is None else [table.notes[i]]
-            yield [*names, _or_empty(target), score, _or_empty(deviation), *note]
+            yield [*names, _or_empty(target), score, _or_empty(deviation), *ends, *note]
 
 
 def _or_empty(value: float) -> float | str:
@@ -169,6 +177,9 @@ def _table(clips: Mapping[str, Mapping[str, Record]], axes: Sequence[str]) -> Pr
             name = shortened(first.text("id"))
             raise ValueError(f"{first.where}: {name} has no row for {shortened(lacking)}; is it half a copy?")
     deviations = np.array([[rows[axis].finite("deviation", math.nan) for axis in axes] for rows in clips.values()])
+    intervals = np.array(
+        [[[rows[axis].finite(end, math.nan) for end in ENDS] for axis in axes] for rows in clips.values()]
+    )
     return Predictions(
         ids=list(clips),
         systems=[first.text("system") for first in firsts],
@@ -178,4 +189,5 @@ def _table(clips: Mapping[str, Mapping[str, Record]], axes: Sequence[str]) -> Pr
         prompts=[first.text("prompt") for first in firsts] if "prompt" in firsts[0].cells else None,
         deviations=None if np.isnan(deviations).all() else deviations,
         notes=[first.text(NOTE) for first in firsts] if NOTE in firsts[0].cells else None,
+        intervals=None if np.isnan(intervals).all() else intervals,
     )

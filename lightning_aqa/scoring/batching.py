@@ -12,7 +12,9 @@ from itertools import islice, pairwise
 from queue import Empty, Queue
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_aqa.data.buckets import ends_by_seconds
@@ -28,9 +30,6 @@ ADDRESS = re.compile(r" ?<?[\w.]*(?: object)? at 0x[0-9a-fA-F]+>?| ?0x[0-9a-fA-F
 GROUP_BATCHES = 4
 """Batches that a group of clips fills: among so many windows are some of like length."""
 
-Score = Callable[[Sequence[Tensor], Sequence[str]], Sequence[Sequence[float]]]
-"""Scores windows ``(T,)`` with their prompts: a row per window, a number per axis."""
-
 Key = TypeVar("Key")
 
 Value = TypeVar("Value")
@@ -45,8 +44,22 @@ class DeviceError(ValueError):
     """The device has failed, so that nothing can be computed in this process any more."""
 
 
-NoteOf = Callable[[Signal | None, Sequence[float]], str]
-"""Says of a clip's signal and scores why they are likely nonsense."""
+class WindowScore(NamedTuple):
+    """Output of a model for one window.
+
+    Args:
+        scores: A score per axis.
+        deviations: A standard deviation per axis; None from a head without them.
+        features: Pooled features, shape ``(D,)``; None where nothing is made of them.
+    """
+
+    scores: Sequence[float]
+    deviations: Sequence[float] | None = None
+    features: NDArray[np.float32] | None = None
+
+
+Score = Callable[[Sequence[Tensor], Sequence[str]], Sequence[WindowScore]]
+"""Scores windows ``(T,)`` with their prompts."""
 
 
 class ScoredClip(NamedTuple):
@@ -58,6 +71,9 @@ class ScoredClip(NamedTuple):
         scores: A score per axis, as the model gives them.
         error: Why there are none.
         note: Why they are likely nonsense.
+        ends: Two ends per axis, between which the rating lies; NaN where there are none, empty without any.
+        unlike: Share of the training clips that are less far from the others than this one; None where not known.
+        deviations: A standard deviation per axis; empty from a head without them.
     """
 
     item: Item
@@ -65,6 +81,13 @@ class ScoredClip(NamedTuple):
     scores: tuple[float, ...] = ()
     error: str = ""
     note: str = ""
+    ends: tuple[tuple[float, float], ...] = ()
+    unlike: float | None = None
+    deviations: tuple[float, ...] = ()
+
+
+Finish = Callable[[ScoredClip, Signal | None, Sequence[tuple[float, WindowScore]]], ScoredClip]
+"""Adds to a scored clip what its signal and its windows, each with its weight, say of its scores."""
 
 
 class Batching(NamedTuple):
@@ -91,7 +114,7 @@ class _Clip:
 
     def __init__(self, item: Item) -> None:
         self.item, self.error = item, ""
-        self.windows: list[tuple[float, Sequence[float]]] = []
+        self.windows: list[tuple[float, WindowScore]] = []
         self.meter: Meter | None = None
 
     def fail(self, error: Exception) -> None:
@@ -100,23 +123,23 @@ class _Clip:
         text = ADDRESS.sub("", str(error).removeprefix(f"{self.item.path}: "))
         self.error = self.error or f"{name}{' '.join(text.split())}" or "unknown"
 
-    def row(self, note_of: NoteOf) -> ScoredClip:
+    def row(self, finish: Finish) -> ScoredClip:
         """Average the windows by weight, and look at what they were."""
         if self.error:
             return ScoredClip(self.item, error=self.error)
         weights = [weight for weight, _ in self.windows]
-        scores = tuple(weighted_mean([row for _, row in self.windows], weights))
+        scores = tuple(weighted_mean([window.scores for _, window in self.windows], weights))
         if not all(map(math.isfinite, scores)):
             return ScoredClip(self.item, error="the model gives no finite score")
-        note = note_of(None if self.meter is None else self.meter.signal(), scores)
-        return ScoredClip(self.item, math.fsum(weights), scores, note=note)
+        clip = ScoredClip(self.item, math.fsum(weights), scores)
+        return finish(clip, None if self.meter is None else self.meter.signal(), self.windows)
 
 
 class _Group:
     """Clips that come one after the other; their windows are scored together."""
 
-    def __init__(self, shard: int, batching: Batching, score: Score, note_of: NoteOf) -> None:
-        self.shard, self.batching, self.score, self.note_of = shard, batching, score, note_of
+    def __init__(self, shard: int, batching: Batching, score: Score, finish: Finish) -> None:
+        self.shard, self.batching, self.score, self.finish = shard, batching, score, finish
         self.clips: list[_Clip] = []
         self.pending: list[tuple[_Clip, Piece]] = []
         self.num_samples = self.num_pending = 0
@@ -146,7 +169,7 @@ class _Group:
     def close(self) -> list[ScoredClip]:
         """Score what is left, and return the clips in their order."""
         self._run()
-        return [clip.row(self.note_of) for clip in self.clips]
+        return [clip.row(self.finish) for clip in self.clips]
 
     def _run(self) -> None:
         wanted = [(clip, piece) for clip, piece in self.pending if not clip.error]
@@ -172,13 +195,13 @@ class _Group:
             for window in batch:
                 self._score([window])
             return
-        for (clip, piece), scores in zip(batch, rows, strict=True):
-            clip.windows.append((piece.weight, scores))
+        for (clip, piece), row in zip(batch, rows, strict=True):
+            clip.windows.append((piece.weight, row))
 
 
-def no_note(signal: Signal | None, scores: Sequence[float]) -> str:
-    """Say nothing."""
-    return ""
+def as_it_is(clip: ScoredClip, signal: Signal | None, windows: Sequence[tuple[float, WindowScore]]) -> ScoredClip:
+    """Add nothing."""
+    return clip
 
 
 def score_groups(
@@ -186,7 +209,7 @@ def score_groups(
     read: Callable[[Item], Iterable[Piece]],
     score: Score,
     batching: Batching,
-    note_of: NoteOf = no_note,
+    finish: Finish = as_it_is,
 ) -> Iterator[list[ScoredClip]]:
     """Yield scored clips in the order of the items, group by group.
 
@@ -198,17 +221,17 @@ def score_groups(
         read: Decodes the windows of a clip.
         score: Scores windows.
         batching: How windows become batches.
-        note_of: Looks at each clip that is scored.
+        finish: Looks at each clip that is scored.
     """
-    group = _Group(0, batching, score, note_of)
+    group = _Group(0, batching, score, finish)
     for (shard, item), pieces in prefetch(items, lambda numbered: read(numbered[1]), batching.num_workers):
         if shard != group.shard:
             yield group.close()
-            group = _Group(shard, batching, score, note_of)
+            group = _Group(shard, batching, score, finish)
         group.add(item, pieces)
         if group.is_full:
             yield group.close()
-            group = _Group(shard, batching, score, note_of)
+            group = _Group(shard, batching, score, finish)
     yield group.close()
 
 

@@ -32,6 +32,7 @@ class Item(NamedTuple):
         end: Where it ends, in seconds; None is the end of the file.
         prompt: The text it was made from, for encoders with a text side.
         error: Why it cannot be scored, where that is known before its file is opened.
+        domain: Its domain, such as ``speech``, for intervals by domain; empty where unknown.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Item(NamedTuple):
     end: float | None = None
     prompt: str = ""
     error: str = ""
+    domain: str = ""
 
 
 def read_items(inputs: Sequence[str]) -> Iterator[Item]:
@@ -99,7 +101,7 @@ def read_lines(lines: Iterable[str], where: str, folder: Path) -> Iterator[Item]
 
 
 def item_of(fields: Mapping[str, Any], location: str, folder: Path = Path()) -> Item:
-    """Make an item of the fields of a line: ``path``, and where wanted ``start``, ``end``, ``prompt`` and ``id``.
+    """Make an item of the fields of a line: ``path``; ``start``, ``end``, ``prompt``, ``domain``, ``id``.
 
     Args:
         fields: The fields.
@@ -124,7 +126,8 @@ def item_of(fields: Mapping[str, Any], location: str, folder: Path = Path()) -> 
         return Item(given or f"{path} of {location}", path, error=wrong)
     last = None if end == math.inf else end
     times = "" if start == 0 and last is None else f"#{start:.12g}-{'' if last is None else f'{last:.12g}'}"
-    return Item(given or path + times, path, start, last, _text(fields.get("prompt")))
+    prompt, domain = (_text(fields.get(name)) for name in ("prompt", "domain"))
+    return Item(given or path + times, path, start, last, prompt, domain=domain)
 
 
 def _text(value: object) -> str:

@@ -19,10 +19,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.dataset import Normalise
+from lightning_aqa.metrics.conformal import SHARE
 from lightning_aqa.module import AQAModule
-from lightning_aqa.results.files import CONFIG, find_checkpoint
+from lightning_aqa.results.clip_intervals import read_calibration
+from lightning_aqa.results.files import CONFIG, ENSEMBLE, find_checkpoint
 from lightning_aqa.results.run_folder import run_of
+from lightning_aqa.results.trained_features import read_trained
+from lightning_aqa.scoring.ensemble import EnsembleScorer, read_members
 from lightning_aqa.scoring.scorer import Scorer
+from lightning_aqa.scoring.trust import Trust
+from lightning_aqa.training.ensemble import average, same_weights
 from lightning_aqa.training.loading import build_module, load_module
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.references import bounded_references
@@ -37,10 +43,11 @@ UNTRAINED = "its head is not trained; give the folder of a run that trained it."
 
 
 class Source(NamedTuple):
-    """A trained module, and how its training read audio, as far as that is known."""
+    """A trained module, how its training read audio, and what that left for trust, as far as these are known."""
 
     module: AQAModule
     reading: dict[str, Any]
+    trust: dict[str, Any] = {}
 
 
 def load(
@@ -49,13 +56,14 @@ def load(
     """Load a trained predictor to score with.
 
     Args:
-        source: A run folder (its best epoch, else its last, else the refit of a cross-validation), a checkpoint, or a
-            config (YAML) whose encoder and head bring weights of their own. How audio is read (resampler, normalise,
-            windows) follows the config, or that of the checkpoint's run folder.
+        source: A run folder (its best epoch, else its last, else the refit of a cross-validation), a checkpoint, the
+            folder of an ensemble, or a config (YAML) whose encoder and head bring weights of their own. How audio is
+            read (resampler, normalise, windows) follows the config, or that of the checkpoint's run folder.
         model: Arguments such as ``--model.encoder.checkpoint=PATH`` that change a config.
         ensemble: Whether the folder of a cross-validation stands for the mean of the models of its folds.
         **settings: Arguments of ``Scorer``: ``device``, ``dtype``, ``batch_seconds``, ``num_workers``, and
-            ``window_seconds``, ``resampler`` and ``normalise``, which then count. None stands for what is usual.
+            ``window_seconds``, ``resampler`` and ``normalise``, which then count, and ``interval``, the share of clips
+            that intervals hold. None stands for what is usual.
 
     Returns:
         The scorer: ``load("runs/quickstart")("clip.wav")`` is a score per axis.
@@ -63,9 +71,50 @@ def load(
     Raises:
         ValueError: If there is no such file, or nothing in it that is trained.
     """
-    found = find_source(source, model, ensemble=ensemble)
     given = {name: value for name, value in settings.items() if value is not None}
-    return Scorer(found.module, **(found.reading | given))
+    if (Path(source) / ENSEMBLE).is_file():
+        import_parts()
+        return _load_ensemble(Path(source), given)
+    found = find_source(source, model, ensemble=ensemble)
+    return Scorer(found.module, **(found.reading | found.trust | given))
+
+
+def _load_ensemble(folder: Path, settings: dict[str, Any]) -> Scorer:
+    """Load the models of an ensemble; those of one encoder and one reading of audio become one, which encodes once.
+
+    Raises:
+        ValueError: If a model cannot be loaded, or rates other axes.
+    """
+    records = read_members(folder)
+    sources = [find_source(folder / record.checkpoint) for record in records]
+    axes = sources[0].module.axes
+    names = [axis.name for axis in axes]
+    if any(source.module.axes != axes for source in sources) or set(names) != set(records[0].weights):
+        raise ValueError(f"{folder}: the models of this ensemble rate other axes than its weights are of.")
+    groups: list[list[int]] = []
+    for i, source in enumerate(sources):
+        alike = next((group for group in groups if _encode_alike(sources[group[0]], source)), None)
+        groups.append([i]) if alike is None else alike.append(i)
+    weights = [[record.weights[name] for name in names] for record in records]
+    modules = [average([sources[i].module for i in group], [weights[i] for i in group]) for group in groups]
+    firsts = [sources[group[0]] for group in groups]
+    calibration, share = read_calibration(folder), settings.get("interval", SHARE)
+    if len(modules) == 1:
+        beside = {"calibration": calibration, "trained": firsts[0].trust["trained"]}
+        return Scorer(modules[0], **(firsts[0].reading | beside | settings))
+    members = [
+        Scorer(module, **(first.reading | {"trained": first.trust["trained"]} | settings | {"interval": 0.0}))
+        for module, first in zip(modules, firsts, strict=True)
+    ]
+    trained = next((member.trust.trained for member in members if member.trust.trained is not None), None)
+    return EnsembleScorer(members, Trust(axes, calibration, trained, share))
+
+
+def _encode_alike(one: Source, other: Source) -> bool:
+    """Tell whether two models hear the same features."""
+    first, second = one.module, other.module
+    is_one = type(first.encoder) is type(second.encoder) and first.layers == second.layers
+    return is_one and one.reading == other.reading and same_weights(first.encoder, second.encoder)
 
 
 def find_source(source: str | os.PathLike[str], model: Sequence[str] = (), *, ensemble: bool = False) -> Source:
@@ -78,7 +127,17 @@ def find_source(source: str | os.PathLike[str], model: Sequence[str] = (), *, en
         raise ValueError(f"{path}: a checkpoint says what its model is; {model[0].split('=')[0]} is for a config.")
     module = load_module(path, ensemble=ensemble)
     beside = run_of(find_checkpoint(path) if not ensemble else path) / CONFIG
-    return Source(_lean(module), _reading(_read_yaml(beside)) if beside.is_file() else {})
+    return Source(
+        _lean(module), _reading(_read_yaml(beside)) if beside.is_file() else {}, _trust(path, ensemble=ensemble)
+    )
+
+
+def _trust(path: Path, *, ensemble: bool) -> dict[str, Any]:
+    """Read what intervals follow from, and the features of training clips, which the folds have different ones of."""
+    if ensemble:
+        return {"calibration": read_calibration(path)}
+    checkpoint = find_checkpoint(path).resolve()
+    return {"calibration": read_calibration(run_of(checkpoint)), "trained": read_trained(checkpoint.parent.parent)}
 
 
 def _lean(module: AQAModule) -> AQAModule:
@@ -141,6 +200,9 @@ def _is_setting(name: str, value: Any) -> bool:
 
 def fingerprint(scorer: Scorer) -> str:
     """Hash what scores follow from: the weights, the classes of encoder and head, and how audio is read."""
+    if isinstance(scorer, EnsembleScorer):
+        parts = [*map(fingerprint, scorer.members), scorer.trust.fingerprint().hex()]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
     module, digest = scorer.module, hashlib.sha256()
     parts = [f"{type(part).__module__}.{type(part).__qualname__}" for part in (module.encoder, module.head)]
     axes = [list(axis) for axis in scorer.axes]
@@ -148,4 +210,5 @@ def fingerprint(scorer: Scorer) -> str:
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    digest.update(scorer.trust.fingerprint())
     return digest.hexdigest()

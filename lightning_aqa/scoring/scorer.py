@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lightning_aqa.batch import Axis
+from lightning_aqa.batch import Axis, Features, Output
 from lightning_aqa.data.audio import Resampler
 from lightning_aqa.data.dataset import Normalise
 from lightning_aqa.data.decoding import AudioError
 from lightning_aqa.encoders.cpu import packed
+from lightning_aqa.metrics.conformal import SHARE, ConformalCalibration
 from lightning_aqa.module import AQAModule
-from lightning_aqa.results.notes import Expected, note_of
-from lightning_aqa.scoring.batching import Batching, ScoredClip, score_groups
+from lightning_aqa.results.notes import Expected
+from lightning_aqa.results.trained_features import TrainedFeatures, pooled
+from lightning_aqa.scoring.batching import Batching, ScoredClip, WindowScore, score_groups
 from lightning_aqa.scoring.decode import Piece, cut, read_pieces, reading_of, weighted_means
 from lightning_aqa.scoring.inputs import Item
+from lightning_aqa.scoring.trust import Trust
 from lightning_aqa.scoring.waveforms import as_rate, as_tensor, is_array, is_numbers
 from lightning_aqa.utils.renamed import renamed_argument
 
@@ -50,8 +53,12 @@ class Scorer:
         resampler: What brings files to the encoder's rate, as in training.
         normalise: Whether each window is divided by its root mean square, as in training.
         level: Old name of ``normalise``.
+        interval: Share of clips whose rating is to lie within their intervals; 0 gives no intervals.
+        calibration: What intervals follow from, as the run that trained the module left it; None gives none.
+        trained: Features of the training clips, from there too; None says of no clip how unlike them it is.
 
     Attributes:
+        trust: What stands beside scores: intervals, distances from the training clips, notes.
         axes: What it predicts, in order.
         sample_rate: Rate that the encoder takes, in Hz.
         reading: How audio comes to the encoder.
@@ -79,7 +86,11 @@ class Scorer:
         resampler: Resampler = "soxr",
         normalise: Normalise = "keep",
         level: Normalise | None = None,
+        interval: float = SHARE,
+        calibration: ConformalCalibration | None = None,
+        trained: TrainedFeatures | None = None,
     ) -> None:
+        self.trust = Trust(module.axes, calibration, trained, interval)
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype}.")
         for name, value in {"num_workers": num_workers, "batch_seconds": batch_seconds or 0.0}.items():
@@ -169,17 +180,35 @@ class Scorer:
             results.append({axis.name: score for axis, score in zip(self.axes, row.scores, strict=True)})
         return results
 
+    def rows(self, paths: Sequence[Path], prompts: str | Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Score files, with all that ``score`` writes beside scores.
+
+        Returns:
+            For each file its ``path``, per axis the score and, where there are intervals, ``<axis> low`` and
+            ``<axis> high``, ``unlike`` where the training clips are known, ``note`` and ``error``.
+        """
+        texts = _per_clip(prompts, len(paths))
+        items = (Item(os.fspath(p), os.fspath(p), prompt=text) for p, text in zip(paths, texts, strict=True))
+        found = [row for rows in self.score_items((0, item) for item in items) for row in rows]
+        beside = [{"path": row.item.path, "note": row.note, "error": row.error} for row in found]
+        values = [dict(zip(self.trust.columns, self.trust.values(row), strict=True)) for row in found]
+        return [{**about, **numbers} for about, numbers in zip(beside, values, strict=True)]
+
     def score_items(self, items: Iterable[tuple[int, Item]]) -> Iterator[list[ScoredClip]]:
         """Score clips of files as they come; see ``score_groups``."""
-        return score_groups(items, self._read, self._score, self.batching, partial(note_of, expected=self.expected))
+        finish = partial(self.trust.finish, expected=self.expected)
+        return score_groups(items, self._read, self._score, self.batching, finish)
 
     def _read(self, item: Item) -> Iterator[Piece]:
         return read_pieces(item, self.reading)
 
     @torch.no_grad()
-    def _score(self, windows: Sequence[Tensor], prompts: Sequence[str]) -> list[list[float]]:
-        rows: list[list[float]] = self._forward(windows, prompts).cpu().double().tolist()
-        return rows
+    def _score(self, windows: Sequence[Tensor], prompts: Sequence[str]) -> list[WindowScore]:
+        output, features = self._forward(windows, prompts)
+        scores = output.scores.cpu().double().tolist()
+        deviations = [None] * len(scores) if output.deviation is None else output.deviation.cpu().double().tolist()
+        means = [None] * len(scores) if self.trust.trained is None else pooled(features)
+        return [WindowScore(*row) for row in zip(scores, deviations, means, strict=True)]
 
     def score_waveforms(
         self, waveforms: Sequence[Any], sample_rate: float | None, prompts: str | Sequence[str] | None = None
@@ -204,21 +233,21 @@ class Scorer:
         with torch.set_grad_enabled(wants_gradient):
             clips = [cut(waveform.to(self.device), rate, self.reading) for waveform in waveforms]
             windows = [(piece, text) for clip, text in zip(clips, texts, strict=True) for piece, _ in clip]
-            scores = self._forward(*zip(*windows, strict=True))
+            scores = self._forward(*zip(*windows, strict=True))[0].scores
             scores_BA = weighted_means(scores, [[weight for _, weight in clip] for clip in clips])
         if wants_gradient and not scores_BA.requires_grad:
             raise ValueError(f"{type(self.module.encoder).__name__} has no gradient to the waveform.")
         return scores_BA
 
-    def _forward(self, windows: Sequence[Tensor], prompts: Sequence[str]) -> Tensor:
+    def _forward(self, windows: Sequence[Tensor], prompts: Sequence[str]) -> tuple[Output, Features]:
         """Score windows ``(T,)``, one row each."""
         num_samples_B = torch.tensor([len(window) for window in windows], device=self.device)
         wide = torch.float64 if self.dtype == "float64" else torch.float32
         waveform_BT = pad_sequence(list(windows), batch_first=True).to(self.device, wide)
         with packed() if self.device.type == "cpu" else nullcontext():
             features = self.module.encode_audio(waveform_BT, num_samples_B, list(prompts))
-        scores_BA: Tensor = self.module.head(features.astype(self.module.head.location_A.dtype)).scores
-        return scores_BA
+        output: Output = self.module.head(features.astype(self.module.head.location_A.dtype))
+        return output, features
 
     def _named(self, scores: Tensor) -> dict[str, Tensor]:
         """Split the last dimension by axis."""

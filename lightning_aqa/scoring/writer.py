@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 from lightning_aqa.results.notes import NOTE
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import Item
+from lightning_aqa.scoring.trust import DIGITS, UNLIKE, Trust
 from lightning_aqa.utils.documents import parse_json, read_json
 from lightning_aqa.utils.files import FULL, file_size, replacing
 from lightning_aqa.utils.lock import NO_LOCKS, try_lock
@@ -20,7 +22,6 @@ from lightning_aqa.utils.records import csv_cells, csv_line
 from lightning_aqa.utils.text import shortened
 
 BEFORE, AFTER = ("id", "path", "start", "end", "seconds"), (NOTE, "error")
-DIGITS = 6
 
 
 class Stamp(NamedTuple):
@@ -42,7 +43,7 @@ class ScoreWriter:
 
     Args:
         path: The file. A half-written last row is cut off, the rest is kept.
-        axes: Names of the scores.
+        trust: What of a clip is written: scores, and what stands beside them.
         stamp: What they come from; ``PATH.stamp.json`` keeps it.
         kind: ``csv`` or ``jsonl``; None goes by the name.
         retries: Whether rows with an error are dropped first, so that their clips are scored again.
@@ -54,12 +55,13 @@ class ScoreWriter:
     """
 
     def __init__(
-        self, path: str | Path, axes: Sequence[str], stamp: Stamp, kind: str | None = None, *, retries: bool = False
+        self, path: str | Path, trust: Trust, stamp: Stamp, kind: str | None = None, *, retries: bool = False
     ) -> None:
-        self.path = Path(path)
-        self.axes = [f"{axis} score" if axis in (*BEFORE, *AFTER) else axis for axis in axes]
+        self.path, self.trust = Path(path), trust
+        taken = Counter([*BEFORE, *AFTER, *trust.columns])
+        self.numbers = [f"{name} score" if taken[name] > 1 and name != UNLIKE else name for name in trust.columns]
         self.is_json = (kind or ("jsonl" if self.path.suffix.lower() in {".jsonl", ".ndjson"} else "csv")) == "jsonl"
-        self.columns = [*BEFORE, *self.axes, *AFTER]
+        self.columns = [*BEFORE, *self.numbers, *AFTER]
         self.done: set[int] = set()
         self.num_errors = self.num_rows = self._size = 0
         if os.path.exists(self.path):
@@ -180,9 +182,8 @@ class ScoreWriter:
         self.num_rows += len(rows)
 
     def _fields(self, row: ScoredClip) -> dict[str, Any]:
-        scores = [round(score, DIGITS) for score in row.scores] if row.scores else [None] * len(self.axes)
         item, seconds = row.item, None if row.error else round(row.seconds, DIGITS)
-        named = dict(zip(self.axes, scores, strict=True)) | {NOTE: row.note, "error": row.error}
+        named = dict(zip(self.numbers, self.trust.values(row), strict=True)) | {NOTE: row.note, "error": row.error}
         fields = dict(zip(BEFORE, [item.id, item.path, item.start, item.end, seconds], strict=True)) | named
         return {name: fields[name] for name in self.columns}
 

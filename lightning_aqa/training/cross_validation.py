@@ -22,6 +22,13 @@ from lightning_aqa.data.table import Table
 from lightning_aqa.metrics.levels import MEAN, evaluate
 from lightning_aqa.metrics.predictions import Predictions, join
 from lightning_aqa.metrics.resampling import Unit
+from lightning_aqa.results.clip_intervals import (
+    calibrated_by,
+    with_coverage,
+    with_ends,
+    with_held_out_ends,
+    write_calibration,
+)
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import with_evidence
 from lightning_aqa.results.facts import axes_of_run, read_facts
@@ -282,15 +289,23 @@ def pool_folds(
         file.write(json.dumps({**facts, **about}, indent=1) + "\n")
     ratings.sort(key=lambda row: row[0])
     found = {plan.pooled: (join(tables), ratings)} | _refitted(folder / REFIT, plan.apart)
+    scales = axes_of_run(facts) or _axes_of_checkpoint(folder / "fold0")
+    calibration = calibrated_by(plan.pooled, found[plan.pooled][0], axes, unit)
+    write_calibration(folder, calibration)
+    fold_of = {id_: fold for fold, table in enumerate(tables) for id_ in table.ids}
+    for name, (table, rows) in found.items():
+        own = with_held_out_ends(table, scales, calibration, fold_of) if name == plan.pooled else None
+        found[name] = (own or with_ends(table, scales, calibration), rows)
     write_predictions(folder / PREDICTIONS, [(name, table) for name, (table, _) in found.items()], axes)
     write_ratings(folder / RATINGS, [(name, rows) for name, (_, rows) in found.items()])
     results = {}
     for name, (table, rows) in found.items():
         numbers = evaluate(table.ids, table.systems, table.domains, table.scores, table.targets, axes)
         folds = plan.num_folds if name == plan.pooled else 0
-        results[name] = with_evidence(name, numbers, table, axes, rows, unit=unit, folds=folds)
+        numbers = with_evidence(name, numbers, table, axes, rows, unit=unit, folds=folds)
+        results[name] = with_coverage(numbers, table, calibration, are_by_others=name == plan.pooled)
     write_results(folder / RESULTS, results)
-    drawn = draw_run(folder, axes_of_run(facts) or _axes_of_checkpoint(folder / "fold0"))
+    drawn = draw_run(folder, scales)
     of = "clips out of fold, each by a model that was not trained on it"
     of += f" (but for what {start} was trained on, which every fold started from)" if start else ""
     of += f"; {', '.join(plan.apart)}: by the refit" if len(found) > 1 else ""

@@ -13,13 +13,14 @@ from lightning_aqa.heads.base import Head
 from lightning_aqa.module import AQAModule
 
 
-def average(members: Sequence[AQAModule]) -> AQAModule:
-    """Return a module whose scores are the mean of those of its members, for evaluation.
+def average(members: Sequence[AQAModule], weights: Sequence[Sequence[float]] | None = None) -> AQAModule:
+    """Return a module whose scores are the mean of those of its members, or their weighted sum, for evaluation.
 
     Encoders of the same weights run once. Others run side by side, their layers one after another.
 
     Args:
         members: Trained modules with encoders of one class and the same axes.
+        weights: Weight of each member on each axis; None is the mean.
 
     Raises:
         ValueError: If encoders differ that also read prompts, or the axes differ.
@@ -27,7 +28,7 @@ def average(members: Sequence[AQAModule]) -> AQAModule:
     first = members[0]
     if any(member.axes != first.axes for member in members):
         raise ValueError("an ensemble takes models of the same axes.")
-    is_shared = all(_same_weights(member.encoder, first.encoder) for member in members)
+    is_shared = all(same_weights(member.encoder, first.encoder) for member in members)
     if not is_shared and first.encoder.text_width is not None:
         raise ValueError("an ensemble takes no encoders with a text side that were trained apart; use the refit.")
     encoder = first.encoder if is_shared else _SideBySide([member.encoder for member in members])
@@ -37,14 +38,15 @@ def average(members: Sequence[AQAModule]) -> AQAModule:
         else [index * first.encoder.num_layers + layer for index in range(len(members)) for layer in first.layers]
     )
     num_layers = 0 if is_shared else first.encoder.num_layers if first.layers is None else len(first.layers)
-    mean = _MeanHead([member.head for member in members], num_layers)
+    mean = _MeanHead([member.head for member in members], num_layers, weights)
     chosen = first.layers if is_shared else layers
     module = AQAModule(first.axes, encoder, lambda *sizes: mean, freeze="all", layers=chosen)
     module.is_fresh, module.trained_on = False, first.trained_on
     return module.eval()
 
 
-def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Tell whether two parts have the same names of weights and the same weights."""
     mine, theirs = one.state_dict(), other.state_dict()
     return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
@@ -67,23 +69,33 @@ class _SideBySide(Encoder):
 
 
 class _MeanHead(Head):
-    """Mean of the scores of heads, each of which reads its own layers, or all read the same."""
+    """Sum of the weighted scores of heads, each of which reads its own layers, or all the same."""
 
     is_trained = True
+    weights_MA: Tensor
 
-    def __init__(self, heads: Sequence[Head], num_layers: int) -> None:
+    def __init__(
+        self, heads: Sequence[Head], num_layers: int, weights: Sequence[Sequence[float]] | None = None
+    ) -> None:
         first = heads[0]
         super().__init__(first.width, len(heads) * num_layers or first.num_layers, first.axes, first.text_width)
         self.members, self._own_layers = nn.ModuleList(heads), num_layers
         self.fit_scale(first.location_A, first.scale_A)
+        equal = [[1 / len(heads)] * len(self.axes)] * len(heads)
+        self.register_buffer("weights_MA", torch.tensor(equal if weights is None else weights))
 
     def forward(self, features: Features) -> Output:
-        """Score clips by each and average; what else the heads give is that of the first."""
+        """Score clips by each and average; deviations too, where all give them."""
         found: list[Output] = [head(self._of(features, index)) for index, head in enumerate(self.members)]
+        deviations = [output.deviation for output in found if output.deviation is not None]
         return Output(
-            torch.stack([output.scores for output in found]).mean(0),
+            self._weighted([output.scores for output in found]),
             torch.cat([output.embedding for output in found], dim=1),
+            deviation=self._weighted(deviations) if len(deviations) == len(found) else None,
         )
+
+    def _weighted(self, values: Sequence[Tensor]) -> Tensor:
+        return torch.einsum("mba,ma->ba", torch.stack(list(values)), self.weights_MA.to(values[0].dtype))
 
     def _of(self, features: Features, index: int) -> Features:
         if not self._own_layers:

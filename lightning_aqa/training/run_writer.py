@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,16 +15,25 @@ from lightning_aqa.data.own_loaders import OwnLoaders
 from lightning_aqa.data.validation import write_skipped
 from lightning_aqa.encoders.fingerprint import weights_hash
 from lightning_aqa.heads.probe import Probe
+from lightning_aqa.metrics.conformal import ConformalCalibration
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.module import AQAModule
+from lightning_aqa.results.clip_intervals import (
+    calibrated_by_dev,
+    read_calibration,
+    with_coverage,
+    with_ends,
+    write_calibration,
+)
 from lightning_aqa.results.console import print_results
-from lightning_aqa.results.evidence import with_evidence
+from lightning_aqa.results.evidence import TRAINING, with_evidence
 from lightning_aqa.results.facts import add_fact, write_facts
 from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
 from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
+from lightning_aqa.results.run_folder import run_of
 from lightning_aqa.results.shares import print_shares, share_facts
 from lightning_aqa.training.console import print_run
 from lightning_aqa.training.evaluated import clips_of_training, weights_of
@@ -131,6 +140,9 @@ class RunFolder(Callback):
             return
         evaluated, axes = [] if predicted else self._evaluated(pl_module), [axis.name for axis in pl_module.axes]
         splits = {name: pl_module.predictions[name] for name in predicted or evaluated}
+        calibration = self._calibration(splits, axes)
+        if calibration is not None:
+            splits = {n: t if n == TRAINING else with_ends(t, pl_module.axes, calibration) for n, t in splits.items()}
         write_predictions(self.folder / PREDICTIONS, splits.items(), axes)
         results = {}
         if evaluated:
@@ -142,6 +154,8 @@ class RunFolder(Callback):
                 results[name] = with_evidence(
                     name, found, splits[name], axes, rows, manifest.system_scores, unit=self.unit
                 )
+                if calibration is not None:
+                    results[name] = with_coverage(results[name], splits[name], calibration)
             write_results(self.folder / RESULTS, results)
         drawn = self._draw(trainer, pl_module) if results else []
         of = weights_of(trainer, pl_module, self.checkpoint)
@@ -149,6 +163,15 @@ class RunFolder(Callback):
         print_results(results, self.folder, drawn, sum(len(t.ids) for t in splits.values()), str(of))
         for line in clips_of_training(self.checkpoint, splits) if self.checkpoint and results else ():
             print(line)
+
+    def _calibration(self, splits: Mapping[str, Predictions], axes: Sequence[str]) -> ConformalCalibration | None:
+        """Find what intervals follow from: of a checkpoint that was given what its run left, else the split dev."""
+        if self.checkpoint is not None:
+            return read_calibration(run_of(self.checkpoint))
+        found = calibrated_by_dev(splits, axes, self.unit)
+        if found is not None:
+            write_calibration(self.folder, found)
+        return found
 
     def _evaluated(self, pl_module: AQAModule) -> list[str]:
         splits = pl_module.data.rated_splits

@@ -44,7 +44,7 @@ def wanted(checkpoint, clips, tmp_path_factory):
 def test_scores_are_those_of_predict(score, clips, wanted):
     code, rows, said = score(clips)
     assert code == 0
-    assert list(rows[0]) == ["id", "path", "start", "end", "seconds", *AXES, "note", "error"]
+    assert list(rows[0]) == ["id", "path", "start", "end", "seconds", *AXES, "unlike", "note", "error"]
     assert len(rows) == 10
     found = {
         (name, axis): value for name, values in _scores(rows).items() for axis, value in zip(AXES, values, strict=True)

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_aqa.batch import make_axes
 from lightning_aqa.cli.main import main
 from lightning_aqa.results.judge_scores import read_scores
 from lightning_aqa.results.judges import parse_judges
 from lightning_aqa.results.predictions import write_predictions
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.inputs import item_of
+from lightning_aqa.scoring.trust import Trust
 from lightning_aqa.scoring.writer import ScoreWriter, Stamp
 from tests.small_sweep import AXES, table, write_run
 
@@ -166,7 +168,9 @@ def test_what_score_writes_is_read_as_it_is(tmp_path, form):
     items = [item_of({"path": name}, name) for name in names[:3]] + [
         item_of({"path": names[3], "start": start, "end": start + 2.5}, "") for start in (0, 2.5)
     ]
-    with closing(ScoreWriter(written, ["MI", "seconds"], Stamp("best.ckpt", {}, "0"))) as writer:
+    with closing(
+        ScoreWriter(written, Trust(make_axes({"MI": [1, 5], "seconds": [1, 5]})), Stamp("best.ckpt", {}, "0"))
+    ) as writer:
         writer.write([ScoredClip(item, 1.0, (float(i), -float(i))) for i, item in enumerate(items)])
         writer.write([ScoredClip(item_of({"path": "clips/d.wav"}, ""), error="no audio")])
     ids = ["more/=b, c", "caf\udce9.wav", "a", "long.wav#2.5-5", "d"]

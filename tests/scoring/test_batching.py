@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_aqa.scoring.batching import GROUP_BATCHES, Batching, score_groups
+from lightning_aqa.scoring.batching import GROUP_BATCHES, Batching, WindowScore, score_groups
 from lightning_aqa.scoring.decode import Piece
 from lightning_aqa.scoring.inputs import Item
 
@@ -23,7 +23,7 @@ def _run(names, seconds=2.0, score=None, shards=None, num_workers=0):
 
     def own(windows, prompts):
         batches.append([len(window) for window in windows])
-        return [[window.mean().item()] for window in windows]
+        return [WindowScore([window.mean().item()]) for window in windows]
 
     items = [(shards[i] if shards else 0, Item(name, name)) for i, name in enumerate(names)]
     groups = list(score_groups(items, _read, score or own, Batching(seconds, RATE, num_workers)))
@@ -48,7 +48,7 @@ def test_a_long_clip_is_scored_on_the_way():
 
     def score(windows, prompts):
         held.append(sum(map(len, windows)))
-        return [[1.0]] * len(windows)
+        return [WindowScore([1.0])] * len(windows)
 
     produced = []
 
@@ -84,7 +84,7 @@ def test_a_window_that_fails_takes_its_own_clip_alone():
     def score(windows, prompts):
         if any(len(window) == 4 for window in windows):
             raise RuntimeError(f"too\n  much of {object()} @ 0x7f0012345678")
-        return [[float(len(window))] for window in windows]
+        return [WindowScore([float(len(window))]) for window in windows]
 
     ((three, four, five),) = _run(["3", "4-3", "5"], score=score)[0]
     assert (three.scores, five.scores) == ((3.0,), (5.0,))
@@ -92,5 +92,5 @@ def test_a_window_that_fails_takes_its_own_clip_alone():
 
 
 def test_scores_that_are_not_finite_are_an_error():
-    ((row,),) = _run(["3"], score=lambda windows, prompts: [[math.nan]])[0]
+    ((row,),) = _run(["3"], score=lambda windows, prompts: [WindowScore([math.nan])])[0]
     assert (row.scores, row.error) == ((), "the model gives no finite score")

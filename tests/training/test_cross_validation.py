@@ -14,7 +14,8 @@ from lightning_aqa.batch import Axis
 from lightning_aqa.cli.main import main
 from lightning_aqa.metrics.correlation import mse
 from lightning_aqa.metrics.predictions import Predictions
-from lightning_aqa.results.predictions import read_predictions, write_predictions
+from lightning_aqa.results.clip_intervals import calibrated_by, read_calibration, with_held_out_ends
+from lightning_aqa.results.predictions import COLUMNS, read_predictions, write_predictions
 from lightning_aqa.training import cross_validation
 from lightning_aqa.training.cross_validation import CrossValidation, is_unfinished_crossvalidation, pool_folds
 from lightning_aqa.training.loading import read_checkpoint
@@ -95,6 +96,7 @@ def test_every_fold_leaves_its_log_and_its_folder(finished):
     folds = {*(f"fold{fold}" for fold in range(3)), "refit"}
     assert names == folds | {f"{fold}.log" for fold in folds} | {
         "config.yaml", "run.json", "predictions.csv", "results.json", "scatter_test.png", "error_by_domain.png",
+        "intervals.json",
     }  # fmt: skip
     for fold in folds:
         assert "train/loss" in (finished / f"{fold}.log").read_text()
@@ -244,9 +246,8 @@ def test_a_table_s_own_test_set_is_seen_by_no_fold(
     split_of = {row["id"]: row["split"] for row in _rows(folder)}
     assert {id_ for id_, split in split_of.items() if split == held_out} == own
     assert sorted(split_of.values()) == sorted([held_out] * 3 + ["out-of-fold"] * 9)
-    assert [row for row in _rows(folder) if row["split"] == held_out] == [
-        row for row in _rows(folder / "refit") if row["split"] == held_out
-    ]
+    pooled = [{name: row[name] for name in COLUMNS} for row in _rows(folder) if row["split"] == held_out]
+    assert pooled == [row for row in _rows(folder / "refit") if row["split"] == held_out]
     assert {row["split"] for row in _rows(folder / "refit")} == {"train", held_out}
     results = json.loads((folder / "results.json").read_text())
     assert {name: found["utterance"]["overall"]["n"] for name, found in results.items()} == {
@@ -333,6 +334,58 @@ def test_the_run_folder_stands_for_the_refit_and_on_request_for_its_folds(finish
     assert load(finished)(clip)["overall"] == refit
     assert load(finished, ensemble=True)(clip)["overall"] == pytest.approx(np.mean(folds), abs=1e-5)
     assert len({refit, *folds}) == 4
+
+
+def _scored(finished, clips, folder, *args):
+    name = f"{len(list(folder.iterdir()))}.jsonl"
+    assert main(["score", str(finished), *map(str, clips), f"--output={folder / name}", *args]) == 0
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def test_every_clip_is_scored_with_an_interval_by_the_errors_out_of_fold(finished, corpora, tmp_path, capfd, fails):
+    from lightning_aqa import load
+
+    clips = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[:2]
+    rows = _scored(finished, clips, tmp_path)
+    errors = [abs(float(row["target"]) - float(row["score"])) for row in _rows(finished)]
+    for row in rows:  # of 12 errors the 12th is that of 90 % of 13
+        score = row["overall"]
+        assert (row["overall low"], row["overall high"]) == pytest.approx(
+            (max(1, score - max(errors)), min(5, score + max(errors))), abs=1e-5
+        )
+    numbers = ("overall", "overall low", "overall high")
+    assert [{key: row[key] for key in numbers} for row in load(finished).rows(clips)] == [
+        {key: row[key] for key in numbers} for row in rows
+    ]
+    narrower = _scored(finished, clips, tmp_path, "--interval=0.5")[0]
+    assert narrower["overall high"] - narrower["overall low"] < rows[0]["overall high"] - rows[0]["overall low"]
+    capfd.readouterr()
+    assert "overall low" not in _scored(finished, clips, tmp_path, "--interval=0.95")[0]
+    assert "no intervals: 12 rated clips of test to calibrate by, 0.95 takes at least 19." in capfd.readouterr().out
+    assert "overall low" not in _scored(finished, clips, tmp_path, "--interval=0")[0]
+    assert "no intervals" not in capfd.readouterr().out
+    said = fails("score", str(finished), str(clips[0]), f"--output={tmp_path / 'x.csv'}", "--interval=90")
+    assert said == "error: interval is a share of clips, such as 0.9, or 0 for none; got 90."
+
+
+def test_intervals_of_clips_that_calibrate_follow_from_the_other_folds(finished):
+    scale, (split, table) = [Axis("overall", "", 1.0, 5.0)], read_predictions(finished / "predictions.csv")[0][0]
+    of, folds = calibrated_by(split, table, ["overall"], None), {id_: i % 3 for i, id_ in enumerate(table.ids)}
+    assert np.isnan(with_held_out_ends(table, scale, of, folds).intervals).all()  # 8 others are too few
+    everyone = with_held_out_ends(table, scale, of, dict(zip(table.ids, range(12), strict=True))).intervals
+    errors = np.abs(table.scores - table.targets)[:, 0]
+    worst = int(errors.argmax())
+    assert everyone[worst, 0, 1] - everyone[worst, 0, 0] <= 2 * np.sort(errors)[-2] + 1e-9
+    results = json.loads((finished / "results.json").read_text())["test"]["utterance"]["overall"]["interval"]
+    assert results == {"share": 0.9, "calibrated_on": "other folds", "n": 0, "covered": None, "width": None}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"axes": ["overall"]}', '{"axes": 3, "errors": [[-1]]}', "\x00"])
+def test_a_damaged_calibration_is_left_out_and_named(finished, tmp_path, text, caplog):
+    (tmp_path / "intervals.json").write_text(text)
+    assert read_calibration(tmp_path) is None
+    assert "intervals.json" in caplog.text
+    assert read_calibration(finished) is not None
 
 
 def test_a_run_folder_is_taken_by_test_predict_and_init_from(words, finished, tmp_path, capfd):

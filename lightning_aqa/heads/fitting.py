@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,6 +13,8 @@ from torch import Tensor
 from lightning_aqa.batch import Batch, Features
 from lightning_aqa.heads.base import Head
 from lightning_aqa.utils.distributed import broadcast_from_first, gather_rows, process_number
+
+_log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -76,6 +79,12 @@ def fit_scale(head: Head, scores_NA: Tensor) -> None:
     location_A = scores_NA.nanmean(0)
     scale_A = (scores_NA - location_A).square().nanmean(0).sqrt()
     usable_A = torch.isfinite(scale_A) & (scale_A > 0)
+    for axis, scores_N in zip(head.axes, scores_NA.T, strict=True):
+        if bool(scores_N.isnan().all()):
+            _log.warning(
+                "%s: no training clip is rated on it, so that nothing is learned: its scores say nothing. Leave "
+                "the axis out, or rate more clips.", axis.name,
+            )  # fmt: skip
     defaults = head.location_A.cpu().double(), head.scale_A.cpu().double()
     fitted = (torch.where(usable_A, mine, other) for mine, other in zip((location_A, scale_A), defaults, strict=True))
     head.fit_scale(*fitted)

@@ -4,6 +4,8 @@ from .folder import Folder as Folder
 from .manifest import Clip as Clip
 from .manifest import Manifest as Manifest
 from .musiceval import MusicEval as MusicEval
+from .pair_table import PairTable as PairTable
+from .pairs import read_pairs as read_pairs
 from .plain_batch import as_batch as as_batch
 from .synthetic import Synthetic as Synthetic
 from .table import Table as Table

@@ -13,6 +13,11 @@ from torch import Tensor
 from lightning_aqa.batch import Output
 from lightning_aqa.objectives.base import Objective
 
+DEFAULT_OBJECTIVE = (
+    "No objective is among the callbacks, so the mean squared error is trained with; add another by "
+    "L.Trainer(callbacks=[QAMRO()])."
+)
+
 
 class TrainingStep(NamedTuple):
     """Values of the last training step on the rows of all processes, without its graph, for callbacks to read.

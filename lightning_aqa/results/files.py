@@ -6,7 +6,13 @@ from pathlib import Path
 
 CONFIG, RUN = "config.yaml", "run.json"
 PREDICTIONS, RESULTS, HISTORY = "predictions.csv", "results.json", "history.csv"
-RATINGS, CLIPS, SYSTEMS, OBSERVATIONS = "ratings.csv", "clips.csv", "systems.csv", "observations.npz"
+RATINGS, PAIRS, CLIPS, SYSTEMS, OBSERVATIONS = (
+    "ratings.csv",
+    "pairs.csv",
+    "clips.csv",
+    "systems.csv",
+    "observations.npz",
+)
 SKIPPED, TRACEBACK = "skipped.csv", "traceback.txt"
 LOCK = "run.lock"
 """Held by the process that writes to a run folder; a run that has ended leaves none."""

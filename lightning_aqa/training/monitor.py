@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lightning_aqa.data.base import AQADataModule
 from lightning_aqa.data.manifest import Clip, Manifest
-from lightning_aqa.metrics.levels import MEAN, METRICS
+from lightning_aqa.metrics.levels import MEAN, METRICS, PAIR_METRICS
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.results.history import is_better_if_higher
 from lightning_aqa.utils.text import nearest
@@ -40,6 +40,8 @@ def logged_names(data: AQADataModule, objectives: Sequence[Objective]) -> list[s
     dev = data.manifest.split("dev").where(Clip.is_rated)
     axes = [*(axis.name for axis in data.axes), MEAN]
     metrics = [f"val/{level}/{metric}/{axis}" for level in _levels(dev) for metric in METRICS for axis in axes]
+    of_pairs = [*dict.fromkeys(pair.axis for pair in dev.pairs), *([MEAN] if dev.pairs else [])]
+    metrics += [f"val/pairs/{metric}/{axis}" for metric in PAIR_METRICS for axis in of_pairs]
     whole = [objective.name for objective in objectives if objective.reads_scores_alone] if len(dev) else []
     losses = [f"val/{name}" for name in (*whole, "loss") if whole]
     return metrics + losses + [f"train/{name}" for name in (*(objective.name for objective in objectives), "loss")]

@@ -18,10 +18,11 @@ from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.metrics.resampling import Unit, check_unit
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.console import print_results
-from lightning_aqa.results.evidence import with_evidence
+from lightning_aqa.results.evidence import TRAINING, with_evidence
 from lightning_aqa.results.facts import add_fact, write_facts
-from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
+from lightning_aqa.results.files import CONFIG, PAIRS, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
 from lightning_aqa.results.notes import Expected, note_of
+from lightning_aqa.results.pairs import with_pairs, write_pairs
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.results.shares import print_shares, share_facts
@@ -134,11 +135,14 @@ class RunFolder(Callback):
             manifest = pl_module.data.manifest
             ratings = {name: ratings_of(manifest, splits[name].ids, axes) for name in evaluated}
             write_ratings(self.folder / RATINGS, ratings.items())
+            write_pairs(self.folder / PAIRS, [(name, pl_module.pairs[name]) for name in evaluated])
             for name in evaluated:
                 found, rows = pl_module.results[name], ratings[name]
                 results[name] = with_evidence(
                     name, found, splits[name], axes, rows, manifest.system_scores, unit=self.unit
                 )
+                judged = pl_module.pairs[name]
+                results[name] = with_pairs(results[name], judged, axes, with_intervals=name != TRAINING)
             write_results(self.folder / RESULTS, results)
         drawn = self._draw(trainer, pl_module) if results else []
         of = weights_of(trainer, pl_module, self.checkpoint)

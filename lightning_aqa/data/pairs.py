@@ -46,6 +46,18 @@ WINNERS |= dict.fromkeys(
 """Words for the winner, in small letters. Of 0 and 1 nobody knows whether they count the clips or say that a won."""
 
 
+JUDGED = ("clip_a", "clip_b", "winner")
+"""Columns that a table of judgments must have."""
+
+
+class NamedPair(NamedTuple):
+    """Two clips to compare, of which nobody need know the better one; ``axis`` is empty where none is named."""
+
+    where: str
+    clips: tuple[str, str]
+    axis: str = ""
+
+
 class PairRow(NamedTuple):
     """One row of a table of pairs, as it stands there; ``axis`` is empty where the table has no such column."""
 
@@ -99,12 +111,7 @@ def read_pairs(
         >>> problems[0].what
         "'c.wav' is compared with itself"
     """
-    path = Path(path)
-    rows = read_rows(path, problems)
-    if not rows:
-        first = next((f"{problem.where}: {problem.what}" for problem in problems), f"{path}: no rows in it")
-        raise CorpusError(f"{first}; expected a row per pair with the columns clip_a, clip_b and winner.")
-    chosen = _choose_columns(path, list(dict.fromkeys(name for row in rows for name in row.fields)), columns or {})
+    rows, chosen = _rows_and_columns(Path(path), problems, columns or {}, JUDGED)
     found = []
     for row in rows:
         read = _read_row(row, chosen, axis, known or {})
@@ -115,7 +122,42 @@ def read_pairs(
     return _without_repeats(found, problems)
 
 
-def _choose_columns(path: Path, names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+def read_named_pairs(path: str | Path, problems: list[Problem]) -> list[NamedPair]:
+    """Read the clips of a table of pairs, and what axis they are about, whether or not it has winners.
+
+    Args:
+        path: The table.
+        problems: Takes notes on the rows that are no pairs, which are left out.
+
+    Raises:
+        CorpusError: If it has no rows, or no columns for the clips.
+    """
+    rows, chosen = _rows_and_columns(Path(path), problems, {}, JUDGED[:2])
+    found = []
+    for row in rows:
+        clips = _clips(row, chosen, {})
+        if isinstance(clips, Problem):
+            problems.append(clips)
+        else:
+            found.append(NamedPair(row.where, clips, _text(row, chosen, "axis")))
+    return found
+
+
+def _rows_and_columns(
+    path: Path, problems: list[Problem], columns: Mapping[str, str], needed: Sequence[str]
+) -> tuple[list[Row], dict[str, str]]:
+    """Read the rows of a table, and find the column of each role."""
+    rows = read_rows(path, problems)
+    if not rows:
+        first = next((f"{problem.where}: {problem.what}" for problem in problems), f"{path}: no rows in it")
+        raise CorpusError(f"{first}; expected a row per pair with the columns {', '.join(needed)}.")
+    names = list(dict.fromkeys(name for row in rows for name in row.fields))
+    return rows, _choose_columns(path, names, columns, needed)
+
+
+def _choose_columns(
+    path: Path, names: Sequence[str], columns: Mapping[str, str], needed: Sequence[str] = JUDGED
+) -> dict[str, str]:
     for role, column in columns.items():
         if role not in PAIR_ROLES:
             known = ", ".join(PAIR_ROLES)
@@ -128,7 +170,7 @@ def _choose_columns(path: Path, names: Sequence[str], columns: Mapping[str, str]
         found = next((lowered[candidate] for candidate in candidates if candidate in lowered), "")
         if role not in chosen and found:
             chosen[role] = lowered.pop(found.lower())
-    for role in ("clip_a", "clip_b", "winner"):
+    for role in needed:
         if not chosen.get(role):
             has = shortened(", ".join(names), 200)
             raise CorpusError(
@@ -140,16 +182,11 @@ def _choose_columns(path: Path, names: Sequence[str], columns: Mapping[str, str]
 
 def _read_row(row: Row, chosen: Mapping[str, str], axis: str, known: Mapping[str, str]) -> PairRow | Problem:
     """Return what a row says, or what is wrong with it."""
-    cells = {role: row.fields.get(column) for role, column in chosen.items()}
-    texts = {role: "" if is_empty(cell) else str(cell).strip() for role, cell in cells.items()}
-    for role in ("clip_a", "clip_b"):
-        if not texts[role] or isinstance(cells[role], list | dict):
-            return Problem("bad pair", row.where, f"no {role} in the column {chosen[role]!r}")
-    files = texts["clip_a"], texts["clip_b"]
-    one, other = (_id_of(file, known) for file in files)
-    if one == other:
-        return Problem("bad pair", row.where, f"{shortened(one)!r} is compared with itself")
-    winner = _winner(texts["winner"], files, (one, other))
+    clips = _clips(row, chosen, known)
+    if isinstance(clips, Problem):
+        return clips
+    texts = {role: _text(row, chosen, role) for role in chosen}
+    winner = _winner(texts["winner"], (texts["clip_a"], texts["clip_b"]), clips)
     if winner is None:
         says = f"winner is {shortened(texts['winner'])!r}, expected" if texts["winner"] else "no winner; expected"
         return Problem("bad pair", row.where, f"{says} a, b, tie, or the name of one of the two clips")
@@ -158,10 +195,26 @@ def _read_row(row: Row, chosen: Mapping[str, str], axis: str, known: Mapping[str
         return Problem("bad pair", row.where, f"weight is {shortened(texts['weight'])!r}, expected a number above 0")
     split = texts.get("split", "")
     return PairRow(
-        row.where, (one, other), winner, texts.get("axis") or axis, texts.get("listener", ""), weight,
+        row.where, clips, winner, texts.get("axis") or axis, texts.get("listener", ""), weight,
         SPLITS.get(split.lower(), split), texts.get("prompt", ""),
         (texts.get("system_a", ""), texts.get("system_b", "")),
     )  # fmt: skip
+
+
+def _text(row: Row, chosen: Mapping[str, str], role: str) -> str:
+    cell = row.fields.get(chosen[role]) if role in chosen else None
+    return "" if is_empty(cell) else str(cell).strip()
+
+
+def _clips(row: Row, chosen: Mapping[str, str], known: Mapping[str, str]) -> tuple[str, str] | Problem:
+    """Return the ids of the clips of a row, or what is wrong with them."""
+    for role in JUDGED[:2]:
+        if not _text(row, chosen, role) or isinstance(row.fields.get(chosen[role]), list | dict):
+            return Problem("bad pair", row.where, f"no {role} in the column {chosen[role]!r}")
+    one, other = (_id_of(_text(row, chosen, role), known) for role in JUDGED[:2])
+    if one == other:
+        return Problem("bad pair", row.where, f"{shortened(one)!r} is compared with itself")
+    return one, other
 
 
 def _id_of(file: str, known: Mapping[str, str]) -> str:

@@ -36,7 +36,7 @@ from lightning_aqa.objectives.regression import Regression
 from lightning_aqa.objectives.step import (
     DEFAULT_OBJECTIVE,
     TrainingStep,
-    check_objective_names,
+    check_objectives,
     named_losses,
     share_of_step,
     weighted_sum,
@@ -216,7 +216,7 @@ class AQAModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Check the objectives; fit a fresh head's constants to the training clips of a corpus."""
-        check_objective_names(self.objectives)
+        check_objectives(self.objectives, has_ratings=self.data.manifest.has_ratings("train"))
         if self.objectives == [self._without_objective] and self.trainer.max_epochs != 0:
             rank_zero_info(DEFAULT_OBJECTIVE)
         if isinstance(self.data, AQADataModule) and self.is_fresh and self.trainer.ckpt_path is None:
@@ -310,11 +310,11 @@ class AQAModule(L.LightningModule):
             self._finish(split, windows)
             stage = "val" if split == "dev" else f"val/{split}"
             self.log_dict(flatten(self.results[split], stage))
-            self._log_split_losses(self.predictions[split], stage)
+            self._log_split_losses(self.predictions[split], self.pairs[split], stage)
 
-    def _log_split_losses(self, table: Predictions, stage: str) -> None:
+    def _log_split_losses(self, table: Predictions, pairs: list[JudgedPair], stage: str) -> None:
         """Log the objectives that read scores alone over a whole split, as ``val/<name>``."""
-        output, batch = as_step(table, self.device)
+        output, batch = as_step(table, self.device, pairs, self.axes)
         objectives = [objective for objective in self.objectives if objective.reads_scores_alone]
         terms = {objective.name: objective.loss(output, batch) for objective in objectives}
         if terms:

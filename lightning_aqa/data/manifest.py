@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args, overload
 
@@ -158,6 +158,10 @@ class Manifest(Sequence[Clip]):
     def splits(self) -> list[str]:
         """Names of the splits, in the order of their first clip."""
         return list(dict.fromkeys(clip.split for clip in self.clips))
+
+    def has_ratings(self, split: str) -> bool:
+        """Tell whether a clip of a split has a score, or there is no pair to tell that the split has any clip."""
+        return not self.pairs or any(replace(clip, is_compared=False).is_rated() for clip in self.split(split))
 
     def scores(self) -> NDArray[np.float64]:
         """Return the mean opinion scores, shape ``(clips, A)``, NaN where an axis is not rated."""

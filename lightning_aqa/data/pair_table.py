@@ -89,6 +89,8 @@ class PairTable(Table):
         clips = {clip.id: clip for clip in rated} | _new_clips(rows, rated, folder)
         rows = _of_known(rows, clips, problems, self.ratings)
         compared = _described(clips, rows, problems)
+        if problems and self.on_bad_clip == "error":
+            raise CorpusError(self._told(problems))  # before what follows from it, such as too few clips for the splits
         return Manifest(compared, axes, problems, pairs=[row.pair() for row in rows])
 
     def read(self) -> Manifest:

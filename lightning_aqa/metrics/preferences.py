@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from lightning_aqa.metrics.uncertainty import CONFIDENCE, NO_INTERVAL, Interval
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
+Winner = Literal["a", "b", "tie"]
 MOST_BINS, FEWEST_IN_BIN = 10, 10
 SMALLEST = 1e-300
 
@@ -38,7 +39,7 @@ class JudgedPair(NamedTuple):
     clip_a: str
     clip_b: str
     axis: str
-    winner: str
+    winner: Winner
     listener: str
     weight: float
     score_a: float
@@ -213,8 +214,8 @@ def _intervals(
         elif not math.isfinite(value) or not error:
             found[metric] = list(NO_INTERVAL)
         else:
-            bias = entry["ECE_chance"] if metric == "ECE" else 0.0
-            found[metric] = [max(value - bias - t * error, 0.0), value + t * error]
+            bias, largest = (entry["ECE_chance"], 1.0) if metric == "ECE" else (0.0, math.inf)
+            found[metric] = [max(value - bias - t * error, 0.0), min(value + t * error, largest)]
     return {"ci": found, "unit": "clips" if listeners is None else "clips and listeners"}
 
 

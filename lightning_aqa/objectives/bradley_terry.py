@@ -73,7 +73,7 @@ class BradleyTerry(Objective):
         ValueError: If an option is out of range, or the data has no pairs.
     """
 
-    reads_scores_alone = False
+    reads_pairs = True
 
     def __init__(self, weight: float = 1.0, slope: float | None = None, tie: float | None = None) -> None:
         super().__init__(weight)
@@ -105,6 +105,10 @@ class BradleyTerry(Objective):
         self._units = pl_module.get_submodule("head").get_buffer("scale_A").tolist()
         self._show(pl_module)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take slopes and tie parameters from a trained module that is validated without a fit."""
+        self.link = self.link or getattr(pl_module, "pair_link", None)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Tell the module, which gives probabilities in validation."""
         self._show(pl_module)
@@ -115,10 +119,12 @@ class BradleyTerry(Objective):
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the loss of the pairs of the batch, over all axes."""
-        scores_BA, pairs = output.scores, batch.pairs
+        scores_BA, pairs = output.scores.to(torch.promote_types(output.scores.dtype, torch.float32)), batch.pairs
         self._note_ratings(batch.scores)
         if pairs is None or len(pairs.outcomes) == 0:
-            return 0.0 * scores_BA.sum()
+            return (
+                0.0 * torch.where(batch.scores.isnan(), 0.0, scores_BA).sum()
+            )  # a graph, and what is not finite shows
         difference_P = scores_BA[pairs.rows_a, pairs.axes] - scores_BA[pairs.rows_b, pairs.axes]
         if torch.is_grad_enabled():
             self._learn(difference_P.detach(), pairs.outcomes, pairs.weights, pairs.axes)
@@ -133,7 +139,7 @@ class BradleyTerry(Objective):
             self._memory = [np.zeros((0, 3))] * num_axes
             self._rated = [False] * num_axes
         self._units = self._units if len(self._units) == num_axes else [1.0] * num_axes
-        if not all(self._rated):
+        if torch.is_grad_enabled() and not all(self._rated):
             rated = (~scores_BA.isnan()).any(0).tolist()
             self._rated = [before or now for before, now in zip(self._rated, rated, strict=True)]
         if self.link is None:

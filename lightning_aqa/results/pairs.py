@@ -103,8 +103,9 @@ def read_judged(path: str | Path) -> dict[str, list[JudgedPair]]:
 
 
 def _judged(record: Record) -> JudgedPair:
-    one, other, axis, winner, listener = (record.text(name) for name in JudgedPair._fields[:5])
-    if winner not in WINNERS:
-        raise ValueError(f"{record.where}: winner is {shortened(winner)!r}, expected {', '.join(WINNERS)}.")
+    one, other, axis, said, listener = (record.text(name) for name in JudgedPair._fields[:5])
+    winner = next((known for known in WINNERS if known == said), None)
+    if winner is None:
+        raise ValueError(f"{record.where}: winner is {shortened(said)!r}, expected {', '.join(WINNERS)}.")
     numbers = [record.number(name, math.nan) for name in JudgedPair._fields[5:]]
     return JudgedPair(one, other, axis, winner, listener, *numbers)

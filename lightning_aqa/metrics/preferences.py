@@ -17,6 +17,8 @@ Codes = NDArray[np.intp]
 Winner = Literal["a", "b", "tie"]
 MOST_BINS, FEWEST_IN_BIN = 10, 10
 SMALLEST = 1e-300
+FEWEST = 20
+"""Judgments and clips below which the log loss, whose distribution is skewed, and the ECE have no interval."""
 
 
 class JudgedPair(NamedTuple):
@@ -117,7 +119,7 @@ def evaluate_pairs(
     Intervals are for other clips and, where listeners have names, other listeners: pairs that share a clip or a
     listener are not independent, and are not drawn one by one. The variance is that of a jackknife over clips less what
     it counts twice. The interval of the accuracy is Clopper and Pearson's, with as many independent pairs as this
-    variance is worth, so that there is one for few pairs too, and where all are right.
+    variance is worth, so that there is one for few pairs too, and where all are right. The others need 20 clips.
 
     Args:
         rows: The pairs.
@@ -211,7 +213,7 @@ def _intervals(
         if metric == "accuracy":
             worth = value * (1 - value) / variance * float(ndtri((1 + confidence) / 2) / t) ** 2 if error else most
             found[metric] = list(proportion_interval(value, min(worth, len(rows)), confidence))
-        elif not math.isfinite(value) or not error:
+        elif not math.isfinite(value) or not error or min(len(rows), entry["clips"]) < FEWEST:
             found[metric] = list(NO_INTERVAL)
         else:
             bias, largest = (entry["ECE_chance"], 1.0) if metric == "ECE" else (0.0, math.inf)

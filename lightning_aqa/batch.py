@@ -143,6 +143,24 @@ class Features(NamedTuple):
         return self._replace(layers=self.layers.to(dtype), text=text)
 
 
+class Pairs(NamedTuple):
+    """Comparisons of two clips each, by listeners who heard both.
+
+    Args:
+        rows_a: Row of the first clip, shape ``(P,)``, int64; under several processes of the batch of all of them.
+        rows_b: Row of the second clip, likewise.
+        outcomes: 0 where the first one won, 1 where the second one did, 2 for a tie, shape ``(P,)``, int64.
+        weights: Weight of each comparison, shape ``(P,)``.
+        axes: Index of the axis that it is about, shape ``(P,)``, int64.
+    """
+
+    rows_a: Tensor
+    rows_b: Tensor
+    outcomes: Tensor
+    weights: Tensor
+    axes: Tensor
+
+
 class Batch(NamedTuple):
     """Windows of rated clips, padded at the end.
 
@@ -157,6 +175,7 @@ class Batch(NamedTuple):
         prompts: Text each clip was made from; empty where there is none.
         features: Cached features of these rows; None where the encoder has to run.
         weights: Weight of each row in its clip's score, shape ``(B,)``; None is one window per clip.
+        pairs: Comparisons of these rows; None where the data has none.
     """
 
     waveform: Tensor
@@ -168,6 +187,7 @@ class Batch(NamedTuple):
     prompts: list[str]
     features: Features | None = None
     weights: Tensor | None = None
+    pairs: Pairs | None = None
 
 
 class Output(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau, instantiate_module
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, instantiate_module
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -28,20 +28,25 @@ from lightning_aqa.encoders.finetuning import freeze as freeze_parts
 from lightning_aqa.heads.base import HeadCallable
 from lightning_aqa.heads.fitting import fit_head
 from lightning_aqa.heads.mlp import MLP
-from lightning_aqa.metrics.levels import evaluate, flatten
+from lightning_aqa.metrics.levels import flatten
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.metrics.preferences import JudgedPair
 from lightning_aqa.objectives.base import Objective
 from lightning_aqa.objectives.regression import Regression
-from lightning_aqa.objectives.step import TrainingStep, check_objective_names, named_losses, share_of_step, weighted_sum
-from lightning_aqa.results.notes import Training
-from lightning_aqa.results.predictions import ScoredWindow, as_step, gather_predictions, scored_windows
-from lightning_aqa.utils.distributed import gather_training
-from lightning_aqa.utils.settings import check_precision, keep_plain
-
-DEFAULT_OBJECTIVE = (
-    "No objective is among the callbacks, so the mean squared error is trained with; add another by "
-    "L.Trainer(callbacks=[QAMRO()])."
+from lightning_aqa.objectives.step import (
+    DEFAULT_OBJECTIVE,
+    TrainingStep,
+    check_objectives,
+    named_losses,
+    share_of_step,
+    weighted_sum,
 )
+from lightning_aqa.results.notes import Training
+from lightning_aqa.results.pairs import numbers_of
+from lightning_aqa.results.predictions import ScoredWindow, as_step, gather_predictions, scored_windows
+from lightning_aqa.utils.davidson import PairLink
+from lightning_aqa.utils.distributed import gather_training
+from lightning_aqa.utils.settings import check_precision, keep_plain, with_scheduler
 
 
 def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
@@ -69,6 +74,7 @@ class AQAModule(L.LightningModule):
     Attributes:
         predictions: The last table of each split.
         results: Its metrics.
+        pairs: Its pairs with their scores; ``pair_link`` gives their probabilities.
         step: The last training step.
         trained_on: Levels of the clips that it was trained on, where they are known.
         epoch: Epoch, from 1, of the checkpoint that was read, 0 of one before the first step; None where none was.
@@ -108,6 +114,8 @@ class AQAModule(L.LightningModule):
         self.carried: list[tuple[dict[str, Tensor], int]] = []
         self.predictions: dict[str, Predictions] = {}
         self.results: dict[str, dict[str, Any]] = {}
+        self.pairs: dict[str, list[JudgedPair]] = {}
+        self.pair_link: PairLink | None = None
         self._windows: list[list[ScoredWindow]] = []
         self._seen = SeenClips()
         self._without_objective = Regression()
@@ -164,6 +172,7 @@ class AQAModule(L.LightningModule):
         """Keep the constants of scores and features that come with the weights."""
         self.is_fresh = False
         self.trained_on = Training.read(checkpoint.get("callbacks", {}).get("TrainingLevels"))
+        self.pair_link = PairLink.read(checkpoint.get("callbacks"), len(self.axes))
         epoch, is_trained = checkpoint.get("epoch"), checkpoint.get("global_step") != 0
         self.epoch = epoch + is_trained if isinstance(epoch, int) else None
         with suppress(RuntimeError):  # it is loaded without a trainer
@@ -204,7 +213,7 @@ class AQAModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Check the objectives; fit a fresh head's constants to the training clips of a corpus."""
-        check_objective_names(self.objectives)
+        check_objectives(self.objectives, has_ratings=self.data.manifest.has_ratings("train"))
         if self.objectives == [self._without_objective] and self.trainer.max_epochs != 0:
             rank_zero_info(DEFAULT_OBJECTIVE)
         if isinstance(self.data, AQADataModule) and self.is_fresh and self.trainer.ckpt_path is None:
@@ -236,13 +245,7 @@ class AQAModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimise what requires a gradient."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self.optimizer(trained)
-        if self.scheduler is None:
-            return optimizer
-        scheduler = self.scheduler(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return cast(OptimizerLRScheduler, with_scheduler(self.optimizer(trained), self.scheduler))
 
     # Evaluation
 
@@ -304,11 +307,11 @@ class AQAModule(L.LightningModule):
             self._finish(split, windows)
             stage = "val" if split == "dev" else f"val/{split}"
             self.log_dict(flatten(self.results[split], stage))
-            self._log_split_losses(self.predictions[split], stage)
+            self._log_split_losses(self.predictions[split], self.pairs[split], stage)
 
-    def _log_split_losses(self, table: Predictions, stage: str) -> None:
+    def _log_split_losses(self, table: Predictions, pairs: list[JudgedPair], stage: str) -> None:
         """Log the objectives that read scores alone over a whole split, as ``val/<name>``."""
-        output, batch = as_step(table, self.device)
+        output, batch = as_step(table, self.device, pairs, self.axes)
         objectives = [objective for objective in self.objectives if objective.reads_scores_alone]
         terms = {objective.name: objective.loss(output, batch) for objective in objectives}
         if terms:
@@ -329,10 +332,6 @@ class AQAModule(L.LightningModule):
         return self.data.evaluated(split) if isinstance(self.data, OwnLoaders) else self.data.manifest
 
     def _finish(self, split: str, windows: list[ScoredWindow]) -> None:
-        manifest = self._clips(split)
-        table = gather_predictions(windows, manifest, self.axes)
+        table = gather_predictions(windows, self._clips(split), self.axes)
         self.predictions[split] = table
-        names = [axis.name for axis in self.axes]
-        self.results[split] = evaluate(
-            table.ids, table.systems, table.domains, table.scores, table.targets, names, manifest.system_scores
-        )
+        self.results[split], self.pairs[split] = numbers_of(table, self._clips(split), self.axes, self.pair_link)

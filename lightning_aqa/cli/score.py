@@ -56,6 +56,7 @@ def score(
     clip_to_scale: bool = False,
     ensemble: bool = False,
     interval: float | None = None,
+    pairs: str | None = None,
     model_args: Sequence[str],
 ) -> int:
     """Score any amount of audio by a trained model, into one table.
@@ -88,6 +89,9 @@ def score(
         clip_to_scale: Write scores beyond an end of their scale as that end; by default they are what the model says.
         ensemble: Take the mean of the models of a cross-validation's folds, in place of its refit.
         interval: Share of clips whose rating is to lie between low and high, .9 unless it is given; 0 leaves these out.
+        pairs: Table of pairs (clip_a, clip_b, where wanted axis) whose clips are scored, of a model that was trained on
+            pairs; the input is the folder that its paths start from. OUTPUT.pairs.csv has the probability of each
+            winner.
         model_args: Options that change the model of a config.
 
     Returns:
@@ -98,32 +102,42 @@ def score(
     settings = {name: value for name, value in locals().items() if name in SETTINGS}
     if engine == "ray":
         import_ray()
-    from lightning_aqa.scoring.inputs import check_inputs, read_items
+    from lightning_aqa.data.pairs import NamedPair
+    from lightning_aqa.scoring.inputs import STDIN, Item, check_inputs, read_items
     from lightning_aqa.scoring.load import load
+    from lightning_aqa.scoring.pairs import check_link, read_pairs_to_score, write_probabilities
     from lightning_aqa.scoring.ray import score_on_ray
     from lightning_aqa.scoring.shards import Numbered, Shard
     from lightning_aqa.scoring.writer import ScoreWriter
 
+    if pairs is not None and shard is not None:
+        raise ValueError("--shard does not go with --pairs, whose clips may be in different parts; leave one out.")
     check_inputs(inputs)
     part = None if shard is None else Shard.parse(shard)
     positions = None if part is None else _positions(part, inputs, shard_clips)
     scorer = load(checkpoint, list(model_args), ensemble=ensemble, **settings)
+    link, named, items = scorer.module.pair_link, list[NamedPair](), list[Item]()
+    if pairs is not None:
+        link = check_link(link, checkpoint)
+        named, items = read_pairs_to_score(pairs, inputs, scorer.axes)
     stamp = _stamp(scorer, [checkpoint, *model_args, *["--ensemble"] * ensemble], positions, is_clipped=clip_to_scale)
     path = output if part is None else part.file(output)
     why_none = f"no intervals{' on some axes' * scorer.trust.has_ends}: {scorer.trust.why_none}."
     table = ScoreWriter(path, scorer.trust, stamp, format, retries=retry)
-    numbered = Numbered(read_items(inputs), table, shard_clips, positions)
+    numbered = Numbered(read_items(inputs) if pairs is None else items, table, shard_clips, positions)
     groups = scorer.score_items(numbered)
     if engine == "ray":
         groups = score_on_ray(numbered, checkpoint, list(model_args), settings | {"ensemble": ensemble}, num_actors)
-    axes = scorer.axes if clip_to_scale else None
-    has_all = not scorer.trust.why_none
+    axes, has_all = scorer.axes, not scorer.trust.why_none
     del scorer
     start = time.monotonic()
-    written = _write(groups, table, numbered, inputs, axes)
+    written = _write(groups, table, numbered, inputs if pairs is None else [STDIN], axes if clip_to_scale else None)
     code = _summary(table, numbered, written, time.monotonic() - start)
     if not has_all:
         print(why_none)
+    if link is not None and named and written.stop is None:
+        found, count = write_probabilities(table, named, axes, link)
+        print(f"{found}: {count} pair{'' if count == 1 else 's'} with the probability of each winner.")
     if part is not None and written.stop is None:
         print(f"once all {part.total} parts are done: {part.join_command(output, is_json=table.is_json)}")
     return code

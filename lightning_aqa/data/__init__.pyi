@@ -7,6 +7,8 @@ from .manifest import Manifest as Manifest
 from .mix import Mix as Mix
 from .musiceval import MusicEval as MusicEval
 from .nisqa_corpus import NISQACorpus as NISQACorpus
+from .pair_table import PairTable as PairTable
+from .pairs import read_pairs as read_pairs
 from .pam import PAM as PAM
 from .plain_batch import as_batch as as_batch
 from .singmos import SingMOS as SingMOS

@@ -25,7 +25,8 @@ from lightning_aqa.data.loader import (
     workers_for_gpus,
 )
 from lightning_aqa.data.manifest import SIMULATED_STAMP, Clip, Manifest, Problem
-from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches, TrainingBatches
+from lightning_aqa.data.pair_batches import training_batches
+from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches
 from lightning_aqa.data.signal import Signal
 from lightning_aqa.data.targets import Targets, with_targets
 from lightning_aqa.data.validation import CorpusError, check_audio, report, without
@@ -268,16 +269,9 @@ class AQADataModule(L.LightningDataModule, ABC):
         clips = self.rated("train")
         lengths = [self._seconds[clip.id] for clip in clips]
         covers = [self._cover(i, clip) for i, clip in enumerate(clips)] if self.features else None
-        batches = TrainingBatches(
-            lengths,
-            self.batch_size,
-            self._window_seconds,
-            self.seed,
-            *self._ranks(),
-            covers,
-            self.batch_seconds,
-            self._allowed_padding(),
-            augmented=bool(self.augment),
+        sizes = (self.batch_seconds, self._allowed_padding(), bool(self.augment))
+        batches = training_batches(
+            clips, lengths, self.batch_size, self._window_seconds, self.seed, *self._ranks(), covers, *sizes
         )
         return ResumableLoader(self._windows_of(clips), batches, **self._options(stays=True))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_aqa.batch import Batch, Features
+from lightning_aqa.batch import Batch, Features, Pairs
 from lightning_aqa.data.audio import Resampler, read_audio
 from lightning_aqa.data.augment import Augmenter
 from lightning_aqa.data.manifest import Clip, Manifest
@@ -27,6 +27,7 @@ class WindowRow(NamedTuple):
     scores: Tensor
     weight: float
     features: Features | None
+    pairs: tuple[tuple[int, int, int, float, int], ...] | None = None
 
 
 class ClipWindows(Dataset[WindowRow]):
@@ -59,14 +60,15 @@ class ClipWindows(Dataset[WindowRow]):
     def __getitem__(self, window: Window) -> WindowRow:
         """Return one window."""
         clip = self.manifest[window.clip]
-        scores_A = self.scores_NA[window.clip]
+        scores_A = self.scores_NA[window.clip] if window.counts else torch.full_like(self.scores_NA[0], torch.nan)
         if self.features is not None:
-            return WindowRow(clip, torch.zeros(0), scores_A, window.weight, self.features(clip, window))
+            features = self.features(clip, window)
+            return WindowRow(clip, torch.zeros(0), scores_A, window.weight, features, window.pairs)
         samples_T = read_window(clip, window, self.sample_rate, self.resampler)
         if self.augmenter is not None and window.epoch is not None:
             samples_T, scores_A = self.augmenter(samples_T, scores_A, window)
         normalised_T = unit_rms(samples_T) if self.normalise == "rms" else samples_T
-        return WindowRow(clip, normalised_T, scores_A, window.weight, None)
+        return WindowRow(clip, normalised_T, scores_A, window.weight, None, window.pairs)
 
 
 def read_window(clip: Clip, window: Window, sample_rate: int, resampler: Resampler = "soxr") -> Tensor:
@@ -105,7 +107,15 @@ def collate(rows: Sequence[WindowRow]) -> Batch:
         prompts=[clip.prompt for clip in clips],
         features=stack_features(cached) if cached else None,
         weights=torch.tensor([row.weight for row in rows]),
+        pairs=None if rows[0].pairs is None else stack_pairs(rows[0].pairs),
     )
+
+
+def stack_pairs(pairs: Sequence[tuple[int, int, int, float, int]]) -> Pairs:
+    """Stack the pairs of a batch: rows of both clips, outcome, weight and axis of each."""
+    columns = [[pair[field] for pair in pairs] for field in range(5)]
+    rows_a, rows_b, outcomes, axes = (torch.tensor(columns[field], dtype=torch.int64) for field in (0, 1, 2, 4))
+    return Pairs(rows_a, rows_b, outcomes, torch.tensor(columns[3], dtype=torch.float32), axes)
 
 
 def stack_features(features: Sequence[Features]) -> Features:

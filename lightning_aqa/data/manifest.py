@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import overload
+from typing import Literal, NamedTuple, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Clip:
         scores: Mean opinion score per axis name, in score points; an axis that is not rated is absent or NaN.
         ratings: Score per axis name per listener, where the corpus has them.
         source: Corpus the file comes from, to say where to get it.
+        is_compared: Whether a pair says how it compares with another clip.
     """
 
     id: str
@@ -47,10 +48,35 @@ class Clip:
     scores: Mapping[str, float] = field(default_factory=dict)
     ratings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     source: str = ""
+    is_compared: bool = False
 
     def is_rated(self) -> bool:
-        """Tell whether at least one axis has a score."""
-        return any(not math.isnan(score) for score in self.scores.values())
+        """Tell whether at least one axis has a score, or a pair compares the clip."""
+        return self.is_compared or any(not math.isnan(score) for score in self.scores.values())
+
+
+Winner = Literal["a", "b", "tie"]
+WINNERS: tuple[Winner, ...] = get_args(Winner)
+
+
+class Pair(NamedTuple):
+    """Comparison of two clips by a listener who heard both.
+
+    Args:
+        clip_a: Id of the first clip.
+        clip_b: Id of the second clip.
+        winner: The better one: ``a``, ``b``, or ``tie``.
+        axis: Name of the axis that it is about.
+        listener: Name of the listener; empty where unknown.
+        weight: How much it counts, above 0.
+    """
+
+    clip_a: str
+    clip_b: str
+    winner: Winner
+    axis: str
+    listener: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +106,7 @@ class Manifest(Sequence[Clip]):
         axes: What the listeners rated.
         problems: What the reader found wrong.
         system_scores: Published score per axis name per system, where the corpus ships such a file.
+        pairs: Comparisons of two of these clips each.
     """
 
     def __init__(
@@ -88,11 +115,13 @@ class Manifest(Sequence[Clip]):
         axes: Sequence[Axis],
         problems: Iterable[Problem] = (),
         system_scores: Mapping[str, Mapping[str, float]] | None = None,
+        pairs: Iterable[Pair] = (),
     ) -> None:
         self.clips = tuple(clips)
         self.axes = tuple(axes)
         self.problems = tuple(problems)
         self.system_scores = dict(system_scores or {})
+        self.pairs = tuple(pairs)
 
     @overload
     def __getitem__(self, index: int) -> Clip: ...
@@ -111,8 +140,15 @@ class Manifest(Sequence[Clip]):
         return iter(self.clips)
 
     def where(self, keep: Callable[[Clip], bool]) -> Manifest:
-        """Return the clips that ``keep`` accepts, in their order."""
-        return Manifest(filter(keep, self.clips), self.axes, self.problems, self.system_scores)
+        """Return the clips that ``keep`` accepts, in their order, and the pairs of which both clips are kept."""
+        clips = tuple(filter(keep, self.clips))
+        ids = {clip.id for clip in clips} if self.pairs else set[str]()
+        pairs = (pair for pair in self.pairs if pair.clip_a in ids and pair.clip_b in ids)
+        return Manifest(clips, self.axes, self.problems, self.system_scores, pairs)
+
+    def with_clips(self, clips: Iterable[Clip]) -> Manifest:
+        """Return the same corpus with other details of its clips."""
+        return Manifest(clips, self.axes, self.problems, self.system_scores, self.pairs)
 
     def split(self, name: str) -> Manifest:
         """Return the clips of one split."""
@@ -122,6 +158,10 @@ class Manifest(Sequence[Clip]):
     def splits(self) -> list[str]:
         """Names of the splits, in the order of their first clip."""
         return list(dict.fromkeys(clip.split for clip in self.clips))
+
+    def has_ratings(self, split: str) -> bool:
+        """Tell whether a clip of a split has a score, or there is no pair to tell that the split has any clip."""
+        return not self.pairs or any(replace(clip, is_compared=False).is_rated() for clip in self.split(split))
 
     def scores(self) -> NDArray[np.float64]:
         """Return the mean opinion scores, shape ``(clips, A)``, NaN where an axis is not rated."""

@@ -57,6 +57,7 @@ def as_batch(given: Any, axes: Sequence[Axis], dtype: torch.dtype = torch.float3
         prompts=texts["prompts"] or [""] * size,
         features=fields.get("features"),
         weights=_weights(fields.get("weights"), size, dtype),
+        pairs=fields.get("pairs"),
     )
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
+from lightning_aqa.data.linked import linked_groups
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.validation import CorpusError
 
-SplitBy = Literal["clip", "system", "prompt"]
+SplitBy = Literal["clip", "system", "prompt", "pair"]
 LEARNED = ("train", "dev")
 """Splits that may be learned from."""
 
@@ -184,7 +185,8 @@ def learn_all(folds: Folds, fraction: float | None, by: SplitBy = "clip", seed: 
     else:
         share = 1 / len(folds.inside.splits) if fraction is None else fraction
         learned = split_by_fractions(folds.inside, {"train": 1 - share, "dev": share}, by, seed)
-    return Manifest([*learned, *folds.apart], learned.axes, learned.problems, learned.system_scores)
+    pairs = [*learned.pairs, *folds.apart.pairs]
+    return Manifest([*learned, *folds.apart], learned.axes, learned.problems, learned.system_scores, pairs)
 
 
 def hold_out(
@@ -237,7 +239,7 @@ def check_folds(folds: int, fold: int, dev_fraction: float | None) -> None:
 
 def kept_together(clip: Clip, by: SplitBy) -> str:
     """Return what of a clip the splits keep together: its file, where it has no system (prompt) either."""
-    return {"clip": "", "system": clip.system, "prompt": clip.prompt}[by] or _file(clip)
+    return {"system": clip.system, "prompt": clip.prompt}.get(by) or _file(clip)
 
 
 def _groups(manifest: Manifest, by: SplitBy) -> list[str]:
@@ -245,6 +247,8 @@ def _groups(manifest: Manifest, by: SplitBy) -> list[str]:
 
     A clip without a system (prompt) is grouped with the other parts of its file.
     """
+    if by == "pair":
+        return linked_groups(manifest)
     first_id: dict[str, str] = {}
     for clip in sorted(manifest, key=lambda clip: clip.id):
         first_id.setdefault(_file(clip), clip.id)
@@ -263,8 +267,7 @@ def _apportioned(groups: Iterable[str], fractions: Sequence[float], by: SplitBy,
 
 
 def _assigned(manifest: Manifest, splits: Iterable[str]) -> Manifest:
-    clips = [replace(clip, split=split) for clip, split in zip(manifest, splits, strict=True)]
-    return Manifest(clips, manifest.axes, manifest.problems, manifest.system_scores)
+    return manifest.with_clips(replace(clip, split=split) for clip, split in zip(manifest, splits, strict=True))
 
 
 def leakage(manifest: Manifest) -> list[str]:

@@ -230,12 +230,14 @@ class Table(AQADataModule):
         """Return the sentence with the command that looks at the table."""
         return look_closer(self.path, self.audio_root)
 
+    def read_lists(self) -> Manifest:
+        """Read the table."""
+        return read_table(self.path, self.scales, audio_root=self.audio_root, columns=self.columns, layout=self.layout)
+
     def read(self) -> Manifest:
         """Read the table, split it, and warn of what its splits share."""
         check_root(self.audio_root, self.path)
-        manifest = read_table(
-            self.path, self.scales, audio_root=self.audio_root, columns=self.columns, layout=self.layout
-        )
+        manifest = self.read_lists()
         if manifest.problems and not any(clip.is_rated() for clip in manifest):
             return manifest  # what is wrong is said before what follows from it
         manifest = self._with_splits(manifest)
@@ -254,7 +256,7 @@ class Table(AQADataModule):
             return split_by_fractions(manifest, self.fractions or DEFAULT_FRACTIONS, self.split_by, self.split_seed)
         bare = [clip.id for clip in manifest if has_column and not clip.split]
         notes = [Problem("no split", self.path, f"{clip_id} has no split, others have", clip_id) for clip_id in bare]
-        manifest = Manifest(manifest.clips, manifest.axes, (*manifest.problems, *notes))
+        manifest = Manifest(manifest.clips, manifest.axes, (*manifest.problems, *notes), pairs=manifest.pairs)
         return manifest if self.folds is None else self._of_folds(manifest, self.folds)
 
     def _of_folds(self, manifest: Manifest, num_folds: int) -> Manifest:

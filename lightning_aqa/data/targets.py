@@ -52,7 +52,7 @@ def with_targets(manifest: Manifest, targets: Targets, corpus: str) -> Manifest:
                 if math.isfinite(quality):
                     found[clip.id][axis.name] = round(min(max(quality, axis.low), axis.high), 6)
     changed = (replace(clip, scores=found[clip.id]) for clip in manifest)
-    return Manifest(changed, manifest.axes, manifest.problems, manifest.system_scores)
+    return manifest.with_clips(changed)
 
 
 def recovered_of(clips: Manifest, axis: str) -> Recovered:

@@ -19,6 +19,8 @@ class Window(NamedTuple):
         seconds: Length in seconds.
         weight: Share of this window in the clip's score.
         epoch: Epoch to draw an augmentation for; None leaves the audio as it is.
+        counts: Whether the scores of the clip count here; a clip that is here for its pairs has them elsewhere.
+        pairs: On the first window of a batch: rows of both clips, outcome, weight and axis of each pair in it.
     """
 
     clip: int
@@ -26,6 +28,8 @@ class Window(NamedTuple):
     seconds: float
     weight: float
     epoch: int | None = None
+    counts: bool = True
+    pairs: tuple[tuple[int, int, int, float, int], ...] | None = None
 
 
 def cover(clip: int, seconds: float, window_seconds: float | None, min_seconds: float = 0.0) -> list[Window]:

@@ -44,6 +44,11 @@ def fit_head(
             f"{type(head).__name__} is fitted once to the features of an encoder that does not change, and this one is "
             "trained: freeze it by --model.freeze=all, or take a head that is trained along, such as MLP."
         )
+    if head.reads_clips and scores_NA is not None and bool(scores_NA.isnan().all()):
+        raise ValueError(
+            f"{type(head).__name__} is fitted to rated clips, and of these only pairs are known: take a head that is "
+            "trained by steps, such as --model.head=MLP, or give ratings beside the pairs by --data.ratings."
+        )
     seen: list[Tensor] = []
     shown = track(batches, "reading features", transient=True, disable=process_number() > 0)
     stream = _noting(seen, shown)

@@ -16,6 +16,8 @@ from lightning_aqa.metrics.domains import rows_by_domain
 from lightning_aqa.metrics.few import FEWEST_FOR_CORRELATION
 
 METRICS = ("MSE", "LCC", "SRCC", "KTAU")
+PAIR_METRICS = ("accuracy", "log_loss", "ECE")
+"""Metrics of judged pairs, which stand as a level of their own; see ``evaluate_pairs``."""
 MEAN = "mean"
 
 Array = NDArray[np.float64]
@@ -106,7 +108,7 @@ def flatten(results: Results, split: str) -> dict[str, float]:
         f"{split}/{level}/{metric}/{axis}": entry[metric]
         for level, table in tables.items()
         for axis, entry in table.items()
-        for metric in METRICS
+        for metric in (*METRICS, *PAIR_METRICS)
         if metric in entry
     }
 

@@ -3,6 +3,8 @@ from .bias_aware import BiasAware as BiasAware
 from .bias_aware import bias_aware_loss as bias_aware_loss
 from .bins import BinObjective as BinObjective
 from .bins import bin_centres as bin_centres
+from .bradley_terry import BradleyTerry as BradleyTerry
+from .bradley_terry import bradley_terry_loss as bradley_terry_loss
 from .concordance import CCC as CCC
 from .concordance import ccc_loss as ccc_loss
 from .contrastive import Contrastive as Contrastive

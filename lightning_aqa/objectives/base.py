@@ -21,10 +21,12 @@ class Objective(Callback, ABC):
 
     Attributes:
         reads_scores_alone: Whether ``loss`` reads ``output.scores`` and nothing else of the output, and keeps no
-            memory; such a term is also logged for the whole validation split.
+            memory where there is no gradient; such a term is also logged for the whole validation split.
+        reads_pairs: Whether it learns from ``batch.pairs``, so that no clip need be rated.
     """
 
     reads_scores_alone: bool = True
+    reads_pairs: bool = False
 
     def __init__(self, weight: float = 1.0) -> None:
         if not weight >= 0:

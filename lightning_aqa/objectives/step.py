@@ -13,6 +13,11 @@ from torch import Tensor
 from lightning_aqa.batch import Output
 from lightning_aqa.objectives.base import Objective
 
+DEFAULT_OBJECTIVE = (
+    "No objective is among the callbacks, so the mean squared error is trained with; add another by "
+    "L.Trainer(callbacks=[QAMRO()])."
+)
+
 
 class TrainingStep(NamedTuple):
     """Values of the last training step on the rows of all processes, without its graph, for callbacks to read.
@@ -56,12 +61,21 @@ def named_losses(stage: str, terms: Mapping[str, Tensor], total: Tensor) -> dict
     return {f"{stage}/{name}": term.detach() for name, term in {**terms, "loss": total}.items()}
 
 
-def check_objective_names(objectives: Sequence[Objective]) -> None:
-    """Refuse two objectives of one name.
+def check_objectives(objectives: Sequence[Objective], *, has_ratings: bool = True) -> None:
+    """Refuse two objectives of one name, and objectives of which none learns from data that has pairs alone.
+
+    Args:
+        objectives: The objectives.
+        has_ratings: Whether a training clip is rated, or that is not known.
 
     Raises:
         ValueError: If there are.
     """
+    if not has_ratings and not any(objective.reads_pairs for objective in objectives):
+        named = ", ".join(type(objective).__name__ for objective in objectives)
+        raise ValueError(
+            f"The training data has pairs alone, of which {named} learns nothing: add --objectives.pairs=BradleyTerry."
+        )
     names = [objective.name for objective in objectives]
     if len(set(names)) < len(names):
         raise ValueError(f"Objectives need names of their own, got {', '.join(names)}; set .name on each.")

@@ -7,7 +7,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_aqa.report import clip_browser, figures, maps, pairwise, predicted, provenance, summary, tables
+from lightning_aqa.report import (
+    clip_browser,
+    figures,
+    maps,
+    pairwise,
+    predicted,
+    preferences,
+    provenance,
+    summary,
+    tables,
+)
 from lightning_aqa.report.context import Material, Options, gather
 from lightning_aqa.report.listeners import listeners
 from lightning_aqa.report.templating import picture, render
@@ -65,6 +75,7 @@ def _sections(of: Material, output: Path, written: Sequence[Path]) -> list[PageS
     predicted_ = predicted.predictions(evidence, of.detailed, blocks, of.axes, titles)
     return [
         PageSection("answer", "In short", summary.answer(evidence, blocks, warning)),
+        PageSection("preferences", "Pairs that listeners judged", preferences.judged_pairs(evidence, titles)),
         PageSection("effects", "Differences from the baseline", figures.effects(evidence, blocks, titles)),
         PageSection(
             "results", "Results", tables.results(evidence, blocks, titles, of.unit) + provenance.downloads(written)

@@ -12,9 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_aqa.batch import PART
-from lightning_aqa.metrics.levels import MEAN, METRICS
+from lightning_aqa.metrics.levels import MEAN, METRICS, PAIR_METRICS
 from lightning_aqa.results.clip_intervals import coverage_notes
 from lightning_aqa.results.files import ENSEMBLE, PREDICTIONS, RESULTS, find_checkpoint
+from lightning_aqa.results.files import PAIRS as PAIRS_FILE
+from lightning_aqa.results.pairs import PAIRS
 from lightning_aqa.results.reference_points import run_notes
 
 LEGEND = {
@@ -44,6 +46,8 @@ def print_results(
     if results:
         console.print(f"results of {of}" if of else "results", highlight=False, markup=False, soft_wrap=True)
         console.print(results_table(results))
+        if any(PAIRS in levels for levels in results.values()):
+            console.print(pairs_table(results))
         for words in legend_of(results):
             console.print(words, highlight=False, markup=False, soft_wrap=True)
         for reason in reasons_of(results):
@@ -51,6 +55,7 @@ def print_results(
         for note in [*run_notes(results), *coverage_notes(results)]:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
     files = [PREDICTIONS, RESULTS] if results else [PREDICTIONS]
+    files += [PAIRS_FILE] if any(PAIRS in levels for levels in results.values()) else []
     shown = ", ".join([*files, *(path.name for path in pictures)])
     console.print(f"{num_predicted} clips scored; in {folder}: {shown}", highlight=False, markup=False, soft_wrap=True)
 
@@ -80,14 +85,35 @@ def results_table(results: dict[str, Any]) -> Table:
     for split, levels in results.items():
         of_domains = levels.get("domains", {}) if split == "test" else {}
         named = {f"utterance, {domain}": of["utterance"] for domain, of in of_domains.items() if PART not in domain}
-        whole = {level: axes for level, axes in levels.items() if level != "domains"}
+        whole = {level: axes for level, axes in levels.items() if level not in ("domains", PAIRS)}
         for level, axes in {**whole, **(named if len(named) > 1 else {})}.items():
             shown = {axis: values for axis, values in axes.items() if axis != MEAN or len(axes) > 2}
+            if PAIRS in levels and not any(values.get("n") for values in shown.values()):
+                continue  # of clips that are compared and not rated
             for axis, values in shown.items():
                 numbers = [_number(values.get(metric)) for metric in METRICS]
                 ends = [_interval(values.get(key, {}).get("SRCC")) for key in ("ci", "ci_system")]
                 evidence = [*ends, _ceiling(values.get("ceiling", {}).get("lcc"))]
                 table.add_row(escape(split), escape(level), escape(axis), str(values.get("n", "")), *numbers, *evidence)
+    return table
+
+
+def pairs_table(results: dict[str, Any]) -> Table:
+    """Lay out the numbers of the pairs of each split: accuracy and calibration, with their intervals."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("split", "pairs of"):
+        table.add_column(name)
+    for name in ("n", "ties", "accuracy", "95 %", "log loss", "95 %", "ECE", "95 %"):
+        table.add_column(name, justify="right")
+    for split, levels in results.items():
+        for axis, values in levels.get(PAIRS, {}).items():
+            numbers = [
+                text
+                for metric in PAIR_METRICS
+                for text in (_number(values[metric]), _interval(values.get("ci", {}).get(metric)))
+            ]
+            if axis != MEAN or len(levels[PAIRS]) > 2:
+                table.add_row(escape(split), escape(axis), str(values["n"]), str(values.get("ties", "")), *numbers)
     return table
 
 
@@ -97,7 +123,7 @@ def legend_of(results: dict[str, Any]) -> list[str]:
         (level, entry)
         for levels in results.values()
         for level, axes in levels.items()
-        if level != "domains"
+        if level not in ("domains", PAIRS)
         for entry in axes.values()
     ]
     shown = {level for level, _ in entries}
@@ -112,8 +138,9 @@ def reasons_of(results: dict[str, Any]) -> list[str]:
         entry
         for levels in results.values()
         for name, axes in levels.items()
-        if name != "domains"
+        if name not in ("domains", PAIRS)
         for entry in axes.values()
+        if entry.get("n") or PAIRS not in levels
     ]
     return list(dict.fromkeys(e[key]["SRCC"] for e in entries for key in ("ci_why", "ci_system_why") if key in e))
 

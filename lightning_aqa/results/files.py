@@ -6,7 +6,13 @@ from pathlib import Path
 
 CONFIG, RUN = "config.yaml", "run.json"
 PREDICTIONS, RESULTS, HISTORY = "predictions.csv", "results.json", "history.csv"
-RATINGS, CLIPS, SYSTEMS, OBSERVATIONS = "ratings.csv", "clips.csv", "systems.csv", "observations.npz"
+RATINGS, PAIRS, CLIPS, SYSTEMS, OBSERVATIONS = (
+    "ratings.csv",
+    "pairs.csv",
+    "clips.csv",
+    "systems.csv",
+    "observations.npz",
+)
 SKIPPED, TRACEBACK = "skipped.csv", "traceback.txt"
 INTERVALS, TRAINED = "intervals.json", "trained.npz"
 """Errors of clips that the model was not trained on, and features of clips that it was."""

@@ -34,6 +34,8 @@ def is_better_if_higher(name: str) -> bool:
         >>> [is_better_if_higher(name) for name in ("val/system/SRCC/PQ", "val/utterance/MSE/mean", "val/loss")]
         [True, False, False]
     """
+    if name.startswith("val/pairs/"):
+        return "/accuracy/" in name
     level = name.removeprefix("val/").startswith(("utterance", "system"))
     metric = next((metric for metric in METRICS if level and f"/{metric}/" in name), "MSE")  # names may hold slashes
     return higher_is_better(metric)

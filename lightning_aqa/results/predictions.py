@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_aqa.batch import Axis, Batch, Output
-from lightning_aqa.data.manifest import Manifest
+from lightning_aqa.batch import Axis, Batch, Output, Pairs
+from lightning_aqa.data.manifest import WINNERS, Manifest
 from lightning_aqa.data.windows import weighted_mean
 from lightning_aqa.metrics.levels import to_json
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.metrics.preferences import JudgedPair
 from lightning_aqa.results.notes import NOTE
 from lightning_aqa.utils.distributed import gather_objects
 from lightning_aqa.utils.files import replacing
@@ -77,13 +78,21 @@ def gather_predictions(windows: list[ScoredWindow], manifest: Manifest, axes: Se
     )
 
 
-def as_step(table: Predictions, device: torch.device) -> tuple[Output, Batch]:
-    """Return a whole table as what objectives on scores read, in float64 where the device has it."""
+def as_step(
+    table: Predictions, device: torch.device, pairs: Sequence[JudgedPair] = (), axes: Sequence[Axis] = ()
+) -> tuple[Output, Batch]:
+    """Return a whole table, and its pairs, as what objectives on scores read, in float64 where the device has it."""
     dtype = torch.float32 if device.type == "mps" else torch.float64
     scores_NA, targets_NA = (torch.from_numpy(values).to(device, dtype) for values in (table.scores, table.targets))
     empty = torch.zeros(len(table.ids), 0)
     prompts = [""] * len(table.ids)
     batch = Batch(empty, empty.sum(1).long(), targets_NA, table.ids, table.systems, table.domains, prompts)
+    if pairs:
+        rows, names = {id_: n for n, id_ in enumerate(table.ids)}, [axis.name for axis in axes]
+        whole = [(rows[of.clip_a], rows[of.clip_b], WINNERS.index(of.winner), names.index(of.axis)) for of in pairs]
+        rows_a, rows_b, outcomes, of_axes = torch.tensor(whole, device=device).T
+        weights = torch.tensor([of.weight for of in pairs], device=device, dtype=dtype)
+        batch = batch._replace(pairs=Pairs(rows_a, rows_b, outcomes, weights, of_axes))
     return Output(scores_NA, scores_NA), batch
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning_aqa.metrics.predictions import Predictions
+from lightning_aqa.metrics.preferences import JudgedPair
 from lightning_aqa.results.facts import read_facts
-from lightning_aqa.results.files import CONFIG, HELD_OUT, HISTORY, OBSERVATIONS, PREDICTIONS, RESULTS, TRIAL
+from lightning_aqa.results.files import CONFIG, HELD_OUT, HISTORY, OBSERVATIONS, PAIRS, PREDICTIONS, RESULTS, TRIAL
 from lightning_aqa.results.history import read_history
 from lightning_aqa.results.naming import is_seed, without_seed_suffix, without_seeds
 from lightning_aqa.results.observations import Observed, read_observations
+from lightning_aqa.results.pairs import read_judged
 from lightning_aqa.results.predictions import read_predictions
 from lightning_aqa.results.side_files import Numbers, if_whole, read_config, read_results, read_trial
 from lightning_aqa.utils.documents import parse_yaml
@@ -108,6 +110,11 @@ class Run:
     def results(self) -> Numbers:
         """The recorded numbers by split, level, axis and metric; empty where there are none."""
         return if_whole(self.folder / RESULTS, read_results) or {}
+
+    @cached_property
+    def pairs(self) -> dict[str, list[JudgedPair]]:
+        """The judged pairs by split, with their scores; empty where there are none."""
+        return if_whole(self.folder / PAIRS, read_judged) or {}
 
     @cached_property
     def fold_results(self) -> list[Mapping[str, Mapping[str, Mapping[str, float]]]]:
@@ -219,7 +226,10 @@ def choose_split(runs: Iterable[Run], wanted: str | None) -> str:
         ValueError: If no run, or not every run, has such a split.
     """
     runs = list(runs)
-    has = [[name for name, table in run.splits.items() if (table.targets == table.targets).any()] for run in runs]
+    has = [
+        [name for name, table in run.splits.items() if (table.targets == table.targets).any() or name in run.pairs]
+        for run in runs
+    ]
     for run, names in zip(runs, has, strict=True):
         if not names:
             raise ValueError(

@@ -62,6 +62,8 @@ class ScoreWriter:
         self.numbers = [f"{name} score" if taken[name] > 1 and name != UNLIKE else name for name in trust.columns]
         self.is_json = (kind or ("jsonl" if self.path.suffix.lower() in {".jsonl", ".ndjson"} else "csv")) == "jsonl"
         self.columns = [*BEFORE, *self.numbers, *AFTER]
+        own = dict(zip(trust.columns, self.numbers, strict=True))
+        self.axes = [own[axis.name] for axis in trust.axes]
         self.done: set[int] = set()
         self.num_errors = self.num_rows = self._size = 0
         if os.path.exists(self.path):

@@ -21,6 +21,7 @@ from lightning_aqa.data.manifest import Clip
 from lightning_aqa.data.table import Table
 from lightning_aqa.metrics.levels import MEAN, evaluate
 from lightning_aqa.metrics.predictions import Predictions, join
+from lightning_aqa.metrics.preferences import JudgedPair
 from lightning_aqa.metrics.resampling import Unit
 from lightning_aqa.results.clip_intervals import (
     calibrated_by,
@@ -36,6 +37,7 @@ from lightning_aqa.results.files import (
     CONFIG,
     HELD_OUT,
     OUT_OF_FOLD,
+    PAIRS,
     PREDICTIONS,
     RATINGS,
     REFIT,
@@ -43,6 +45,7 @@ from lightning_aqa.results.files import (
     RUN,
     path_of_last,
 )
+from lightning_aqa.results.pairs import read_judged, with_pairs, write_pairs
 from lightning_aqa.results.plots import draw_run
 from lightning_aqa.results.predictions import read_predictions, write_predictions, write_results
 from lightning_aqa.results.ratings import RatingRow, read_ratings, write_ratings
@@ -271,11 +274,13 @@ def pool_folds(
     """
     tables: list[Predictions] = []
     ratings: list[RatingRow] = []
+    pairs: dict[str, list[JudgedPair]] = {plan.pooled: []} | _refitted_pairs(folder / REFIT, plan.apart)
     axes: list[str] = []
     for fold in range(plan.num_folds):
         splits, axes = read_predictions(folder / f"fold{fold}" / PREDICTIONS)
         tables.append(dict(splits)[HELD_OUT])
         ratings += read_ratings(folder / f"fold{fold}" / RATINGS).get(HELD_OUT, [])
+        pairs[plan.pooled] += read_judged(folder / f"fold{fold}" / PAIRS).get(HELD_OUT, [])
     facts = {name: fact for name, fact in read_facts(folder / "fold0").items() if name not in OF_ONE_RUN}
     about: dict[str, Any] = {"command": list(command), "folds": plan.num_folds, "folds_split": plan.pooled}
     runs = [read_facts(run) for run in (*(folder / f"fold{fold}" for fold in range(plan.num_folds)), folder / REFIT)]
@@ -298,12 +303,14 @@ def pool_folds(
         found[name] = (own or with_ends(table, scales, calibration), rows)
     write_predictions(folder / PREDICTIONS, [(name, table) for name, (table, _) in found.items()], axes)
     write_ratings(folder / RATINGS, [(name, rows) for name, (_, rows) in found.items()])
+    write_pairs(folder / PAIRS, pairs.items())
     results = {}
     for name, (table, rows) in found.items():
         numbers = evaluate(table.ids, table.systems, table.domains, table.scores, table.targets, axes)
         folds = plan.num_folds if name == plan.pooled else 0
         numbers = with_evidence(name, numbers, table, axes, rows, unit=unit, folds=folds)
-        results[name] = with_coverage(numbers, table, calibration, are_by_others=name == plan.pooled)
+        numbers = with_coverage(numbers, table, calibration, are_by_others=name == plan.pooled)
+        results[name] = with_pairs(numbers, pairs.get(name, []), axes)
     write_results(folder / RESULTS, results)
     drawn = draw_run(folder, scales)
     of = "clips out of fold, each by a model that was not trained on it"
@@ -319,6 +326,12 @@ def _refitted(refit: Path, apart: Sequence[str]) -> dict[str, tuple[Predictions,
     splits, _ = read_predictions(refit / PREDICTIONS)
     ratings = read_ratings(refit / RATINGS)
     return {name: (table, ratings.get(name, [])) for name, table in splits if name in apart}
+
+
+def _refitted_pairs(refit: Path, apart: Sequence[str]) -> dict[str, list[JudgedPair]]:
+    """Read how the refit predicts the pairs of the splits that no fold has seen."""
+    found = read_judged(refit / PAIRS) if apart and has_results(refit) else {}
+    return {name: rows for name, rows in found.items() if name in apart}
 
 
 def _axes_of_checkpoint(fold: Path) -> list[Axis]:

@@ -11,6 +11,7 @@ from lightning_aqa.batch import Features, Output
 from lightning_aqa.encoders.base import Encoder
 from lightning_aqa.heads.base import Head
 from lightning_aqa.module import AQAModule
+from lightning_aqa.utils.davidson import mean_link
 
 
 def average(members: Sequence[AQAModule], weights: Sequence[Sequence[float]] | None = None) -> AQAModule:
@@ -42,6 +43,7 @@ def average(members: Sequence[AQAModule], weights: Sequence[Sequence[float]] | N
     chosen = first.layers if is_shared else layers
     module = AQAModule(first.axes, encoder, lambda *sizes: mean, freeze="all", layers=chosen)
     module.is_fresh, module.trained_on = False, first.trained_on
+    module.pair_link = mean_link([member.pair_link for member in members])
     return module.eval()
 
 

@@ -29,8 +29,9 @@ from lightning_aqa.results.clip_intervals import (
 from lightning_aqa.results.console import print_results
 from lightning_aqa.results.evidence import TRAINING, with_evidence
 from lightning_aqa.results.facts import add_fact, write_facts
-from lightning_aqa.results.files import CONFIG, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
+from lightning_aqa.results.files import CONFIG, PAIRS, PREDICTIONS, RATINGS, RESULTS, RUN, SKIPPED
 from lightning_aqa.results.notes import Expected, note_of
+from lightning_aqa.results.pairs import with_pairs, write_pairs
 from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.ratings import ratings_of, write_ratings
 from lightning_aqa.results.run_folder import run_of
@@ -149,6 +150,7 @@ class RunFolder(Callback):
             manifest = pl_module.data.manifest
             ratings = {name: ratings_of(manifest, splits[name].ids, axes) for name in evaluated}
             write_ratings(self.folder / RATINGS, ratings.items())
+            write_pairs(self.folder / PAIRS, [(name, pl_module.pairs[name]) for name in evaluated])
             for name in evaluated:
                 found, rows = pl_module.results[name], ratings[name]
                 results[name] = with_evidence(
@@ -156,6 +158,8 @@ class RunFolder(Callback):
                 )
                 if calibration is not None:
                     results[name] = with_coverage(results[name], splits[name], calibration)
+                judged = pl_module.pairs[name]
+                results[name] = with_pairs(results[name], judged, axes, with_intervals=name != TRAINING)
             write_results(self.folder / RESULTS, results)
         drawn = self._draw(trainer, pl_module) if results else []
         of = weights_of(trainer, pl_module, self.checkpoint)

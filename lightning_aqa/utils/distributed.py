@@ -95,7 +95,7 @@ def gather_training(output: Output, batch: Batch) -> tuple[Output, Batch]:
     ids, systems, domains, prompts = (list(column) for column in zip(*(names[i] for i in order.tolist()), strict=True))
     num_samples, scores = gather_rows(batch.num_samples)[order], gather_rows(batch.scores)[order]
     silence = batch.waveform.new_zeros(len(ids), 0)
-    return everywhere, Batch(silence, num_samples, scores, ids, systems, domains, prompts)
+    return everywhere, Batch(silence, num_samples, scores, ids, systems, domains, prompts, pairs=batch.pairs)
 
 
 RANKS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID")

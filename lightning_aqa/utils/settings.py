@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
+
+from lightning.pytorch.cli import ReduceLROnPlateau
 
 HALF = ("16-true", "bf16-true")
 
@@ -23,6 +25,16 @@ def check_precision(precision: str) -> None:
             f"--trainer.precision={precision} keeps weights and scores themselves to 2 or 3 digits; use "
             f"{precision.removesuffix('true')}mixed, which keeps these in float32."
         )
+
+
+def with_scheduler(optimizer: Any, make: Callable[[Any], Any] | None) -> Any:
+    """Return an optimiser with its scheduler, if there is one, as Lightning takes both."""
+    if make is None:
+        return optimizer
+    scheduler = make(optimizer)
+    if isinstance(scheduler, ReduceLROnPlateau):
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
+    return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
 class NoSettingsError(ValueError):

@@ -33,7 +33,7 @@ def test_every_encoder_file_has_its_row():
     defined = {
         path.name
         for path in (ROOT / "lightning_aqa" / "encoders").glob("*.py")
-        if re.search(r"^class .*\((Encoder|Concat)\):", path.read_text(), re.MULTILINE)
+        if re.search(r"^class .*\((Encoder|Concat|ExportedModel)\):(?!\n.*see ``ONNX``)", path.read_text(), re.MULTILINE)
     }
     linked = {row["encoder"].split("encoders/")[1].rstrip(")") for row in rows.values()}
     assert linked == defined

@@ -33,8 +33,8 @@ def test_every_encoder_file_has_its_row():
     defined = {
         path.name
         for path in (ROOT / "lightning_aqa" / "encoders").glob("*.py")
-        if re.search(r"^class .*\((Encoder|Concat|ExportedModel)\):(?!\n.*see ``ONNX``)", path.read_text(), re.MULTILINE)
-    }
+        if re.search(r"^class .*\((Encoder|Concat|ExportedModel)\):", path.read_text(), re.MULTILINE)
+    } - {"exported_model.py"}  # the common part of those of exported.py
     linked = {row["encoder"].split("encoders/")[1].rstrip(")") for row in rows.values()}
     assert linked == defined
     assert {"CLAP", "BEATs", "Descriptors", "Hub", "TextEncoder"} <= rows.keys()

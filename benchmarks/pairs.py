@@ -71,10 +71,10 @@ def strengths(pairs: NDArray[np.intp], outcomes: NDArray[np.intp], clips: int) -
         tie = free[-1].exp() if has_ties else 0.0
         loss = bradley_terry_loss(free[rows[:, 0]] - free[rows[:, 1]], won, tie=tie)
         loss = loss + (free**2).sum() / (18 * len(won))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     found = free.detach().numpy()
     return found[:-1] - found[:-1].mean(), math.exp(found[-1]) if has_ties else 0.0
 

@@ -31,6 +31,23 @@ def training_batches(clips: Manifest, lengths: Sequence[float], *settings: Any, 
     )
 
 
+def check_settings(batch_seconds: float | None, *, augmented: bool) -> None:
+    """Refuse what does not go with pairs.
+
+    Raises:
+        CorpusError: If batches are made by their seconds, or the audio is changed at random.
+    """
+    if batch_seconds is not None:
+        raise CorpusError(
+            f"batch_seconds={batch_seconds:g} does not go with pairs, whose clips share a batch whatever their "
+            "length: give --data.batch_size, and drop it."
+        )
+    if augmented:
+        raise CorpusError(
+            "augment does not go with pairs, which compare the clips as they are: drop it (--data.augment=null)."
+        )
+
+
 class PairBatches(TrainingBatches):
     """Draw each rated clip once an epoch, and each pair once, both clips of it in one batch.
 
@@ -71,15 +88,7 @@ class PairBatches(TrainingBatches):
         max_padding: float | None = None,
         augmented: bool = False,
     ) -> None:
-        if batch_seconds is not None:
-            raise CorpusError(
-                f"batch_seconds={batch_seconds:g} does not go with pairs, whose clips share a batch whatever their "
-                "length: give --data.batch_size, and drop it."
-            )
-        if augmented:
-            raise CorpusError(
-                "augment does not go with pairs, which compare the clips as they are: drop it (--data.augment=null)."
-            )
+        check_settings(batch_seconds, augmented=augmented)
         index = {clip.id: i for i, clip in enumerate(clips)}
         axes = {axis.name: a for a, axis in enumerate(clips.axes)}
         self.pairs = [

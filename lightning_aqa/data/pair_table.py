@@ -13,6 +13,7 @@ from typing import Any
 from lightning_aqa.batch import Axis, make_axes
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.missing import with_ending
+from lightning_aqa.data.pair_batches import check_settings
 from lightning_aqa.data.pairs import PairRow, read_pairs
 from lightning_aqa.data.splits import SplitBy
 from lightning_aqa.data.table import Table
@@ -46,7 +47,7 @@ class PairTable(Table):
             tenth of all; a file's parts (``clip``), a system's clips, a prompt's clips.
 
     Raises:
-        ValueError: If columns of ratings are named, and no ratings are.
+        ValueError: If columns of ratings are named, and no ratings are; or a setting does not go with pairs.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class PairTable(Table):
         super().__init__(ratings or path, axes=axes, columns=rating_columns, split_by=split_by, **settings)
         if ratings is None and rating_columns:
             raise ValueError("rating_columns is about the table of ratings, and none is given; name it by ratings.")
+        check_settings(self.batch_seconds, augmented=bool(self.augment))
         self.path, self.ratings, self.axis, self.pair_columns = path, ratings, axis, columns
 
     def look_closer(self) -> str:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.cli import ReduceLROnPlateau
-
 HALF = ("16-true", "bf16-true")
 
 
@@ -29,6 +27,8 @@ def check_precision(precision: str) -> None:
 
 def with_scheduler(optimizer: Any, make: Callable[[Any], Any] | None) -> Any:
     """Return an optimiser with its scheduler, if there is one, as Lightning takes both."""
+    from lightning.pytorch.cli import ReduceLROnPlateau
+
     if make is None:
         return optimizer
     scheduler = make(optimizer)

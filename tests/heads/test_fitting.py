@@ -1,0 +1,16 @@
+"""The constants that a fresh head takes from the training scores."""
+
+import torch
+
+from lightning_aqa.batch import Axis
+from lightning_aqa.heads.fitting import fit_scale
+from lightning_aqa.heads.mlp import MLP
+
+
+def test_an_axis_that_no_training_clip_is_rated_on_keeps_its_scale_and_is_told(caplog):
+    head = MLP(2, 1, [Axis("mos", "MOS", 1, 5), Axis("rare", "Rare", 0, 10)])
+    fit_scale(head, torch.tensor([[2.0, torch.nan], [4.0, torch.nan]]))
+    assert head.location_A.tolist() == [3.0, 5.0]
+    assert "rare: no training clip is rated on it" in caplog.text
+    assert "Leave the axis out, or rate more clips." in caplog.text
+    assert "mos:" not in caplog.text

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_aqa.utils.variances import shrunken_variances
+
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
-_STEPS, _MOST = 500, 1e4
+_STEPS = 500
 
 
 class Listener(NamedTuple):
@@ -181,33 +183,12 @@ def _estimate(of: _Design, shrink: bool) -> tuple[_Fit, Array, float]:
             variance_I = np.maximum(sums / n_I, 1e-8)
             continue
         free_R = np.where(own, np.clip(1 - fit.fit_variance / variance_I[of.i], 0, 1), 0.0)
-        variance_I = _shrunk(
+        variance_I = shrunken_variances(
             np.where(n_I > 1, sums, 0.0), np.asarray(np.bincount(of.i, free_R, of.listeners), np.float64), 1e-3 * start
         )
         below = of.estimated - of.M.shape[1] - fit.b_variance.sum() / max(tau2, 1e-12 * start)
         tau2 = float(fit.b @ fit.b / below) if below > 1e-6 else 0.0
     return fit, variance_I, tau2 if tau2 > 1e-6 * start else 0.0
-
-
-def _shrunk(sums_I: Array, free_I: Array, least: float) -> Array:
-    """Return each listener's variance, drawn towards the panel's as far as listeners' variances are alike.
-
-    Reference:
-        Smyth, "Linear models and empirical Bayes methods", SAGMB 2004: the prior from the spread of log variances.
-    """
-    from scipy.special import digamma, polygamma
-
-    pooled = max(float(sums_I.sum() / max(free_I.sum(), 1e-9)), least)
-    told = free_I >= 2
-    strength, prior = _MOST, pooled
-    if told.sum() >= 2:
-        half = free_I[told] / 2
-        logs = np.log(np.maximum(sums_I[told] / free_I[told], least)) - digamma(half) + np.log(half)
-        excess = float(logs.var(ddof=1) - polygamma(1, half).mean())
-        if excess > 2 / _MOST:
-            x = (1 + math.sqrt(1 + 2 * excess)) / (2 * excess)  # trigamma(x) is close to 1 / x + 1 / (2 x^2)
-            strength, prior = 2 * x, math.exp(logs.mean() + digamma(x) - math.log(x))
-    return np.maximum((sums_I + strength * prior) / (free_I + strength), least)
 
 
 def _solve(of: _Design, variance_I: Array, tau2: float, shrink: bool) -> _Fit:

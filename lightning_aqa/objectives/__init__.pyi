@@ -13,6 +13,8 @@ from .frame_scores import FrameScores as FrameScores
 from .frame_scores import frame_score_loss as frame_score_loss
 from .gaussian_nll import GaussianNLL as GaussianNLL
 from .gaussian_nll import gaussian_nll_loss as gaussian_nll_loss
+from .listeners import Listeners as Listeners
+from .listeners import listener_loss as listener_loss
 from .listwise import ListMLE as ListMLE
 from .listwise import ListNet as ListNet
 from .listwise import listmle_loss as listmle_loss

@@ -133,7 +133,8 @@ def runs(corpora, tmp_path_factory):
     root = tmp_path_factory.mktemp("ddp")
     words = ["fit", "--data=MusicEval", f"--data.root={corpora['musiceval']}", "--trainer.max_epochs=2"]
     words += ["--trainer.precision=64-true", "--trainer.accelerator=cpu", f"--trainer.default_root_dir={root}"]
-    words += ["--objectives.qamro=QAMRO", "--objectives.triplet=Triplet", "--model.head.dropout=0", "--monitor=null"]
+    words += ["--objectives.qamro=QAMRO", "--objectives.triplet=Triplet", "--objectives.listeners=Listeners"]
+    words += ["--model.head.dropout=0", "--monitor=null"]
     assert main([*words, "--name=one", "--data.batch_size=8"]) == 0
     done = _start(["-m", "lightning_aqa", *words, "--name=two", "--data.batch_size=4", "--trainer.devices=2"])
     assert done.returncode == 0, done.stdout + done.stderr

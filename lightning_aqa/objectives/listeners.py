@@ -248,8 +248,10 @@ class Listeners(ScaledObjective):
         if self._staged is None:
             return
         (ids, scores_BA), index = self._staged, self._ratings.index
-        rows = [row for row, id_ in enumerate(ids) if id_ in index]
-        self._seen_CA[[index[ids[row]] for row in rows]] = scores_BA[rows]
+        for row, id_ in enumerate(ids):
+            if id_ in index:  # a clip may be there a second time for its pairs, unrated
+                before_A, now_A = self._seen_CA[index[id_]], scores_BA[row]
+                self._seen_CA[index[id_]] = torch.where(now_A.isnan(), before_A, now_A)
         self._staged = None
 
     def _fit(self) -> None:

@@ -147,7 +147,9 @@ def test_variances_are_those_that_listeners_were_drawn_with():
         found.append([*np.sqrt(lines[4:]), math.sqrt(lines.noise[::2].mean()), math.sqrt(lines.noise[1::2].mean())])
     clip, offset, gain, quiet, loud = np.mean(found, axis=0)
     assert clip == pytest.approx(0.45, abs=0.06)  # 0.5 less what the slope of these predictions takes away
-    assert (offset, gain, quiet, loud) == pytest.approx((0.7, 0.24, 0.4, 1.0), abs=0.08)  # gains of the quality that predictions tell
+    assert (offset, gain, quiet, loud) == pytest.approx(
+        (0.7, 0.24, 0.4, 1.0), abs=0.08
+    )  # gains of the quality that predictions tell
 
 
 def test_predictions_link_listeners_who_share_no_clip():

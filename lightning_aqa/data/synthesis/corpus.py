@@ -17,14 +17,17 @@ from typing import Literal
 from lightning_aqa.data.manifest import SIMULATED_STAMP
 from lightning_aqa.data.synthesis.aes_natural_plan import ROTA, count_evaluation, plan_aes_natural
 from lightning_aqa.data.synthesis.musiceval_plan import plan_musiceval
+from lightning_aqa.data.synthesis.pairs_plan import plan_pairs
 from lightning_aqa.data.synthesis.recordings import CorpusPlan, Recording, Settings
 
-Layout = Literal["musiceval", "aes_natural"]
+Layout = Literal["musiceval", "aes_natural", "pairs"]
 STAMP = SIMULATED_STAMP
 # Raise it with every change of what is written, so that nobody trains on what an older version left behind.
 VERSION = 2
 _NOTE = "All audio here is synthesised and all scores are simulated: no person has rated these clips."
-_PLANS: dict[Layout, Callable[[Settings], CorpusPlan]] = {"musiceval": plan_musiceval, "aes_natural": plan_aes_natural}
+_PLANS: dict[Layout, Callable[[Settings], CorpusPlan]] = {
+    "musiceval": plan_musiceval, "aes_natural": plan_aes_natural, "pairs": plan_pairs,
+}  # fmt: skip
 
 
 def write_corpus(
@@ -37,7 +40,7 @@ def write_corpus(
     sample_rate: int = 16000,
     seed: int = 0,
 ) -> Path:
-    """Write a simulated corpus in the layout of MusicEval or AES-Natural, unless it is there already.
+    """Write a simulated corpus in the layout of MusicEval or AES-Natural, or a table of pairs, unless it is there.
 
     Nothing or all of it appears: it is written beside ``root`` and renamed at the end, so an interrupted run leaves
     nothing that a later one could take for a corpus, and two runs at once do not disturb each other. Its settings are
@@ -46,7 +49,8 @@ def write_corpus(
     Args:
         root: Folder for the corpus; it must be missing, empty, or hold this very corpus.
         layout: ``musiceval`` (axes MI, TA; splits 70 / 15 / 15 %) or ``aes_natural`` (axes PQ, PC, CE, CU; natural
-            clips 60 / 15 % for train and dev, 25 % clips of made-up systems for evaluation).
+            clips 60 / 15 % for train and dev, 25 % clips of made-up systems for evaluation), or ``pairs`` (which of
+            two answers to a prompt a listener found better; splits of prompts).
         num_clips: Clips in all splits together.
         num_systems: Made-up systems of different quality.
         seconds: Shortest and longest clip.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from lightning_aqa.data.musiceval_files import AXES, CHALLENGE, DEMO_SYSTEMS
 from lightning_aqa.data.synthesis.listeners import ListenerPanel
 from lightning_aqa.data.synthesis.recordings import CorpusPlan, Recording, Settings, System, draw_systems, rng_for
@@ -50,9 +52,28 @@ def _clip(settings: Settings, panel: ListenerPanel, system: System, prompt: int,
     name = f"{CHALLENGE}{system_id}_{prompt_id}.wav"
     rng = rng_for(settings.seed, "clip", name)
     own = name if system_id in DEMO_SYSTEMS else prompt_id
-    tune = Scene.draw("music", rng_for(settings.seed, "prompt", own))
-    recording = Recording(
-        path=f"{FOLDER}/wav/{name}",
+    recording = answer(settings, system, f"{FOLDER}/wav/{name}", own, system_id, split, rng)
+    listeners = sorted(rng.choice(NUM_LISTENERS, RATINGS_PER_CLIP, replace=False).tolist())
+    return RatedClip(name, recording, prompt_id, listeners, panel.rate(recording.truth(), listeners, rng))
+
+
+def answer(
+    settings: Settings, system: System, path: str, prompt: str, system_id: str, split: str, rng: np.random.Generator
+) -> Recording:
+    """Make one system answer one prompt.
+
+    Args:
+        settings: Of the corpus.
+        system: The system.
+        path: Where the file goes.
+        prompt: Name of the prompt, which says what is heard.
+        system_id: Name of the system.
+        split: Split of the clip.
+        rng: Draws what is this clip's own.
+    """
+    tune = Scene.draw("music", rng_for(settings.seed, "prompt", prompt))
+    return Recording(
+        path=path,
         scene=tune,
         strengths=system.strengths(rng),
         seconds=settings.draw_seconds(rng),
@@ -62,8 +83,6 @@ def _clip(settings: Settings, panel: ListenerPanel, system: System, prompt: int,
         system=system_id,
         split=split,
     )
-    listeners = sorted(rng.choice(NUM_LISTENERS, RATINGS_PER_CLIP, replace=False).tolist())
-    return RatedClip(name, recording, prompt_id, listeners, panel.rate(recording.truth(), listeners, rng))
 
 
 def _lists(clips: list[RatedClip]) -> dict[str, list[str]]:

@@ -10,10 +10,10 @@ PLACES = ("lightning_aqa.results.plots.draw_run", "lightning_aqa.training.cross_
 
 
 @contextmanager
-def drawing(draw=draw_run):
-    """Draw the pictures of runs inside, or what else is given."""
+def drawing(draw=draw_run, places=PLACES):
+    """Draw the pictures of runs inside, or what else is given; of the run that is cross-validated by the last place."""
     with pytest.MonkeyPatch.context() as patch:
-        for place in PLACES:
+        for place in places:
             patch.setattr(place, draw)
         yield
 

@@ -19,7 +19,7 @@ from lightning_aqa.results.predictions import COLUMNS, read_predictions, write_p
 from lightning_aqa.training import cross_validation
 from lightning_aqa.training.cross_validation import CrossValidation, is_unfinished_crossvalidation, pool_folds
 from lightning_aqa.training.loading import read_checkpoint
-from tests.pictures import drawing
+from tests.pictures import PLACES, drawing
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def finished(words, tmp_path_factory, fold_here):
     def run(command, *options):
         return (start if "--data.fold=0" in command else fold_here)(command, *options)
 
-    with pytest.MonkeyPatch.context() as patch, drawing():
+    with pytest.MonkeyPatch.context() as patch, drawing(places=PLACES[1:]):
         patch.setattr(cross_validation, "train_fold", run)
         assert main(_in(folder, words)) == 0
     return folder / "cv"

@@ -9,7 +9,9 @@ from lightning_aqa.results.plots import draw_run
 PLACES = ("lightning_aqa.results.plots.draw_run", "lightning_aqa.training.cross_validation.draw_run")
 
 
-WITHOUT = "from lightning_aqa.results import plots; plots.draw_run = lambda *args: []; import lightning_aqa.__main__ as aqa;"
+WITHOUT = (
+    "from lightning_aqa.results import plots; plots.draw_run = lambda *args: []; import lightning_aqa.__main__ as aqa;"
+)
 
 
 def without_pictures(command):

@@ -131,7 +131,9 @@ def _openings(path):
 
 
 @pytest.mark.parametrize("path", all_but([path for path in PATHS if path != OWN_DATA], *TWO, MIX))
-def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys, pictures):
+def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys, request):
+    if path == TWO[0]:
+        request.getfixturevalue("pictures")
     assert main(command(path)) == 0
     wandb.finish()
     (offline,) = (tmp_path / "run" / "wandb").glob("offline-run-*")

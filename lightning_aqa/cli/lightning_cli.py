@@ -103,6 +103,12 @@ class AQACLI(OpenCLI):
         """Stay one: a copy of the model, as averages of weights take it, holds what builds its optimiser."""
         return self
 
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """List the subcommands that need a parser: what is named, or all where a config that may be of all comes first."""
+        known: dict[str, set[str]] = super().subcommands()
+        is_first = not self.argv[0].startswith("-")
+        return {name: skipped for name, skipped in known.items() if name in self.argv or not is_first}
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments, or print the page of help that they ask for and exit."""
         named = next((arg for arg in args if arg in TRAINING), "")

@@ -16,6 +16,9 @@ from lightning_aqa.data.dataset import WindowRow
 from lightning_aqa.data.loader import ResumableLoader
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.mix_axes import AxisMap, ScaleMap, check_shared, common_axes, find_maps, renamed
+from lightning_aqa.data.mix_pairs import files_heard_in_training, joined_pairs, on_known_scales
+from lightning_aqa.data.pair_batches import check_settings
+from lightning_aqa.data.pairs import with_compared
 from lightning_aqa.data.samplers import TrainingBatches
 from lightning_aqa.data.validation import CorpusError
 from lightning_aqa.utils.text import did_you_mean
@@ -37,8 +40,9 @@ class Mix(AQADataModule):
 
     A clip of corpus ``a`` is called ``a/id``, its system ``a/system``, its listeners ``a/listener``: equal names of two
     corpora stay two. Its domain is the corpus, ``a``, or ``a/music`` where the corpus has several domains of its own,
-    so that validation, results and report have a table per corpus, and one per domain inside it. All files are read at
-    the encoder's sample rate. Settings of loading are the mix's, for all corpora.
+    so that validation, results and report have a table per corpus, and one per domain inside it. Pairs of a corpus are
+    pairs of the mix; an axis that they alone are about takes the scale of the corpora that rate it. All files are read
+    at the encoder's sample rate. Settings of loading are the mix's, for all corpora.
 
     Args:
         corpora: The corpora by names of yours, each with class_path and init_args as under ``data:``.
@@ -47,8 +51,8 @@ class Mix(AQADataModule):
             corpus that rates it.
         scale_map: Map scores linearly from a corpus's scale onto the common one (``linear``), or leave them as they are
             (``none``).
-        temperature: T of the draws n^(1/T) from a corpus of n training clips per epoch: 1 draws each clip once, larger
-            draws more evenly.
+        temperature: T of the draws n^(1/T) from a corpus of n rated training clips per epoch: 1 draws each clip once,
+            larger draws more evenly. Pairs come once each.
         test_on: Corpora that are left out of training and are the split ``test``: their test clips, or all where they
             have none. Test clips of the others are then the split ``test_seen``.
         disjoint: Whether corpora without a common axis are meant to be trained side by side.
@@ -104,6 +108,7 @@ class Mix(AQADataModule):
         """Read all corpora, and join them."""
         read = {name: self._read(name, data) for name, data in self.corpora.items()}
         own = {name: renamed(name, manifest.axes, self.names.get(name, {})) for name, manifest in read.items()}
+        own = on_known_scales(own, read, self.common or ())
         axes = self.common or common_axes(own, self.scale_map)
         check_shared(own, axes, disjoint=self.disjoint)
         self.maps = {name: find_maps(name, own[name], axes, self.scale_map) for name in read}
@@ -114,7 +119,31 @@ class Mix(AQADataModule):
             for name, manifest in read.items()
             for system, scores in manifest.system_scores.items()
         }
-        return Manifest(joined, axes, problems, published)
+        pairs = [
+            pair
+            for name, manifest in read.items()
+            for pair in joined_pairs(name, manifest, self.maps[name], self._origins)
+        ]
+        found = with_compared(Manifest(joined, axes, problems, published, pairs))
+        self._check_joined(found)
+        return found
+
+    def _check_joined(self, manifest: Manifest) -> None:
+        """Refuse settings that do not go with the pairs, and warn of test clips that training hears elsewhere."""
+        if manifest.pairs:
+            check_settings(self.batch_seconds, augmented=bool(self.augment))
+            if self.temperature != 1 and not manifest.has_ratings("train"):
+                raise CorpusError(
+                    f"temperature={self.temperature:g} draws rated clips, and the training clips are in pairs alone, "
+                    "each of which comes once an epoch: drop it (--data.temperature=1)."
+                )
+        if heard := files_heard_in_training(manifest):
+            path, trained, other = heard[0]
+            _log.warning(
+                "Mix: %d files are training clips of one corpus and in another split of another, such as %s (train of "
+                "%s, %s): the results of that split are not of unheard clips. Pairs of clips that a table rates belong "
+                "into one corpus with it: PairTable with ratings.", len(heard), path, trained, other,
+            )  # fmt: skip
 
     def _read(self, name: str, data: AQADataModule) -> Manifest:
         data.on_bad_clip = self.on_bad_clip
@@ -177,7 +206,8 @@ class Mix(AQADataModule):
             assert isinstance(loader, ResumableLoader)
             batches = loader.rest.batches
             assert isinstance(batches, TrainingBatches)
-            of_clips = [self._origins[clip.id][0] for clip in self.rated("train")]
+            clips = self.rated("train")
+            of_clips = [self._origins[clips[i].id][0] for i in batches.drawn]
             batches.draw = CorpusDraw(of_clips, self.temperature)
         return loader
 

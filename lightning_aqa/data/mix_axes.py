@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from lightning_aqa.batch import Axis
@@ -104,7 +104,7 @@ def check_shared(corpora: Mapping[str, Mapping[str, Axis]], axes: Sequence[Axis]
             own = ", ".join(corpora[corpus]) or "nothing"
             raise CorpusError(
                 f"Mix: corpus {corpus} rates {own}, and none of the axes of the mix, {', '.join(wanted) or 'none'}; "
-                f"say which is one of these, such as {_example(corpus, corpora[corpus], wanted)}"
+                f"say which is one of these, such as {_example(corpus, corpora[corpus].values(), wanted)}"
             )
     first, *others = rated
     joined, reached = {first}, set(rated[first])
@@ -113,15 +113,16 @@ def check_shared(corpora: Mapping[str, Mapping[str, Axis]], axes: Sequence[Axis]
         reached |= {name for corpus in more for name in rated[corpus]}
     alone = [corpus for corpus in others if corpus not in joined]
     if alone and not disjoint:
+        own_axes = [axis for name, axis in corpora[alone[0]].items() if name in wanted]
         raise CorpusError(
             f"Mix: corpora {first} ({', '.join(rated[first])}) and {alone[0]} ({', '.join(rated[alone[0]])}) have no "
-            f"axis in common; call one as the other does, such as {_example(alone[0], rated[alone[0]], rated[first])}, "
+            f"axis in common; call one as the other does, such as {_example(alone[0], own_axes, rated[first])}, "
             "or train side by side with --data.disjoint=true"
         )
 
 
-def _example(corpus: str, own: Mapping[str, Axis] | Sequence[str], wanted: Sequence[str]) -> str:
-    axis, name = next(iter(own), "AXIS"), next(iter(wanted), "NAME")
+def _example(corpus: str, own: Iterable[Axis], wanted: Sequence[str]) -> str:
+    axis, name = next((axis.name for axis in own), "AXIS"), next(iter(wanted), "NAME")
     return f"--data.names='{{{corpus}: {{{axis}: {name}}}}}'"
 
 

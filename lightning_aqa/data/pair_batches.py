@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.data.manifest import WINNERS, Manifest
-from lightning_aqa.data.samplers import TrainingBatches
+from lightning_aqa.data.samplers import SHIFT, TrainingBatches
 from lightning_aqa.data.validation import CorpusError
 from lightning_aqa.data.windows import Window
 
@@ -55,6 +55,8 @@ class PairBatches(TrainingBatches):
     has its share of both, give or take one. A clip that serves several pairs of a batch, or is there by itself, is in
     it once. The scores of a clip that is there for a pair alone do not count there: they do in its own batch.
 
+    Where ``draw`` is set, it draws from the rated clips, which may then come several times; pairs still come once.
+
     Under W processes a rank takes every W-th clip of the global batch, and all ranks get all of its pairs.
 
     Args:
@@ -97,6 +99,7 @@ class PairBatches(TrainingBatches):
         ]
         self.rated = np.flatnonzero(~np.isnan(clips.scores()).all(1))
         super().__init__(seconds, batch_size, window_seconds, seed, rank, num_ranks, covers, max_padding=None)
+        self.drawn = self.rated
 
     def _cut(self, width: float) -> list[int]:
         """Return how many rated clips and pairs the batches hold, the same in all epochs."""
@@ -114,18 +117,22 @@ class PairBatches(TrainingBatches):
         """Yield this rank's batches; the first window of each has the pairs."""
         random = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
         positions = random.random(len(self.seconds))
-        rated = self._deal(random.permutation(self.rated), len(self))
+        order = random.permutation(self.rated) if self.draw is None else self.rated[self.draw(random)]
+        rated = self._deal(order, len(self))
         pairs = self._deal(random.permutation(len(self.pairs)), len(self))[::-1]  # the longer with the shorter
         for own, compared in zip(rated, pairs, strict=True):
+            if self.draw is not None:
+                positions = (positions + SHIFT) % 1
             yield self._batch(own.tolist(), compared.tolist(), positions)
 
     def _batch(self, own: list[int], compared: Iterable[int], positions: NDArray[np.float64]) -> list[Window]:
         chosen = [self.pairs[number] for number in compared]
-        order = list(dict.fromkeys([*own, *(clip for one, other, *_ in chosen for clip in (one, other))]))
+        there = set(own)
+        order = [*own, *dict.fromkeys(c for one, other, *_ in chosen for c in (one, other) if c not in there)]
         rows = {clip: row for row, clip in enumerate(order)}
         pairs = tuple((rows[one], rows[other], winner, weight, axis) for one, other, winner, weight, axis in chosen)
         windows = [
-            self._draw(clip, float(positions[clip]))._replace(counts=row < len(own)) for clip, row in rows.items()
+            self._draw(clip, float(positions[clip]))._replace(counts=row < len(own)) for row, clip in enumerate(order)
         ]
         spare = [windows[0]._replace(counts=False)] * (self.num_ranks - len(windows))  # no rank is without any
         first, *rest = [*windows, *spare][self.rank :: self.num_ranks]

@@ -14,7 +14,7 @@ from lightning_aqa.batch import Axis, make_axes
 from lightning_aqa.data.manifest import Clip, Manifest, Problem
 from lightning_aqa.data.missing import with_ending
 from lightning_aqa.data.pair_batches import check_settings
-from lightning_aqa.data.pairs import PairRow, read_pairs
+from lightning_aqa.data.pairs import PairRow, read_pairs, with_compared
 from lightning_aqa.data.splits import SplitBy
 from lightning_aqa.data.table import Table
 from lightning_aqa.data.validation import CorpusError
@@ -108,7 +108,7 @@ class PairTable(Table):
                 "splits; pairs left: %s.", self.path, lost, len(manifest.pairs),
                 ", ".join(f"{name} {count}" for name, count in sizes.items()),
             )  # fmt: skip
-        return _marked(Manifest(manifest, manifest.axes, manifest.problems, manifest.system_scores, kept))
+        return with_compared(Manifest(manifest, manifest.axes, manifest.problems, manifest.system_scores, kept))
 
 
 def _axes_of(rows: Iterable[PairRow]) -> tuple[Axis, ...]:
@@ -184,9 +184,3 @@ def _described(clips: dict[str, Clip], rows: Iterable[PairRow], problems: list[P
                     problems.append(Problem("rows disagree", row.where, what, name))
     compared = {name for row in rows for name in row.clips}
     return [replace(clip, is_compared=clip.id in compared) for clip in clips.values()]
-
-
-def _marked(manifest: Manifest) -> Manifest:
-    """Mark the clips that are in a pair."""
-    compared = {name for pair in manifest.pairs for name in (pair.clip_a, pair.clip_b)}
-    return manifest.with_clips(replace(clip, is_compared=clip.id in compared) for clip in manifest)

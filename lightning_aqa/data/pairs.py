@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from lightning_aqa.data.columns import ROLES, SPLITS, is_empty
-from lightning_aqa.data.manifest import Pair, Problem, Winner
+from lightning_aqa.data.manifest import Manifest, Pair, Problem, Winner
 from lightning_aqa.data.parsing import Row, read_rows
 from lightning_aqa.data.validation import CorpusError
 from lightning_aqa.utils.text import did_you_mean, shortened
@@ -120,6 +121,15 @@ def read_pairs(
         else:
             problems.append(read)
     return _without_repeats(found, problems)
+
+
+def with_compared(manifest: Manifest) -> Manifest:
+    """Mark the clips that are in a pair, and no others."""
+    compared = {name for pair in manifest.pairs for name in (pair.clip_a, pair.clip_b)}
+    return manifest.with_clips(
+        replace(clip, is_compared=is_in) if (is_in := clip.id in compared) != clip.is_compared else clip
+        for clip in manifest
+    )
 
 
 def read_named_pairs(path: str | Path, problems: list[Problem]) -> list[NamedPair]:

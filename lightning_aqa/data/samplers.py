@@ -54,7 +54,9 @@ class TrainingBatches(Sampler[list[Window]]):
         augmented: Name the epoch in each window, for augmentations to be drawn by.
 
     Attributes:
-        draw: Draws the clips of an epoch, as many as there are, in a random order; None takes each once.
+        draw: Draws the clips of an epoch, as many as there are, in a random order, by their positions in ``drawn``;
+            None takes each once.
+        drawn: Numbers of the clips that come by themselves: all of them.
 
     Raises:
         ValueError: If the clips are too few for the processes, or ``batch_seconds`` is too short for one of them.
@@ -83,6 +85,7 @@ class TrainingBatches(Sampler[list[Window]]):
         self.batch_size, self.batch_seconds = batch_size, batch_seconds
         self.epoch = 0
         self.draw: Callable[[np.random.Generator], Order] | None = None
+        self.drawn: Order = np.arange(len(seconds))
         self._lengths = np.minimum(np.asarray(seconds, dtype=np.float64), window_seconds or math.inf)
         if batch_seconds is not None and self._lengths.max() > batch_seconds:
             raise CorpusError(

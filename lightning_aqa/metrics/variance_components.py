@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -44,19 +45,17 @@ def variance_components(ratings: Array, clips: Codes, effects: Mapping[str, Code
     kept = counts[clips] >= 2
     if not kept.any():
         return {}
-    moments = _Moments(ratings[kept], clips[kept])
-    names, levels = [RESIDUAL], {RESIDUAL: np.arange(int(kept.sum()))}
-    for name, codes in effects.items():
-        levels[name] = codes[kept]
-        if _is_told(moments.expected([levels[n] for n in [*names, name]])):
+    moments = _Moments(ratings[kept], clips[kept], {name: codes[kept] for name, codes in effects.items()})
+    names = [RESIDUAL]
+    for name in effects:
+        if _is_told(moments.expected([*names, name])):
             names.append(name)
-    return _solve(moments, names, levels)
+    return _solve(moments, names)
 
 
-def _solve(moments: _Moments, names: list[str], levels: Mapping[str, Codes]) -> dict[str, float]:
+def _solve(moments: _Moments, names: list[str]) -> dict[str, float]:
     """Solve the moment equations; drop the effect with the most negative variance until none is left."""
-    chosen = [levels[name] for name in names]
-    expected, observed = moments.expected(chosen), np.array([moments.observed(codes) for codes in chosen])
+    expected, observed = moments.expected(names), np.array([moments.observed(name) for name in names])
     active = list(range(len(names)))
     found = np.zeros(len(names))
     while active:
@@ -78,44 +77,51 @@ def _is_told(expected: Array) -> bool:
 class _Moments:
     """Moments of effects within clips, and what they are expected to be."""
 
-    def __init__(self, ratings: Array, clips: Codes) -> None:
+    def __init__(self, ratings: Array, clips: Codes, effects: Mapping[str, Codes]) -> None:
         _, self.clips, self.counts = np.unique(clips, return_inverse=True, return_counts=True)
         self.within = ratings - (np.bincount(self.clips, ratings) / self.counts)[self.clips]
+        levels = {name: np.unique(codes, return_inverse=True)[1] for name, codes in effects.items()}
+        self.levels = {RESIDUAL: np.arange(len(ratings)), **levels}
+        self._overlaps: dict[tuple[str, str], float] = {}
 
-    def observed(self, codes: Codes) -> float:
-        return float((np.bincount(codes, self.within) ** 2).sum())
+    def observed(self, name: str) -> float:
+        return float((np.bincount(self.levels[name], self.within) ** 2).sum())
 
-    def expected(self, effects: Sequence[Codes]) -> Array:
-        found = np.zeros((len(effects), len(effects)))
-        for a, first in enumerate(effects):
-            for b in range(a, len(effects)):
-                found[a, b] = found[b, a] = self._overlap(first, effects[b], a == 0, b == 0)
+    def expected(self, names: Sequence[str]) -> Array:
+        found = np.zeros((len(names), len(names)))
+        for a, b in combinations_with_replacement(range(len(names)), 2):
+            found[a, b] = found[b, a] = self._overlap(names[a], names[b])
         return found
 
-    def _overlap(self, a: Codes, b: Codes, is_residual_a: bool, is_residual_b: bool) -> float:
-        """Return the squared norm of a's incidence, centred in clips, times b's; of the residual without matrices."""
-        num = len(self.clips)
-        if is_residual_a or is_residual_b:
-            if is_residual_a and is_residual_b:
-                return float(num - len(self.counts))
-            per_clip = self._incidence(b if is_residual_a else a)
-            return float(num - (per_clip.multiply(per_clip).sum(1).A1 / self.counts).sum())
-        weights = 1.0 / self.counts
-        first, second = self._incidence(a), self._incidence(b)
-        together = _count(a, b, (first.shape[1], second.shape[1]))
-        product = together - first.T @ second.multiply(weights[:, None]).tocsr()
-        return float(product.multiply(product).sum())
+    def _overlap(self, one: str, other: str) -> float:
+        """Return the squared norm of one's incidence, centred in clips, times the other's, the residual first."""
+        if (one, other) not in self._overlaps:
+            found = self._with_residual(other) if one == RESIDUAL else self._between(one, other)
+            self._overlaps[one, other] = found
+        return self._overlaps[one, other]
 
-    def _incidence(self, codes: Codes) -> Any:
-        _, codes = np.unique(codes, return_inverse=True)
+    def _with_residual(self, name: str) -> float:
+        """Return it of the residual, whose matrix is never made."""
+        num = len(self.clips)
+        if name == RESIDUAL:
+            return float(num - len(self.counts))
+        per_clip = self._incidence(name)
+        return float(num - (per_clip.multiply(per_clip).sum(1).A1 / self.counts).sum())
+
+    def _between(self, one: str, other: str) -> float:
+        first, second = self._incidence(one), self._incidence(other)
+        together = _count(self.levels[one], self.levels[other], (first.shape[1], second.shape[1]))
+        centred = together - first.T @ second.multiply((1.0 / self.counts)[:, None]).tocsr()
+        return float(centred.multiply(centred).sum())
+
+    def _incidence(self, name: str) -> Any:
+        codes = self.levels[name]
         return _count(self.clips, codes, (len(self.counts), int(codes.max()) + 1))
 
 
 def _count(rows: Codes, columns: Codes, shape: tuple[int, int]) -> Any:
     from scipy.sparse import csr_matrix
 
-    _, columns = np.unique(columns, return_inverse=True)
-    _, rows = np.unique(rows, return_inverse=True)
     return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
 
 

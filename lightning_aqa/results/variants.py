@@ -90,8 +90,10 @@ class SharedClips:
 
     @property
     def named_domains(self) -> list[str]:
-        """Names of the domains and of what they are parts of, where clips name more than one."""
-        return named_domains(self.domains) if len(set(self.domains) - {""}) > 1 else []
+        """Names of the domains and of what they are parts of, where rated clips name more than one."""
+        rated = np.flatnonzero(np.isfinite(self.targets).any(axis=1))
+        domains = {self.domains[i] for i in rated} - {""}
+        return named_domains(domains) if len(domains) > 1 else []
 
     @property
     def unit(self) -> Unit | None:

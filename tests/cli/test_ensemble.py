@@ -11,7 +11,6 @@ from lightning_aqa import load
 from lightning_aqa.cli.main import main
 from lightning_aqa.results.predictions import read_predictions, write_predictions
 from lightning_aqa.training import cross_validation
-from tests.pictures import drawing
 
 NAMES = ("one", "two")
 
@@ -27,7 +26,7 @@ def runs(corpora, tmp_path_factory, fold_here):
     words += ["--data.folds=3", "--data.dev_fraction=0", "--monitor=null", "--model.encoder=MelSpectrogram"]
     words += ["--model.encoder.depth=1", "--trainer.max_epochs=1"]
     here = [f"--trainer.default_root_dir={folder}", "--name=one", "--model.encoder.width=8"]
-    with pytest.MonkeyPatch.context() as patch, drawing():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cross_validation, "train_fold", fold_here)
         assert main([*words, *here]) == 0
         shutil.copytree(folder / "one", folder / "two")

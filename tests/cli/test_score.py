@@ -178,23 +178,42 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(score, clips, tmp_path, monkeyp
     assert (tmp_path / "scores.csv").read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
 
 
+FORKS = """
+import os, sys
+from lightning_aqa.cli.main import main
+assert main(["score", *sys.argv[4:7], f"--output={sys.argv[3]}"]) == 0  # all is imported once
+for pipe in sys.argv[1:3]:
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(pipe, os.O_RDONLY), 0)
+        os._exit(main(["score", sys.argv[4], "-", *sys.argv[6:]]))
+    print(child, file=sys.stderr, flush=True)
+    print(os.waitpid(child, 0)[1], file=sys.stderr, flush=True)
+"""
+
+
 def test_a_killed_run_goes_on_to_the_same_bytes(score, checkpoint, clips, tmp_path, monkeypatch):
-    args = [sys.executable, "-m", "lightning_aqa", "score", checkpoint, "-", "--batch_seconds=0"]
-    starts = [number / 100 for number in range(10)]
+    starts = [number / 100 for number in range(4)]
     lines = [json.dumps({"path": str(path), "start": start}) + "\n" for start in starts for path in clips.glob("*.*")]
     (tmp_path / "list.jsonl").write_text("".join(lines))
     assert score(tmp_path / "list.jsonl", "--batch_seconds=0", output="undisturbed.csv")[0] == 0
-    output, sizes = tmp_path / "scores.csv", [0]
-    for num_given in (30, 60):  # no more come until it is killed, at work or while it waits for them
-        process = subprocess.Popen([*args, f"--output={output}"], stdin=subprocess.PIPE, text=True)
-        process.stdin.write("".join(lines[:num_given]))
-        process.stdin.flush()
-        while process.poll() is None and (output.stat().st_size if output.exists() else 0) < sizes[-1] + 100:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        process.stdin.close()
-        sizes.append(output.stat().st_size)
+    output, sizes, pipes = tmp_path / "scores.csv", [0], [tmp_path / name for name in ("one", "two")]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    words = [checkpoint, clips / "a.wav", "--batch_seconds=0", f"--output={output}"]
+    words = [sys.executable, "-c", FORKS, *pipes, tmp_path / "first.csv", *words]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        for num_given, pipe in zip((12, 24), pipes, strict=True):
+            child = int(process.stderr.readline())
+            with open(pipe, "w") as file:  # no more come until it is killed, at work or while it waits for them
+                file.write("".join(lines[:num_given]))
+                file.flush()
+                while (output.stat().st_size if output.exists() else 0) < sizes[-1] + 100:
+                    os.kill(child, 0)  # it is alive
+                    time.sleep(0.01)
+                os.kill(child, signal.SIGKILL)
+                assert int(process.stderr.readline()) == signal.SIGKILL
+            sizes.append(output.stat().st_size)
     assert 100 < sizes[1] < sizes[2] < (tmp_path / "undisturbed.csv").stat().st_size
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(lines)))
     code, _, said = score("-", "--batch_seconds=0")

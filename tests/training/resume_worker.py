@@ -99,6 +99,10 @@ def run(root, words, num_kills, seed):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     plots.draw_run = lambda *args: []
-    job = json.loads(Path(sys.argv[1]).read_text())
-    warm_up(job["words"], Path(job["root"]) / "warm")
-    run(Path(job["root"]), job["words"], job["num_kills"], job["seed"])
+    jobs = json.loads(Path(sys.argv[1]).read_text())
+    for number, job in enumerate(jobs):
+        root = Path(job["root"])
+        root.mkdir()
+        if number == 0:
+            warm_up(job["words"], root / "warm")
+        run(root, job["words"], job["num_kills"], job["seed"])

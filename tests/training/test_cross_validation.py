@@ -19,7 +19,7 @@ from lightning_aqa.results.predictions import COLUMNS, read_predictions, write_p
 from lightning_aqa.training import cross_validation
 from lightning_aqa.training.cross_validation import CrossValidation, is_unfinished_crossvalidation, pool_folds
 from lightning_aqa.training.loading import read_checkpoint
-from tests.pictures import drawing
+from tests.pictures import PLACES, drawing, without_pictures
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,11 @@ def finished(words, tmp_path_factory, fold_here):
     folder, start = tmp_path_factory.mktemp("finished"), cross_validation.train_fold
 
     def run(command, *options):
-        return (start if "--data.fold=0" in command else fold_here)(command, *options)
+        if "--data.fold=0" in command:
+            return start(without_pictures(command), *options)
+        return fold_here(command, *options)
 
-    with pytest.MonkeyPatch.context() as patch, drawing():
+    with pytest.MonkeyPatch.context() as patch, drawing(places=PLACES[1:]):
         patch.setattr(cross_validation, "train_fold", run)
         assert main(_in(folder, words)) == 0
     return folder / "cv"
@@ -408,7 +410,7 @@ def test_a_process_of_the_command_s_own_forks_its_folds(words, tmp_path):
     """The front door as it is, in a process of its own; a notebook's or a test's is not forked."""
     fewer = ["--data.folds=2", "--data.dev_fraction=0", "--monitor=null", "--refit=false"]
     command = [sys.executable, "-m", "lightning_aqa", *_in(tmp_path, words), *fewer]
-    ended = subprocess.run(command, capture_output=True, text=True)
+    ended = subprocess.run(without_pictures(command), capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert "train/loss" in (tmp_path / "cv" / "fold1.log").read_text()
     assert "train/loss" not in ended.stdout

@@ -193,7 +193,11 @@ def real(ratings: str, audio: str, axis: str, scale: list[float], seeds: int) ->
                     )  # fmt: skip
                     table = learn(data, objective(), seed).predictions["test"]
                     out |= dict(zip(table.ids, table.scores[:, 0].tolist(), strict=True))
-                means = {clip.id: clip.scores[axis] for clip in Table(ratings, {axis: scale}, audio).manifest if axis in clip.scores}
+                means = {
+                    clip.id: clip.scores[axis]
+                    for clip in Table(ratings, {axis: scale}, audio).manifest
+                    if axis in clip.scores
+                }
                 ids = sorted(out.keys() & means.keys())
                 found[arm].append(srcc(np.array([out[id_] for id_ in ids]), np.array([means[id_] for id_ in ids])))
     compare(found, Path(ratings).parent.name)

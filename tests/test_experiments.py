@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 import wandb
 import yaml
 from lightning.pytorch.loggers import WandbLogger
@@ -22,7 +23,7 @@ PUBLISHED = [path for path in PATHS if path.startswith(("experiments/mus", "expe
 TWO = ("experiments/musiceval/qamro_melspectrogram.yaml", "experiments/aes_natural/aesa_net_melspectrogram.yaml")
 PARITY = ROOT.parent / "shared" / "parity" / "audiobox_aesthetics"
 NUM_FOLDS = 2
-MIX = "experiments/mix.yaml"
+EVERY_LABEL = "experiments/every_label.yaml"
 OWN_DATA, ZERO_SHOT = "experiments/own_data.yaml", "experiments/aes_natural/audiobox_zero_shot.yaml"
 
 
@@ -82,8 +83,12 @@ def small(corpora, table):
         for name, (clips, systems) in sizes.items()
         for option, value in (("num_clips", clips), ("num_systems", systems), ("seconds", [0.5, 0.9]))
     ]
+    small_pairs = [
+        f"--data.corpora.pairs.{option}" for option in ("num_clips=40", "num_systems=4", "seconds=[0.5,0.9]")
+    ]
     return {
         "Mix": mixed,
+        "Mix of pairs": [*mixed, *small_pairs],
         "Synthetic": ["--data.root=synthetic", *few],
         "MusicEval": [f"--data.root={corpora['musiceval']}"],
         "AESNatural": [f"--data.root={corpora['aes_natural']}"],
@@ -97,7 +102,8 @@ def command(small, sizes, tmp_path):
 
     def make(path):
         config = yaml.safe_load(Path(path).read_text())
-        words = [*small[_last(config["data"])], "--data.num_workers=0", "--trainer.max_epochs=1"]
+        kind = "Mix of pairs" if path == EVERY_LABEL else _last(config["data"])
+        words = [*small[kind], "--data.num_workers=0", "--trainer.max_epochs=1"]
         words += [f"--trainer.default_root_dir={tmp_path}", "--name=run"]  # W&B keeps the folder of its first run
         words += sizes.get(_last(config["model"]["encoder"]), [])
         return [_verb(path), "--config", path, *words]
@@ -130,7 +136,7 @@ def _openings(path):
     return [f"python -m lightning_aqa {verb} --config {path}" for verb in verbs]
 
 
-@pytest.mark.parametrize("path", all_but([path for path in PATHS if path != OWN_DATA], *TWO, MIX))
+@pytest.mark.parametrize("path", all_but([path for path in PATHS if path not in (OWN_DATA, EVERY_LABEL)], *TWO))
 def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys, request):
     if path == TWO[0]:
         request.getfixturevalue("pictures")
@@ -141,6 +147,21 @@ def test_an_experiment_trains_and_logs_offline(path, command, tmp_path, capsys, 
     assert f"wandb sync {offline}" in capsys.readouterr().out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert all(entry["MSE"] >= 0 for entry in results["test"]["utterance"].values())
+
+
+def test_corpora_of_two_scales_pairs_and_listeners_are_on_one_page(command, tmp_path):
+    assert main(command(EVERY_LABEL)) == 0
+    wandb.finish()
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["test"]
+    assert results["utterance"]["quality"]["n"] > 10
+    assert {"music", "natural"} <= results["domains"].keys()
+    assert results["pairs"]["quality"]["n"] >= 6
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+    assert {name.split("/")[0] for name in state["Listeners[listeners]"]["names"]} == {"music", "natural"}
+    assert main(["report", str(tmp_path / "run")]) == 0
+    page = (tmp_path / "run" / "report" / "report.html").read_text()
+    for words in ("Pairs that listeners judged", ">Listeners</h2>", "90 % intervals hold", "natural/speech"):
+        assert words in page, words
 
 
 @pytest.mark.parametrize("path", all_but(PUBLISHED, *TWO))

@@ -104,7 +104,7 @@ class AQACLI(OpenCLI):
         return self
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """List the subcommands that need a parser: what is named, or all where a config that may be of all comes first."""
+        """List the subcommands that need a parser: the one named, or all where a config may come first."""
         known: dict[str, set[str]] = super().subcommands()
         is_first = not self.argv[0].startswith("-")
         return {name: skipped for name, skipped in known.items() if name in self.argv or not is_first}

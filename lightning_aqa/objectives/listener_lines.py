@@ -88,7 +88,7 @@ def fit_lines(
     return lines
 
 
-class _Design(NamedTuple):
+class _MixedModel(NamedTuple):
     """Differences ``y`` from predictions; the columns of ``Z`` are the fixed effects, offsets, then gains."""
 
     c: Rows
@@ -102,7 +102,7 @@ class _Design(NamedTuple):
     centre: float
 
 
-def _design(ratings: SingleRatings, predictions: Array, listeners: int, gains: bool) -> _Design:
+def _design(ratings: SingleRatings, predictions: Array, listeners: int, gains: bool) -> _MixedModel:
     from scipy.sparse import coo_array
 
     kept = np.isfinite(predictions[ratings.clips])
@@ -127,10 +127,10 @@ def _design(ratings: SingleRatings, predictions: Array, listeners: int, gains: b
     where = np.tile(rows, len(at)), np.concatenate(at)
     Z = coo_array((np.concatenate(values), where), shape=(len(y), size)).tocsr()
     U = coo_array((ones, (rows, c)), shape=(len(y), len(own))).tocsr()
-    return _Design(c, i, y - p_C[c] if len(y) else y, len(own), listeners, fixed, Z, U, centre)
+    return _MixedModel(c, i, y - p_C[c] if len(y) else y, len(own), listeners, fixed, Z, U, centre)
 
 
-def _step(of: _Design, lines: Lines, noises: bool, least: float) -> Lines:
+def _step(of: _MixedModel, lines: Lines, noises: bool, least: float) -> Lines:
     """Solve Henderson's equations with the variances as they are, then find the variances that go with the solution."""
     from scipy.sparse import csr_array, diags_array
 
@@ -175,7 +175,7 @@ def _variance(effects: Array, posterior: Array, prior: float) -> float:
     return float(effects @ effects) / told if told > 1e-6 else 0.0
 
 
-def _noise(of: _Design, residual: Array, freedom: Array, noises: bool, least: float) -> Array:
+def _noise(of: _MixedModel, residual: Array, freedom: Array, noises: bool, least: float) -> Array:
     sums = np.bincount(of.i, residual**2, of.listeners).astype(np.float64)
     free = np.bincount(of.i, freedom, of.listeners).astype(np.float64)
     if noises:

@@ -29,7 +29,7 @@ LEAST_GAIN = -0.9
 """A line that would fall is nearly flat."""
 
 
-class ListenerRatings(NamedTuple):
+class SeenRatings(NamedTuple):
     """Ratings of R single listeners of the rows of a batch, and the line of the listener of each.
 
     Args:
@@ -52,7 +52,7 @@ class ListenerRatings(NamedTuple):
 def listener_loss(
     scores: Tensor,
     targets: Tensor,
-    ratings: ListenerRatings,
+    ratings: SeenRatings,
     centre: Tensor,
     clip_weights: Tensor,
     axis_reduction: AxisReduction = "mean",
@@ -77,7 +77,7 @@ def listener_loss(
 
     Example:
         >>> one, two = torch.zeros(2, dtype=torch.int64), torch.tensor([0.5, -0.5])
-        >>> given = ListenerRatings(one, one, torch.tensor([3.0, 4.0]), two, torch.zeros(2), torch.ones(2))
+        >>> given = SeenRatings(one, one, torch.tensor([3.0, 4.0]), two, torch.zeros(2), torch.ones(2))
         >>> listener_loss(torch.tensor([[3.0]]), torch.tensor([[3.5]]), given, torch.zeros(1), torch.ones(1, 1))
         tensor(1.2500)
     """
@@ -94,7 +94,7 @@ def listener_loss(
     return reduce_axes(losses_A, targets, axis_reduction)
 
 
-def _cast(ratings: ListenerRatings, like: Tensor) -> dict[str, Tensor]:
+def _cast(ratings: SeenRatings, like: Tensor) -> dict[str, Tensor]:
     return {name: getattr(ratings, name).to(like) for name in ("values", "offset", "gain", "precision")}
 
 
@@ -200,17 +200,17 @@ class Listeners(ScaledObjective):
         return listener_loss(
             output.scores,
             batch.scores,
-            ListenerRatings(*(column.to(device) for column in ratings)),
+            SeenRatings(*(column.to(device) for column in ratings)),
             torch.tensor(centres, device=device),
             weights_BA.to(output.scores) / scale**2,
             self.axis_reduction,
         )
 
-    def _of_rows(self, batch: Batch) -> tuple[ListenerRatings, Tensor]:
+    def _of_rows(self, batch: Batch) -> tuple[SeenRatings, Tensor]:
         """Return the ratings of the rows with their listeners' lines, and the weight of each clip, shape ``(B, A)``."""
         found = self._ratings.of_batch(batch)
         lines_RK = self._lines_AIK[found.axes, found.listeners] if len(found.rows) else torch.zeros(0, 3).double()
-        ratings = ListenerRatings(found.rows, found.axes, found.values, *lines_RK.unbind(-1))
+        ratings = SeenRatings(found.rows, found.axes, found.values, *lines_RK.unbind(-1))
         weights_BA = torch.ones(batch.scores.shape, dtype=torch.float64)
         precision_BA = torch.zeros_like(weights_BA).index_put(ratings[:2], ratings.precision, accumulate=True)
         for axis, (lines, mean) in enumerate(zip(self.lines, self._mean_weights, strict=False)):

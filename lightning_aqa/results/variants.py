@@ -92,7 +92,7 @@ class SharedClips:
     def named_domains(self) -> list[str]:
         """Names of the domains and of what they are parts of, where rated clips name more than one."""
         rated = np.flatnonzero(np.isfinite(self.targets).any(axis=1))
-        domains = {self.domains[i] for i in rated} - {""}
+        domains = {self.domains[int(i)] for i in rated} - {""}
         return named_domains(domains) if len(domains) > 1 else []
 
     @property

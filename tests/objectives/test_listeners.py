@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lightning_aqa.batch import Axis
 from lightning_aqa.objectives.listener_lines import fit_lines
 from lightning_aqa.objectives.listener_ratings import SingleRatings
-from lightning_aqa.objectives.listeners import ListenerRatings, Listeners, listener_loss
+from lightning_aqa.objectives.listeners import Listeners, SeenRatings, listener_loss
 from lightning_aqa.objectives.regression import Regression
 
 NAN = math.nan
@@ -58,7 +58,7 @@ def started(make_module, ratings, axes=("MI",), **options):
 def test_a_value_worked_by_hand():
     # clip 0: ratings 3 and 5 of weights 1 and 3, seen as 2 + 0.5 and 2 - 1 + 0.5 (2 - 1): errors 0.5 and 3.5
     rows, axes = torch.tensor([0, 0]), torch.tensor([0, 0])
-    given = ListenerRatings(
+    given = SeenRatings(
         rows, axes, torch.tensor([3.0, 5.0]), torch.tensor([0.5, -1.0]), torch.tensor([0.0, 0.5]),
         torch.tensor([1.0, 3.0]),
     )  # fmt: skip

@@ -172,8 +172,8 @@ def _show(of: Challenge, files: Files, names: Sequence[str], scores: object) -> 
     """Print the metrics of an answer, where there are ratings, and what others published."""
     import numpy as np
 
-    from lightning_aqa.results.challenges.lists import read_labels
-    from lightning_aqa.results.challenges.local import own_rows, published_beside, sizes_differ, sources_of, standings
+    from lightning_aqa.results.challenges.lists import is_made_up, read_labels
+    from lightning_aqa.results.challenges.local import own_rows, published_beside, sources_of, standings
     from lightning_aqa.results.console import make_console
 
     own: list[ScoreRow] = []
@@ -184,12 +184,17 @@ def _show(of: Challenge, files: Files, names: Sequence[str], scores: object) -> 
     lines = [f"{of.title}. {of.asked}"] if of.asked else []
     if own or others:
         console.print(_table(of, own, others))
-        lines.append("In brackets: 95 %; of published correlations what their n alone gives, of scores that are about normal.")
-    for split, place in (standings(of, own, others) if own else {}).items():
-        beside = f", place {place.place} of {place.of} beside {split}" if place.of > 1 else ""
+        lines.append(
+            "In brackets: 95 %; of published correlations what their n alone gives, of scores that are about normal."
+        )
+    places = standings(of, own, others) if own else {}
+    for split, place in places.items():
+        beside = f", place {place.place} of {place.of} beside {split}" if split else ""
         lines.append(f"{of.rule}: {place.value:.4f}{beside}.")
-    if own and sizes_differ(own, others):
-        lines.append("These ratings are of other clips than any published result (n differs): no place is a result.")
+    if own and others and not any(places):
+        lines.append("No place among the published: none of them is over as many clips and systems as these ratings.")
+    if own and is_made_up(Path(files.labels or "")):
+        lines.append("These ratings are made up: no person has heard anything, and no number here is a result.")
     lines += ["Published: " + "; ".join(sources_of(of)) + "."] if others else []
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

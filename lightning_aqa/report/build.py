@@ -21,8 +21,8 @@ from lightning_aqa.report import (
 from lightning_aqa.report.context import Material, Options, gather
 from lightning_aqa.report.listeners import listeners
 from lightning_aqa.report.templating import picture, render
-from lightning_aqa.results.published import published_rows
 from lightning_aqa.results.latex import write_latex
+from lightning_aqa.results.published import published_rows
 from lightning_aqa.results.tables import units_of, write_csv, write_markdown
 from lightning_aqa.utils.files import replacing
 

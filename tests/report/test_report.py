@@ -10,8 +10,8 @@ import pytest
 from lightning_aqa.cli.main import main
 from lightning_aqa.report.context import axes_of
 from lightning_aqa.report.maps import agreement, frames_of, map_of, principal_components
-from lightning_aqa.results.published import published_rows
 from lightning_aqa.results.predictions import read_predictions, write_predictions
+from lightning_aqa.results.published import published_rows
 from lightning_aqa.results.runs import find_runs, read_run
 from lightning_aqa.results.variants import collect
 from tests.small_sweep import table, write_run

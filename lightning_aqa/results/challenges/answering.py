@@ -56,7 +56,9 @@ def scores_of(path: Path, form: AnswerFormat, names: Sequence[str], column: str,
     return scores_NA
 
 
-def on_scale(scores_NA: Array, form: AnswerFormat, names: Sequence[str], *, is_clipped: bool) -> tuple[Array, list[Fault]]:
+def on_scale(
+    scores_NA: Array, form: AnswerFormat, names: Sequence[str], *, is_clipped: bool
+) -> tuple[Array, list[Fault]]:
     """Return the scores, those beyond an end of their scale as that end, and what is told or refused of these.
 
     Args:
@@ -99,7 +101,9 @@ def write_answer(path: Path, files: Files, form: AnswerFormat, names: Sequence[s
     if path.exists():
         if path.is_file() and path.read_bytes() == data:
             return False
-        raise ValueError(f"{path}: another file is there; move it away or name another answer, or check it with --check.")
+        raise ValueError(
+            f"{path}: another file is there; move it away or name another answer, or check it with --check."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with complete(path) as part:
         part.write_bytes(data)

@@ -142,7 +142,9 @@ class _Checking:
         alike = self.alike.get(stem(cell).casefold(), "")
         if not alike:
             near = did_you_mean(cell, self.names) if len(self.names) <= 5000 else ""
-            self.note("unknown clip", line, f"{shortened(cell)!r} is not in the list; delete the line.{near}".rstrip("."))
+            self.note(
+                "unknown clip", line, f"{shortened(cell)!r} is not in the list; delete the line.{near}".rstrip(".")
+            )
         else:
             kind = "space" if cell.strip() == alike else "name of a clip"
             self.note(kind, line, f"{shortened(cell)!r} is called {shortened(alike)!r} in this challenge; write that")

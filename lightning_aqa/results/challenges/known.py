@@ -49,9 +49,9 @@ class Challenge(NamedTuple):
 
 
 _OWN_TABLE = (
-    "The organisers take a container with the whole system, no answer file; this table is for your own check. Teams are "
-    "ranked by the mean of four normalised metrics, each with equal weight; how they are normalised is not told, so the "
-    "plain mean at utterance level stands here. Thresholds of the top tier: code of HEAR (arXiv 2511.18869)."
+    "The organisers take a container with the whole system, no answer file; this table is for your own check. Teams "
+    "are ranked by the mean of four normalised metrics, each with equal weight; how they are normalised is not told, so "
+    "the plain mean at utterance level stands here. Thresholds of the top tier: code of HEAR (arXiv 2511.18869)."
 )
 _SONG_RULE = MeanOf("utterance", ("LCC", "SRCC", "KTAU", TOP_TIER))
 _SONG_METRICS = ("LCC", "SRCC", "KTAU", TOP_TIER)
@@ -71,8 +71,8 @@ KNOWN: dict[str, Challenge] = {
         NAME.pattern,
         TRACK_1 + "S{s:03d}_P{n:03d}",
         _BY_SYSTEM,
-        "A zip with answer.txt (README of the baseline); lines as its code and that of QAMRO write them. Papers rank by "
-        "SRCC of systems.",
+        "A zip with answer.txt (README of the baseline); lines as its code and that of QAMRO write them. Papers rank "
+        "by SRCC of systems.",
         "MusicEval",
     ),
     "audiomos2025_track2": Challenge(
@@ -99,8 +99,8 @@ KNOWN: dict[str, Challenge] = {
         r"(?:^|-)(sys[^-]+)-",
         "sys{s:05d}-utt{n:05d}",
         _BY_SYSTEM,
-        "A zip with answer.txt (README of the SSL-MOS baseline of 2022). Until 2024 SRCC of systems ranks; in 2026 that "
-        "of utterances does.",
+        "A zip with answer.txt (README of the SSL-MOS baseline of 2022). Until 2024 SRCC of systems ranks; in 2026 "
+        "that of utterances does.",
         "VoiceMOS",
     ),
     "urgent2026_track2": Challenge(
@@ -109,8 +109,8 @@ KNOWN: dict[str, Challenge] = {
         r"^(.+)[-_]fileid_\d+$",
         "P{s:03d}-fileid_{n:04d}",
         DenseRanks((("MSE",), ("LCC",), ("SRCC", "KTAU"))),
-        "A zip with mos.scp and README.yaml (its template is on the challenge's site). Dense ranks per metric, averaged "
-        "in each of three categories, then over them.",
+        "A zip with mos.scp and README.yaml (its template is on the challenge's site). Dense ranks per metric, "
+        "averaged in each of three categories, then over them.",
         "URGENT 2026, track 2",
     ),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.columns import ROLES
 from lightning_aqa.data.listed_clips import UNRATED
-from lightning_aqa.data.manifest import Problem
+from lightning_aqa.data.manifest import SIMULATED_STAMP, Problem
 from lightning_aqa.data.parsing import JSON, JSON_LINES, Row, parse_ratings, read_csv, read_jsonl
 from lightning_aqa.data.separated import read_lines
 from lightning_aqa.results.challenges.checking import Fault
@@ -52,7 +52,9 @@ def read_names(path: Path, form: AnswerFormat, faults: list[Fault]) -> list[str]
         given = str(_cell(row, [*form.header[:1], *IDS]) or "")
         name, line = form.name(given), _line_of(row)
         if not name or (form.delimiter == SPACE and re.search(r"\s", name)) or re.search(r"[\r\n]", name):
-            faults.append(Fault("name of a clip", line, f"{path.name}: {shortened(given)!r} cannot be written; rename it"))
+            faults.append(
+                Fault("name of a clip", line, f"{path.name}: {shortened(given)!r} cannot be written; rename it")
+            )
         elif name in first:
             what = f"{path.name}: {shortened(given)!r} is {shortened(name)!r}, as line {first[name]} is; list it once"
             faults.append(Fault("clip listed twice", line, what))
@@ -97,6 +99,11 @@ def read_labels(path: Path, form: AnswerFormat, names: Sequence[str], system: st
     return Labels(scores_NA, systems if any(systems) else [""] * len(names))
 
 
+def is_made_up(path: Path) -> bool:
+    """Tell whether a file lies in a corpus whose ratings are simulated."""
+    return any((folder / SIMULATED_STAMP).is_file() for folder in list(path.resolve().parents)[:3])
+
+
 def _rows(path: Path, form: AnswerFormat, problems: list[Problem]) -> list[Row]:
     """Read rows, with the names of the header, or of the axes where there is none."""
     if path.suffix.lower() in {*JSON_LINES, JSON}:
@@ -115,7 +122,7 @@ def _rows(path: Path, form: AnswerFormat, problems: list[Problem]) -> list[Row]:
 
 def _cell(row: Row, columns: Sequence[str]) -> object:
     """Return the cell of the first of some columns that a row has; case does not matter."""
-    lowered = {name.lower(): value for name, value in reversed(row.fields.items())}
+    lowered = {name.lower(): value for name, value in reversed(list(row.fields.items()))}
     return next((lowered[name.lower()] for name in columns if name.lower() in lowered), None)
 
 

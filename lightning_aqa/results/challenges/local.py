@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.metrics.uncertainty import NO_INTERVAL, Interval
 from lightning_aqa.results.challenges.known import TOP_TIER, Challenge
 from lightning_aqa.results.challenges.lists import Labels
-from lightning_aqa.results.challenges.ranking import Standing, standing
+from lightning_aqa.results.challenges.ranking import MeanOf, Standing, standing
 from lightning_aqa.results.published import published_of
 
 OWN = "this answer"
@@ -84,7 +83,11 @@ def published_beside(challenge: Challenge) -> list[ScoreRow]:
     keys = list(dict.fromkeys(tuple(row[key] for key in ("level", "axis", "split", "system", "n")) for row in rows))
     found = []
     for level, axis, split, name, n in keys:
-        its = [row for row in rows if (row["level"], row["axis"], row["split"], row["system"]) == (level, axis, split, name)]
+        its = [
+            row
+            for row in rows
+            if (row["level"], row["axis"], row["split"], row["system"]) == (level, axis, split, name)
+        ]
         values = {row["metric"]: float(row["value"]) for row in its}
         ends = {m: interval_from_size(values[m], int(n), m) for m in CORRELATIONS if m in values and n}
         found.append(ScoreRow(level, axis, split, name, int(n or 0), values, ends))
@@ -98,25 +101,29 @@ def sources_of(challenge: Challenge) -> list[str]:
 
 
 def standings(challenge: Challenge, own: Sequence[ScoreRow], others: Sequence[ScoreRow]) -> dict[str, Standing]:
-    """Return the place of an answer by the rule of its challenge, beside the results of each published set."""
+    """Return the value of an answer by the rule of its challenge, and its place beside results over as many clips.
+
+    Args:
+        challenge: The challenge.
+        own: Rows of the answer.
+        others: Published rows.
+
+    Returns:
+        By the set of the published results; under an empty name the value alone, where there is no such set.
+    """
     axes = [axis.name for axis in challenge.form.axes]
+    sizes = {(row.level, row.axis): row.n for row in own}
     found: dict[str, Standing] = {}
-    for split in dict.fromkeys([*(row.split for row in others), ""]):
-        teams = {row.name: _numbers([of for of in others if (of.name, of.split) == (row.name, split)])
-                 for row in others if row.split == split}  # fmt: skip
+    for split in dict.fromkeys(row.split for row in others):
+        of_split = [row for row in others if row.split == split]
+        same = [row for row in of_split if row.n == sizes.get((row.level, row.axis), -1)]
+        teams = {row.name: _numbers([one for one in same if one.name == row.name]) for row in same}
         place = standing(challenge.rule, _numbers(own), teams, axes)
-        if place is not None and (place.of > 1 or not split):
+        if place is not None and place.of > 1:
             found[split] = place
-    return found
+    alone = standing(challenge.rule, _numbers(own), {}, axes)
+    return {"": alone} if not found and alone is not None and isinstance(challenge.rule, MeanOf) else found
 
 
 def _numbers(rows: Sequence[ScoreRow]) -> dict[tuple[str, str, str], float]:
     return {(row.level, row.axis, metric): value for row in rows for metric, value in row.values.items()}
-
-
-def sizes_differ(own: Sequence[ScoreRow], others: Sequence[ScoreRow]) -> bool:
-    """Tell whether the answer is over other clips than any of the published results, as far as their n tells."""
-    sizes = {(row.level, row.n) for row in own}
-    return bool(others) and not any((row.level, row.n) in sizes for row in others)
-
-

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from lightning_aqa.batch import Axis
 from lightning_aqa.data.manifest import SIMULATED_STAMP
-from lightning_aqa.results.challenges.formats import AnswerFormat
 from lightning_aqa.results.challenges.known import Challenge
 from lightning_aqa.results.challenges.settings import Files
 from lightning_aqa.utils.files import replacing
@@ -30,33 +32,37 @@ def write_made_up(folder: Path, challenge: Challenge) -> Files:
     Raises:
         ValueError: If the folder holds something else.
     """
-    random = np.random.default_rng(0)
-    form, numbers = challenge.form, [(s, n) for s in range(1, NUM_SYSTEMS + 1) for n in range(1, CLIPS_PER_SYSTEM + 1)]
-    names = [challenge.example.format(s=s, n=n) for s, n in numbers]
-    quality_NA = random.normal(size=(NUM_SYSTEMS, 1, len(form.axes))) + 0.6 * random.normal(
-        size=(NUM_SYSTEMS, CLIPS_PER_SYSTEM, len(form.axes))
-    )
-    quality_NA = quality_NA.reshape(len(names), -1)
-    ratings_NA, scores_NA = (_on_scale(quality_NA + 0.4 * random.normal(size=quality_NA.shape), form) for _ in range(2))
-    header = ["id", "system", *(axis.name for axis in form.axes)]
-    ratings = [[name, f"system {s}", *np.round(row, 1)] for name, (s, _), row in zip(names, numbers, ratings_NA, strict=True)]
-    scores = [[name, *np.round(row, 4)] for name, row in zip(names, scores_NA, strict=True)]
+    form, axes = challenge.form, challenge.form.axes
+    clips = [(s, n) for s in range(1, NUM_SYSTEMS + 1) for n in range(1, CLIPS_PER_SYSTEM + 1)]
+    names = [challenge.example.format(s=s, n=n) for s, n in clips]
+    ratings_NA, scores_NA = _draw(axes)
+    header = ["id", "system", *(axis.name for axis in axes)]
+    rated: list[list[object]] = [
+        [name, f"system {s}", *row] for name, (s, _), row in zip(names, clips, ratings_NA, strict=True)
+    ]
+    scored: list[list[object]] = [[name, *row] for name, row in zip(names, scores_NA, strict=True)]
     texts = {
-        SIMULATED_STAMP: f'{{"note": "{NOTE}", "challenge": "{challenge.title}"}}\n',
+        SIMULATED_STAMP: json.dumps({"note": NOTE, "challenge": challenge.title}) + "\n",
         "clips.txt": "".join(f"{name}\n" for name in names),
-        "labels.csv": "".join(map(csv_line, [header, *ratings])),
-        "scores.csv": "".join(map(csv_line, [[header[0], *header[2:]], *scores])),
+        "labels.csv": "".join(csv_line(row) for row in [header, *rated]),
+        "scores.csv": "".join(csv_line(row) for row in [[header[0], *header[2:]], *scored]),
         **{name: f"team: nobody\n# {NOTE}\n" for name in form.beside},
     }
     _write(folder, texts)
-    paths = {key: str(folder / name) for key, name in (("clips", "clips.txt"), ("labels", "labels.csv"))}
     readme = next((str(folder / name) for name in form.beside), None)
-    return Files(scores=str(folder / "scores.csv"), readme=readme, **paths)
+    clips_path, labels_path, scores_path = (str(folder / name) for name in ("clips.txt", "labels.csv", "scores.csv"))
+    return Files(clips=clips_path, scores=scores_path, labels=labels_path, readme=readme)
 
 
-def _on_scale(values_NA: np.ndarray[tuple[int, ...], np.dtype[np.float64]], form: AnswerFormat):
-    low, high = (np.array([getattr(axis, end) for axis in form.axes]) for end in ("low", "high"))
-    return np.clip((low + high) / 2 + (high - low) / 6 * values_NA, low, high)
+def _draw(axes: Sequence[Axis]) -> tuple[list[list[float]], list[list[float]]]:
+    """Draw ratings and scores of clips that differ in quality, between systems more than within."""
+    random = np.random.default_rng(0)
+    shape = (NUM_SYSTEMS, CLIPS_PER_SYSTEM, len(axes))
+    quality = (random.normal(size=(NUM_SYSTEMS, 1, len(axes))) + 0.6 * random.normal(size=shape)).reshape(-1, len(axes))
+    low, high = np.array([axis.low for axis in axes]), np.array([axis.high for axis in axes])
+    drawn = (quality + 0.4 * random.normal(size=quality.shape) for _ in range(2))
+    ratings, scores = (np.clip((low + high) / 2 + (high - low) / 6 * values, low, high) for values in drawn)
+    return np.round(ratings, 1).tolist(), np.round(scores, 4).tolist()
 
 
 def _write(folder: Path, texts: dict[str, str]) -> None:

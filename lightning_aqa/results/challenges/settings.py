@@ -74,7 +74,11 @@ def read_settings(path: Path, given: Mapping[str, Any]) -> tuple[Challenge, File
         kind, words = (bool, "true or false") if key in ("check", "clip_to_scale") else (str, "a path in quotes")
         if not isinstance(value, kind) or not (value or kind is bool):
             raise ValueError(f"{path}: {key} is {shortened(repr(value))}, expected {words}.")
-    found |= {key: value for key, value in given.items() if value}
+    given = {key: value for key, value in given.items() if value}
+    for one, other in (("scores", "checkpoint"), ("checkpoint", "scores")):
+        if one in given and other not in given:
+            found.pop(other, None)
+    found |= given
     return _challenge(path, config), Files(**found)
 
 

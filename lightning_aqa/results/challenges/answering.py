@@ -136,7 +136,7 @@ def read_answer(path: Path, form: AnswerFormat, names: Sequence[str]) -> tuple[A
         return None, faults
     text = data.decode("utf-8")
     if form.delimiter == SPACE:
-        rows = [line.split(SPACE) for line in text.splitlines()]
+        rows = [line.split(SPACE) for line in text.removesuffix("\n").split("\n")]
     else:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=form.delimiter))
     return np.array([[float(cell) for cell in row[1:]] for row in rows[bool(form.header) :]]), []

@@ -50,8 +50,8 @@ class Challenge(NamedTuple):
 
 _OWN_TABLE = (
     "The organisers take a container with the whole system, no answer file; this table is for your own check. Teams "
-    "are ranked by the mean of four normalised metrics, each with equal weight; how they are normalised is not told, so "
-    "the plain mean at utterance level stands here. Thresholds of the top tier: code of HEAR (arXiv 2511.18869)."
+    "are ranked by the mean of four normalised metrics, each with equal weight; how they are normalised is not told, "
+    "so the plain mean at utterance level stands here. Thresholds of the top tier: code of HEAR (arXiv 2511.18869)."
 )
 _SONG_RULE = MeanOf("utterance", ("LCC", "SRCC", "KTAU", TOP_TIER))
 _SONG_METRICS = ("LCC", "SRCC", "KTAU", TOP_TIER)

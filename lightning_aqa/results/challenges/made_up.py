@@ -36,16 +36,14 @@ def write_made_up(folder: Path, challenge: Challenge) -> Files:
     clips = [(s, n) for s in range(1, NUM_SYSTEMS + 1) for n in range(1, CLIPS_PER_SYSTEM + 1)]
     names = [challenge.example.format(s=s, n=n) for s, n in clips]
     ratings_NA, scores_NA = _draw(axes)
-    header = ["id", "system", *(axis.name for axis in axes)]
-    rated: list[list[object]] = [
-        [name, f"system {s}", *row] for name, (s, _), row in zip(names, clips, ratings_NA, strict=True)
-    ]
-    scored: list[list[object]] = [[name, *row] for name, row in zip(names, scores_NA, strict=True)]
+    named = [axis.name for axis in axes]
+    rated = [[name, f"system {s}", *row] for name, (s, _), row in zip(names, clips, ratings_NA, strict=True)]
+    scored = [[name, *row] for name, row in zip(names, scores_NA, strict=True)]
     texts = {
         SIMULATED_STAMP: json.dumps({"note": NOTE, "challenge": challenge.title}) + "\n",
         "clips.txt": "".join(f"{name}\n" for name in names),
-        "labels.csv": "".join(csv_line(row) for row in [header, *rated]),
-        "scores.csv": "".join(csv_line(row) for row in [[header[0], *header[2:]], *scored]),
+        "labels.csv": csv_line(["id", "system", *named]) + "".join(map(csv_line, rated)),
+        "scores.csv": csv_line(["id", *named]) + "".join(map(csv_line, scored)),
         **{name: f"team: nobody\n# {NOTE}\n" for name in form.beside},
     }
     _write(folder, texts)

@@ -14,8 +14,10 @@ from lightning_aqa.cli.signatures import call
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from lightning_aqa.results.challenges.answering import Array
     from lightning_aqa.results.challenges.checking import Fault
     from lightning_aqa.results.challenges.known import Challenge
+    from lightning_aqa.results.challenges.lists import Labels
     from lightning_aqa.results.challenges.local import ScoreRow
     from lightning_aqa.results.challenges.settings import Files
 
@@ -60,7 +62,7 @@ def challenge(
         The exit code.
     """
     options = {name: value for name, value in locals().items() if name not in ("config", "made_up")}
-    from lightning_aqa.results.challenges.lists import read_names
+    from lightning_aqa.results.challenges.lists import read_labels, read_names
     from lightning_aqa.results.challenges.settings import read_settings
 
     of, files = read_settings(Path(config), options)
@@ -73,7 +75,8 @@ def challenge(
     path = Path(files.answer or of.form.file)
     if faults:
         return _refused(path, faults)
-    return _check(path, of, files, names) if files.check else _answer(path, of, files, names)
+    rated = None if files.labels is None else read_labels(Path(files.labels), of.form, names, of.system)
+    return _check(path, of, files, names, rated) if files.check else _answer(path, of, files, names, rated)
 
 
 def _with_made_up(folder: Path, of: Challenge, files: Files) -> Files:
@@ -84,7 +87,7 @@ def _with_made_up(folder: Path, of: Challenge, files: Files) -> Files:
     return Files(**{**asdict(files), **made, "checkpoint": None, "audio": None, "column": None})
 
 
-def _answer(path: Path, of: Challenge, files: Files, names: Sequence[str]) -> int:
+def _answer(path: Path, of: Challenge, files: Files, names: Sequence[str], labels: Labels | None) -> int:
     """Write an answer, or say why there is none."""
     from lightning_aqa.results.challenges.answering import on_scale, scores_of, write_answer
 
@@ -107,11 +110,11 @@ def _answer(path: Path, of: Challenge, files: Files, names: Sequence[str]) -> in
     print(f"{path}: {said}; {len(names)} clips, a line of {of.form.line()}.")
     if beyond:
         print(f"{len(beyond)} scores beyond their scale were clipped, the first: {beyond[0].what}.")
-    _show(of, files, names, found)
+    _show(of, names, found, labels, Path(files.labels or ""))
     return 0
 
 
-def _check(path: Path, of: Challenge, files: Files, names: Sequence[str]) -> int:
+def _check(path: Path, of: Challenge, files: Files, names: Sequence[str], labels: Labels | None) -> int:
     """Look at an answer that is there: a line per fault."""
     from lightning_aqa.results.challenges.answering import read_answer
 
@@ -128,7 +131,7 @@ def _check(path: Path, of: Challenge, files: Files, names: Sequence[str]) -> int
         sys.stderr.write(f"error: {path}: {len(faults)} faults; correct them and check again.\n")
         return 2
     print(f"{path}: as the organisers ask; {len(names)} clips, a line of {of.form.line()}.")
-    _show(of, files, names, found)
+    _show(of, names, found, labels, Path(files.labels or ""))
     return 0
 
 
@@ -168,18 +171,13 @@ def _score(files: Files, names: Sequence[str], table: Path, faults: list[Fault])
     return score(files.checkpoint, [str(listed)], output=str(table), model_args=[])
 
 
-def _show(of: Challenge, files: Files, names: Sequence[str], scores: object) -> None:
+def _show(of: Challenge, names: Sequence[str], scores: Array, labels: Labels | None, path: Path) -> None:
     """Print the metrics of an answer, where there are ratings, and what others published."""
-    import numpy as np
-
-    from lightning_aqa.results.challenges.lists import is_made_up, read_labels
+    from lightning_aqa.results.challenges.lists import is_made_up
     from lightning_aqa.results.challenges.local import own_rows, published_beside, sources_of, standings
     from lightning_aqa.results.console import make_console
 
-    own: list[ScoreRow] = []
-    if files.labels is not None:
-        labels = read_labels(Path(files.labels), of.form, names, of.system)
-        own = own_rows(of, names, np.asarray(scores, np.float64), labels)
+    own = [] if labels is None else own_rows(of, names, scores, labels)
     others, console = published_beside(of), make_console()
     lines = [f"{of.title}. {of.asked}"] if of.asked else []
     if own or others:
@@ -193,7 +191,7 @@ def _show(of: Challenge, files: Files, names: Sequence[str], scores: object) -> 
         lines.append(f"{of.rule}: {place.value:.4f}{beside}.")
     if own and others and not any(places):
         lines.append("No place among the published: none of them is over as many clips and systems as these ratings.")
-    if own and is_made_up(Path(files.labels or "")):
+    if own and is_made_up(path):
         lines.append("These ratings are made up: no person has heard anything, and no number here is a result.")
     lines += ["Published: " + "; ".join(sources_of(of)) + "."] if others else []
     for line in lines:

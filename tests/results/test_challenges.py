@@ -79,7 +79,12 @@ def _changed(line, old, new):
         (_text(["id,MI,TA", *LINES]), "header", 1, "asks for none, so delete the line"),
         (_text([*LINES[:3], "", *LINES[3:]]), "empty line", 4, "delete it"),
         (_text(LINES[:4]), "missing clip", 0, "no line for sys2-utt0000"),
-        (_text([*LINES, "sys9-utt0000,3,3"]), "unknown clip", 7, "is not in the list; delete the line"),
+        (
+            _text([*LINES, "sys9-utt0000,3,3"]),
+            "unknown clip",
+            7,
+            "is not in the list, which has 'sys2-utt0000'; delete or",
+        ),
         (_text([*LINES, LINES[0]]), "clip comes twice", 7, "is in line 1 too; keep one"),
         (_text([LINES[1], LINES[0], *LINES[2:]]), "order", 1, "is where the list has sys0-utt0000"),
         (_text(_changed(2, "sys1-utt0000", "sys1-utt0000.wav")), "name of a clip", 3, "is called 'sys1-utt0000'"),

@@ -13,9 +13,11 @@ from lightning_aqa.batch import Axis
 from lightning_aqa.data.separated import is_number
 from lightning_aqa.results.challenges.formats import SPACE, AnswerFormat, stem
 from lightning_aqa.utils.records import any_length
-from lightning_aqa.utils.text import did_you_mean, shortened
+from lightning_aqa.utils.text import nearest, shortened
 
 MARK = "\ufeff"
+MOST_GUESSES = 5
+"""Faults after which nobody looks for the clip that a name is like, which takes long for long lists."""
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
@@ -141,10 +143,9 @@ class _Checking:
             return cell
         alike = self.alike.get(stem(cell).casefold(), "")
         if not alike:
-            near = did_you_mean(cell, self.names) if len(self.names) <= 5000 else ""
-            self.note(
-                "unknown clip", line, f"{shortened(cell)!r} is not in the list; delete the line.{near}".rstrip(".")
-            )
+            near = nearest(cell, self.names) if len(self.faults) < MOST_GUESSES else ""
+            guess = f", which has {shortened(near)!r}" if near else ""
+            self.note("unknown clip", line, f"{shortened(cell)!r} is not in the list{guess}; delete or rename the line")
         else:
             kind = "space" if cell.strip() == alike else "name of a clip"
             self.note(kind, line, f"{shortened(cell)!r} is called {shortened(alike)!r} in this challenge; write that")

@@ -1,4 +1,4 @@
-"""What comes in: the list of clips of a challenge, and the ratings of its clips where somebody has them."""
+"""Reading of the list of clips of a challenge, and of the ratings of its clips where somebody has them."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ KNOWN: dict[str, Challenge] = {
     "audiomos2025_track2": Challenge(
         "AudioMOS 2025, track 2",
         AnswerFormat("answer.txt", AES_AXES, ("sample_id", *(axis.name for axis in AES_AXES))),
-        f"^{TRACK_2}([^-]+)-",
+        f"^{TRACK_2}(sys[^-]+)-",
         TRACK_2 + "sys{s:05d}-utt{n:05d}",
         _BY_SYSTEM,
         "A zip with answer.txt, header and order of the columns as the code of QAMRO writes them; whether the server "

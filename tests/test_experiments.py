@@ -18,7 +18,9 @@ from tests.slow import all_but
 
 ROOT = Path(__file__).parent.parent
 FILES = (path.relative_to(ROOT) for path in (ROOT / "experiments").rglob("*.yaml"))
-PATHS = sorted(str(path) for path in FILES if not {"ablations", "judges"} & set(path.parts))  # have their own tests
+PATHS = sorted(
+    str(path) for path in FILES if not {"ablations", "judges", "challenges"} & set(path.parts)
+)  # have their own tests
 PUBLISHED = [path for path in PATHS if path.startswith(("experiments/mus", "experiments/aes"))]
 TWO = ("experiments/musiceval/qamro_melspectrogram.yaml", "experiments/aes_natural/aesa_net_melspectrogram.yaml")
 PARITY = ROOT.parent / "shared" / "parity" / "audiobox_aesthetics"

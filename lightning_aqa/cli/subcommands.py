@@ -28,6 +28,7 @@ TRAINING: dict[str, str] = {
 
 SUBCOMMANDS: dict[str, Subcommand] = {
     "cache": Subcommand("cache", "Compute a frozen encoder's features, check them, or clear them up."),
+    "challenge": Subcommand("challenge", "Write the answer file of a challenge, check it, and score it."),
     "check": Subcommand("check", "Check that an encoder, head, objective or corpus keeps the promises of its kind."),
     "doctor": Subcommand("doctor", "Show which packages, devices, audio formats, weights and data are here."),
     "ensemble": Subcommand("ensemble", "Make one predictor of several runs: their mean, and what it gains."),

@@ -110,6 +110,31 @@ def top_k_accuracy(predictions: Array, targets: Array, k: int) -> float:
     return float((_in_top(np.asarray(predictions), k) * _in_top(np.asarray(targets), k)).sum() / k)
 
 
+def top_tier_accuracy(predictions: Array, targets: Array, threshold: float) -> float:
+    """Compute how well those at or above a score are found, as the F1 of precision and recall.
+
+    Args:
+        predictions: Shape ``(N,)``, in score points.
+        targets: Shape ``(N,)``, in score points; NaN where not rated.
+        threshold: Lowest score of the top tier.
+
+    Returns:
+        Between 0 and 1; NaN where neither predictions nor ratings reach the threshold.
+
+    Example:
+        >>> top_tier_accuracy(np.array([4.5, 4.0, 3.0]), np.array([4.2, 3.0, 4.1]), 4.0)
+        0.5
+
+    Reference:
+        Metric of the ICASSP 2026 ASAE challenge (arXiv 2601.07237), which calls it an accuracy; the formula is that of
+        the code of HEAR (arXiv 2511.18869).
+    """
+    rated = np.isfinite(targets)
+    predicted, true = np.asarray(predictions)[rated] >= threshold, np.asarray(targets)[rated] >= threshold
+    both = predicted.sum() + true.sum()
+    return float(2 * (predicted & true).sum() / both) if both else math.nan
+
+
 def _in_top(values: Array, k: int) -> Array:
     """Return how much of each value is among the k highest; values tied at the border share what is left."""
     border = np.sort(values)[-k]

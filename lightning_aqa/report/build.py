@@ -22,6 +22,7 @@ from lightning_aqa.report.context import Material, Options, gather
 from lightning_aqa.report.listeners import listeners
 from lightning_aqa.report.templating import picture, render
 from lightning_aqa.results.latex import write_latex
+from lightning_aqa.results.published import published_rows
 from lightning_aqa.results.tables import units_of, write_csv, write_markdown
 from lightning_aqa.utils.files import replacing
 
@@ -70,7 +71,7 @@ def _sections(of: Material, output: Path, written: Sequence[Path]) -> list[PageS
         evidence, of.axes, of.detailed, of.sources, of.ratings, output, of.options.inlined_audio
     )
     warning = SIMULATED if of.is_simulated else ""
-    others = tables.published(tables.published_rows(evidence.axes), of.is_simulated)
+    others = tables.published(published_rows(evidence.axes), of.is_simulated)
     remarks = [*of.notes, *notes, *_left_out(of), *_how(of), *provenance.made_with(evidence)]
     predicted_ = predicted.predictions(evidence, of.detailed, blocks, of.axes, titles)
     return [

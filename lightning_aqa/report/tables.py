@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -37,7 +35,6 @@ from lightning_aqa.results.variants import SharedClips, Variant
 
 Array = NDArray[np.float64]
 
-CORPORA = {"MusicEval": ("MI", "TA"), "AES-Natural": ("PQ", "PC", "CE", "CU")}
 REMARKS = {
     "AES-Natural": "An MSE over all systems lies between those of the domains. By Table I of the paper, AESA-Net's MSE "
     "of CE and CU in its Table II cannot come from the same predictions."
@@ -129,13 +126,6 @@ def _tags(evidence: SharedClips, v: int) -> list[str]:
 
 
 # Published by others
-
-
-def published_rows(axes: Sequence[str]) -> list[dict[str, str]]:
-    """Return the published numbers of the corpus that has these axes; none for another corpus."""
-    corpus = next((name for name, its in CORPORA.items() if set(axes) & set(its)), "")
-    text = files("lightning_aqa.report").joinpath("static", "published.csv").read_text(encoding="utf-8")
-    return [row for row in csv.DictReader(text.splitlines()) if row["corpus"] == corpus and row["axis"] in axes]
 
 
 def published(rows: Sequence[Mapping[str, str]], is_simulated: bool) -> str:

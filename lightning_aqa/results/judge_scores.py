@@ -35,7 +35,15 @@ class _JudgedCell(NamedTuple):
     text: str
 
 
-def read_scores(path: Path, name: str, split: str, ids: Sequence[str], axes: Sequence[str], column: str = "") -> Array:
+def read_scores(
+    path: Path,
+    name: str,
+    split: str,
+    ids: Sequence[str],
+    axes: Sequence[str],
+    column: str = "",
+    faults: list[Problem] | None = None,
+) -> Array:
     """Read the scores of some clips.
 
     A row is a clip, with a column per axis; where there is one axis, its column may be called score, mos or as the
@@ -48,6 +56,7 @@ def read_scores(path: Path, name: str, split: str, ids: Sequence[str], axes: Seq
         ids: Clip ids, length N. A table may name a clip by its id, its path, or the end of either, without suffix too.
         axes: Names of the axes, length A; case does not matter.
         column: The one column that stands for every axis; empty looks for those of the axes.
+        faults: Takes what is wrong with single scores, which are then left out; None refuses the first of them.
 
     Returns:
         Shape ``(N, A)``, NaN where there is no score.
@@ -66,7 +75,7 @@ def read_scores(path: Path, name: str, split: str, ids: Sequence[str], axes: Seq
         raise ValueError(f"{path}: no column of clips ({', '.join(IDS[:6])}, ...); {_has(names)}")
     axis_of = _axis_finder(path, name, rows, names, axes, column)
     rows = _of_split(rows, lowered.get("split"), split)
-    find = _ClipFinder(ids)
+    find = ClipFinder(ids)
     matched = [(row, find(row.where, [_text(row.fields.get(column)) for column in id_columns])) for row in rows]
     cells = [
         _JudgedCell(row.where, clip, axis, _text(value))
@@ -80,7 +89,7 @@ def read_scores(path: Path, name: str, split: str, ids: Sequence[str], axes: Seq
             f"{rows[0].where}: neither this nor another row is a clip of the runs (here {shortened(given)!r}, there "
             f"{shortened(known)!r}); name clips by their ids or files."
         )
-    return _scores(cells, ids, axes)
+    return _scores(cells, ids, axes, faults)
 
 
 def _of_split(rows: Sequence[Row], column: str | None, split: str) -> Sequence[Row]:
@@ -133,26 +142,39 @@ def _check_axis_names(rows: Sequence[Row], column: str, axes: Sequence[str]) -> 
             )
 
 
-def _scores(cells: Sequence[_JudgedCell], ids: Sequence[str], axes: Sequence[str]) -> Array:
+def _scores(
+    cells: Sequence[_JudgedCell], ids: Sequence[str], axes: Sequence[str], faults: list[Problem] | None
+) -> Array:
     found = np.full((len(ids), len(axes)), math.nan)
     first: dict[tuple[int, int], _JudgedCell] = {}
     for cell in cells:
         if cell.text == "":
             continue
-        value = float(cell.text) if is_number(cell.text) and "_" not in cell.text else math.nan
-        axis, name = axes[cell.axis], shortened(ids[cell.clip])
-        if not abs(value) < LARGEST:
-            hint = "; leave the cell empty where there is none" if cell.text.lower() in EMPTY else ""
-            raise ValueError(
-                f"{cell.where}: {axis} of {name} is {shortened(cell.text)!r}, expected a finite number{hint}."
-            )
-        before = first.setdefault((cell.clip, cell.axis), cell)
-        if (other := float(before.text)) != value:
-            raise ValueError(
-                f"{cell.where}: {axis} of {name} is {value:g}, but {other:g} at {before.where}; keep one row."
-            )
-        found[cell.clip, cell.axis] = value
+        wrong = _fault(cell, ids, axes, first)
+        if wrong is not None and faults is None:
+            raise ValueError(f"{wrong.where}: {wrong.what}.")
+        if wrong is None:
+            found[cell.clip, cell.axis] = float(cell.text)
+        elif faults is not None:
+            faults.append(wrong)
     return found
+
+
+def _fault(
+    cell: _JudgedCell, ids: Sequence[str], axes: Sequence[str], first: dict[tuple[int, int], _JudgedCell]
+) -> Problem | None:
+    """Say what is wrong with a score; the first of each clip and axis is kept in mind."""
+    value = float(cell.text) if is_number(cell.text) and "_" not in cell.text else math.nan
+    axis, name = axes[cell.axis], shortened(ids[cell.clip])
+    if not abs(value) < LARGEST:
+        hint = "; leave the cell empty where there is none" if cell.text.lower() in EMPTY else ""
+        what = f"{axis} of {name} is {shortened(cell.text)!r}, expected a finite number{hint}"
+        return Problem("no finite number", cell.where, what, ids[cell.clip])
+    before = first.setdefault((cell.clip, cell.axis), cell)
+    if (other := float(before.text)) == value:
+        return None
+    what = f"{axis} of {name} is {value:g}, but {other:g} at {before.where}; keep one row"
+    return Problem("two scores of one clip", cell.where, what, ids[cell.clip])
 
 
 def _lowered(names: Sequence[str]) -> dict[str, str]:
@@ -168,7 +190,7 @@ def _has(names: Sequence[str]) -> str:
     return f"it has {shortened(', '.join(names), 200)}."
 
 
-class _ClipFinder:
+class ClipFinder:
     """Clips by what a table calls them: the id, its end from some folder on, or a longer path; the suffix may lack.
 
     What is found with the suffix of the file counts before what is found without it, and letter case counts last.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from lightning_aqa.metrics.resampling import Unit
     from lightning_aqa.results.comparison import ComparisonTable
+    from lightning_aqa.results.runs import Run
     from lightning_aqa.training.ensemble_folder import Stacked
 
 
@@ -24,6 +25,8 @@ def ensemble(
     weights: Literal["mean", "ridge"] = "mean",
     split: str | None = None,
     unit: Literal["clip", "system", "prompt", "system+prompt"] | None = None,
+    distill: bool = False,
+    student: str | None = None,
     command: Sequence[str],
 ) -> int:
     """Make one predictor of several runs: their mean, and what it gains.
@@ -37,10 +40,12 @@ def ensemble(
         weights: Equal weights, or those of a ridge regression on predictions out of fold, pulled towards equal ones.
         split: Split to compare on; by default test, else dev.
         unit: What varies as one piece in intervals; by default as in the runs.
+        distill: Also train one model on the scores of the ensemble, in ``distilled`` inside of the folder.
+        student: Run whose encoder, head and settings that model takes; by default the one with the lowest MSE.
         command: Arguments of the command line, for the record.
 
     Returns:
-        Exit code 0.
+        Exit code: 0, or that of the training of the one model.
 
     Raises:
         ValueError: If the runs have too little in common, or the folder is there.
@@ -48,15 +53,26 @@ def ensemble(
     folder = Path(output)
     if not output.strip() or folder.exists():
         raise ValueError(f"--output={output}: there is such a folder; name another, or move it away.")
+    if student is not None and not distill:
+        raise ValueError("--student is about the one model that --distill trains; give both, or none.")
     from lightning_aqa.results.comparison import compare_variants
     from lightning_aqa.results.console import make_console, next_command, print_results
+    from lightning_aqa.results.files import DISTILLED
     from lightning_aqa.results.runs import find_runs
+    from lightning_aqa.training.distillation import choose_student, compared, taught
     from lightning_aqa.training.ensemble_folder import stack, write_ensemble
 
     found, notes = find_runs(runs)
     stacked = stack(found, weights, split)
     chosen: Unit | None = unit or stacked.evidence.unit
+    lesson = (choose_student(stacked, student), taught(stacked, weights)) if distill else None
     results = write_ensemble(folder, stacked, weights, command, chosen)
+    code = _distill(folder, *lesson) if lesson else 0
+    if code:
+        return code
+    near = {}
+    if lesson:
+        stacked, near = compared(folder / DISTILLED, stacked)
     blocks = compare_variants(stacked.evidence, unit=chosen, most_clips_for_ktau=0, domains=[""])
     console = make_console()
     for line in [*notes, *stacked.notes]:
@@ -69,8 +85,30 @@ def ensemble(
         f"{chosen or 'clips, systems at system level'}.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    console.print(next_command(folder), highlight=False, markup=False, soft_wrap=True)
+    for axis, of in near.items():
+        console.print(
+            f"distilled: one model, as {lesson[0].folder if lesson else ''}; on {of.n} clips that it has not seen its "
+            f"{axis} has LCC {of.LCC:.3f}, SRCC {of.SRCC:.3f} and RMSE {of.RMSE:.3g} with the ensemble.",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+    console.print(next_command(folder / DISTILLED if lesson else folder), highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _distill(folder: Path, student: Run, rows: Sequence[tuple[str, str, str, float]]) -> int:
+    """Train one model by the config of a run, on the scores of the ensemble; return the exit code."""
+    from lightning_aqa.cli import lightning_cli
+    from lightning_aqa.data.taught import write_teacher
+    from lightning_aqa.results.files import CONFIG, DISTILLED
+    from lightning_aqa.training.distillation import TEACHER
+
+    teacher = folder / TEACHER
+    write_teacher(teacher, rows)
+    words = ["fit", "--config", str(student.folder / CONFIG), f"--data.teacher={teacher}", "--ckpt_path=null"]
+    words += [f"--trainer.default_root_dir={folder}", f"--name={DISTILLED}"]
+    has_folds = any(row[0] for row in rows)
+    words += ["--refit=false"] if has_folds and not any(row[0] == "all" for row in rows) else []
+    return lightning_cli.main(words)
 
 
 def gains(block: ComparisonTable, stacked: Stacked) -> Table:
@@ -88,7 +126,8 @@ def gains(block: ComparisonTable, stacked: Stacked) -> Table:
     for axis in axes:
         for v, variant in enumerate(stacked.evidence.variants):
             known = list(stacked.evidence.axes)
-            weight = f"{stacked.weights[v - 1, known.index(axis)]:.2f}" if v and axis in known else ""
+            is_member = 0 < v <= len(stacked.weights) and axis in known
+            weight = f"{stacked.weights[v - 1, known.index(axis)]:.2f}" if is_member else ""
             cells = [part for metric in ("SRCC", "MSE") for part in _cells(block, v, (axis, metric))]
             table.add_row(block.level, escape(axis), escape(variant.name), weight, *cells)
     return table

@@ -29,6 +29,7 @@ from lightning_aqa.data.pair_batches import training_batches
 from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches
 from lightning_aqa.data.signal import Signal
 from lightning_aqa.data.targets import Targets, with_targets
+from lightning_aqa.data.taught import with_teacher
 from lightning_aqa.data.validation import CorpusError, check_audio, report, without
 from lightning_aqa.data.windows import Window, cover, shortest_tail
 from lightning_aqa.utils.renamed import renamed_argument
@@ -67,6 +68,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         augment: Random changes of the training audio, applied in this order; null trains on the audio as it is.
         targets: Score of a clip: its ``mean`` rating, or what is ``recovered`` from the ratings of single listeners by
             their bias and inconsistency, split by split.
+        teacher: Table of scores to learn in place of ratings, as ``ensemble --distill`` writes it; null learns ratings.
         level: Old name of ``normalise``.
     """
 
@@ -92,6 +94,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         cache_precision: CachePrecision = "keep",
         level: Normalise | None = None,
         targets: Targets = "mean",
+        teacher: str | None = None,
     ) -> None:
         super().__init__()
         check_batch_settings(batch_size, batch_seconds, eval_batch_size, None if max_padding == "auto" else max_padding)
@@ -116,6 +119,7 @@ class AQADataModule(L.LightningDataModule, ABC):
         self.cache_form: CacheForm = cache_form
         self.cache_precision: CachePrecision = cache_precision
         self.targets: Targets = targets
+        self.teacher = teacher
         self.features: FeatureReader | None = None
         self.features_are_in_memory = False
         self.skipped: list[Problem] = []
@@ -137,8 +141,15 @@ class AQADataModule(L.LightningDataModule, ABC):
         if self._manifest is None:
             manifest = self.read()
             self._check_lists(manifest)
-            self._manifest = with_targets(manifest, self.targets, type(self).__name__)
+            self._manifest = self._taught(with_targets(manifest, self.targets, type(self).__name__))
         return self._manifest
+
+    def _taught(self, manifest: Manifest) -> Manifest:
+        """Put the scores of a teacher in for training, but where all folds are looked at before the first."""
+        folds, fold = getattr(self, "folds", None), getattr(self, "fold", None)
+        if self.teacher is None or (folds is not None and fold is None):
+            return manifest
+        return with_teacher(manifest, self.teacher, "" if folds is None else str(fold))
 
     def _check_lists(self, manifest: Manifest) -> None:
         """Stop where the lists leave a split, or all of them, without ratings, before a later check misses these.

@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 OF_THE_MIX = (
     "batch_size", "batch_seconds", "max_padding", "eval_batch_size", "num_workers", "seed", "on_bad_clip", "check",
     "window_seconds", "cache", "resampler", "normalise", "augment", "cache_form", "cache_precision", "targets",
+    "teacher",
 )  # fmt: skip
 """Settings of loading, which a mix has for all of its corpora together."""
 

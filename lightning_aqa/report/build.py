@@ -72,7 +72,8 @@ def _sections(of: Material, output: Path, written: Sequence[Path]) -> list[PageS
     )
     warning = SIMULATED if of.is_simulated else ""
     others = tables.published(published_rows(evidence.axes), of.is_simulated)
-    remarks = [*of.notes, *notes, *_left_out(of), *_how(of), *provenance.made_with(evidence)]
+    remarks = [*of.notes, *notes, *_left_out(of), *_how(of), *provenance.distilled(evidence)]
+    remarks += provenance.made_with(evidence)
     predicted_ = predicted.predictions(evidence, of.detailed, blocks, of.axes, titles)
     return [
         PageSection("answer", "In short", summary.answer(evidence, blocks, warning)),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_aqa.report.templating import render
+from lightning_aqa.results.files import DISTILLED
 from lightning_aqa.results.runs import Run
 from lightning_aqa.results.tables import many
 from lightning_aqa.results.variants import SharedClips, Variant
@@ -64,6 +65,17 @@ def made_with(evidence: SharedClips) -> list[str]:
             found.setdefault(str(name), {})[str(value)] = None
     told = [f"{name} {' or '.join(values)}" for name, values in found.items()]
     return [f"The runs were made with {', '.join(told)}."] if told else []
+
+
+def distilled(evidence: SharedClips) -> list[str]:
+    """Return a note for each run that stands for an ensemble: how near it comes to it on the clips of the split."""
+    told = []
+    for run in _runs(evidence):
+        for axis, near in run.results.get(evidence.split, {}).get(DISTILLED, {}).items():
+            parts = [f"{name} {near[name]:.3f}" for name in ("LCC", "SRCC", "RMSE") if name in near]
+            clips = many(int(near.get("n", 0)), "clip")
+            told.append(f"{run.name} learned the scores of an ensemble: {axis} on {clips}: {', '.join(parts)} with it.")
+    return told
 
 
 def configurations(evidence: SharedClips) -> str:

@@ -20,6 +20,8 @@ LOCK = "run.lock"
 """Held by the process that writes to a run folder; a run that has ended leaves none."""
 MLFLOW_STORE, MLFLOW_ARTIFACTS = "mlflow.db", "mlflow-artifacts"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
+DISTILLED = "distilled"
+"""Folder of the one model that stands for an ensemble, and what ``results.json`` calls its nearness to it."""
 ENSEMBLE, MEMBERS = "ensemble.json", "members"
 """Weights of the models of an ensemble's folder, and the folder of these."""
 

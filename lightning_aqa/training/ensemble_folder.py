@@ -129,7 +129,7 @@ def _tables(runs: Sequence[Run], split: str, shared: SharedClips) -> tuple[Array
 
 def _folds(runs: Sequence[Run], split: str, ids: Sequence[str], by: Weights) -> tuple[dict[str, int], list[str]]:
     """Return the fold of each clip, which all runs must have alike for a ridge; and a note where they differ."""
-    found = [_folds_of(run, split) for run in runs]
+    found = [folds_of(run, split) for run in runs]
     without = [run for run, folds in zip(runs, found, strict=True) if not set(ids) <= folds.keys()]
     if by == "ridge" and without:
         raise ValueError(
@@ -151,7 +151,8 @@ def _folds(runs: Sequence[Run], split: str, ids: Sequence[str], by: Weights) -> 
     return {id_: found[0][id_] for id_ in ids}, told
 
 
-def _folds_of(run: Run, split: str) -> dict[str, int]:
+def folds_of(run: Run, split: str) -> dict[str, int]:
+    """Return the fold of each clip of a split; empty without a cross-validation."""
     folds: dict[str, int] = {}
     for fold in range(run.folds_of(split)):
         tables, _ = read_predictions(run.folder / f"fold{fold}" / PREDICTIONS)

@@ -114,3 +114,75 @@ def test_a_damaged_record_is_told(tmp_path, fails, text):
     (tmp_path / "ensemble.json").write_text(text)
     said = fails("score", str(tmp_path), str(tmp_path / "a.wav"), f"--output={tmp_path / 's.csv'}")
     assert "ensemble.json: " in said
+
+
+@pytest.fixture(scope="module")
+def distilled(runs, tmp_path_factory, fold_here):
+    """The ensemble of the two, and one model that learns from it."""
+    made = tmp_path_factory.mktemp("distilled") / "both"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cross_validation, "train_fold", fold_here)
+        assert main(["ensemble", str(runs / "one"), str(runs / "two"), f"--output={made}", "--distill", "--student=one"]) == 0
+    return made
+
+
+def test_one_model_learns_from_the_ensemble_and_scores_like_any(distilled, runs, corpora, tmp_path):
+    clip = sorted((corpora["musiceval"] / "MusicEval-full" / "wav").iterdir())[0]
+    one = load(distilled / "distilled")
+    assert not hasattr(one, "members")
+    assert 1 < one(clip)["overall"] < 5
+    rows = _rows(distilled / "distilled")
+    assert [row["target"] for row in rows] == [row["target"] for row in _rows(runs / "one")]  # tested by the ratings
+    near = json.loads((distilled / "distilled" / "results.json").read_text())["test"]["distilled"]["overall"]
+    differences = [float(a["score"]) - float(b["score"]) for a, b in zip(rows, _rows(distilled), strict=True)]
+    assert near["n"] == 12
+    assert near["RMSE"] == pytest.approx(np.sqrt(np.mean(np.square(differences))))
+    assert main(["report", str(distilled / "distilled"), f"--output={tmp_path / 'report'}", "--resamples=100"]) == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert f"distilled learned the scores of an ensemble: overall on 12 clips: LCC {near['LCC']:.3f}, " in page
+
+
+def test_what_it_learns_of_a_fold_comes_from_those_that_have_not_seen_it(distilled, runs):
+    with open(distilled / "teacher.csv", newline="") as file:
+        told = {(row["fold"], row["id"]): float(row["score"]) for row in csv.DictReader(file)}
+    assert {fold for fold, _ in told} == {"0", "1", "2", "all"}
+    for fold in ("0", "1", "2"):
+        held_out = {row["id"] for row in _rows(runs / "one" / f"fold{fold}") if row["split"] == "test"}
+        learned = {id_ for of, id_ in told if of == fold}
+        assert (len(learned), learned & held_out) == (12 - len(held_out), set())
+        said = {row["id"]: float(row["score"]) for row in _rows(runs / "one" / f"fold{fold}")}
+        assert all(told[fold, id_] == pytest.approx(said[id_]) for id_ in learned)  # both have the same folds
+        of_student = _rows(distilled / "distilled" / f"fold{fold}")
+        targets = {row["id"]: float(row["target"]) for row in of_student if row["split"] == "train"}
+        assert targets == pytest.approx({id_: told[fold, id_] for id_ in targets}, abs=1e-5)
+    assert len([1 for fold, _ in told if fold == "all"]) == 12
+
+
+def test_one_model_of_runs_without_folds_is_tested_on_the_split_that_they_share(run_folder, tmp_path, capfd):
+    shutil.copytree(run_folder, tmp_path / "two")
+    made = tmp_path / "made"
+    assert main(["ensemble", str(run_folder), str(tmp_path / "two"), f"--output={made}", "--distill"]) == 0
+    said = capfd.readouterr().out
+    assert "distilled: one model, as " in said
+    assert f"score {made / 'distilled'} CLIPS" in said
+    of_test = [row for row in _rows(made / "distilled") if row["split"] == "test"]
+    assert [row["target"] for row in of_test] == [row["target"] for row in _rows(run_folder) if row["split"] == "test"]
+    assert (made / "ensemble.json").exists()
+
+
+def test_what_cannot_be_distilled_is_one_line(distilled, runs, tmp_path, fails):
+    pair, to = [str(runs / "one"), str(runs / "two")], f"--output={tmp_path / 'x'}"
+    assert "--student is about the one model that --distill trains" in fails("ensemble", *pair, to, "--student=one")
+    said = fails("ensemble", *pair, to, "--distill", "--student=ones")
+    assert said == "error: --student=ones: the members are one, two. Did you mean 'one'?"
+    shutil.copytree(runs / "two", tmp_path / "swapped")
+    for one, other in ((0, "x"), (1, 0), ("x", 1)):
+        shutil.move(tmp_path / "swapped" / f"fold{one}", tmp_path / "swapped" / f"fold{other}")
+    said = fails("ensemble", pair[0], str(tmp_path / "swapped"), to, "--distill")
+    assert "other folds than in" in said
+    assert "--distill takes runs over the same folds" in said
+    assert not (tmp_path / "x").exists()
+    teacher = f"--data.teacher={distilled / 'teacher.csv'}"
+    data = ["--data=Table", f"--data.path={runs / 'list.csv'}", "--data.axes={overall: [1, 5]}"]
+    said = fails("fit", *data, teacher)
+    assert "teacher.csv: no score of a training clip; give the table that `ensemble --distill` wrote" in said

@@ -1,7 +1,8 @@
 """Measure what an ensemble gains, and that labels which say nothing give nothing: ``python benchmarks/ensembles.py``.
 
 Members are ridge regressions on the features of one encoder each, out of five folds. Their mean, the ridge over them
-(its weights chosen without the clips of a fold), and, for comparison, a ridge whose weights have seen all labels.
+(its weights chosen without the clips of a fold), for comparison a ridge whose weights have seen all labels, and one
+model on the features of the best member, which learns what the mean of the members of each fold says.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from lightning_aqa.metrics.correlation import srcc
+from lightning_aqa.metrics.correlation import lcc, srcc
 from lightning_aqa.metrics.jackknife import replicate
 from lightning_aqa.metrics.stacking import combined, equal_weights, held_out_ridge, ridge_weights
 from lightning_aqa.metrics.uncertainty import interval
@@ -46,14 +47,20 @@ def features(study: Study, y: Array, rng: np.random.Generator) -> list[Array]:
     return [x + q * y[:, None] * d for x, q, d in zip(noise, study.quality, directions, strict=True)]
 
 
-def out_of_fold(x: Array, y: Array, folds: NDArray[np.intp]) -> Array:
-    """Return the predictions of a ridge regression, each fold's by the others."""
-    found = np.empty(len(y))
-    for fold in range(FOLDS):
-        rest, out = folds != fold, folds == fold
+def by_fold(x: Array, targets: Array, folds: NDArray[np.intp]) -> Array:
+    """Return the predictions of all clips by a ridge regression without each fold, shape ``(F, N)`` as the targets."""
+    found = np.empty(targets.shape)
+    for fold, y in enumerate(targets):
+        rest = folds != fold
         centre, mean = x[rest].mean(0), y[rest].mean()
         gram = (x[rest] - centre).T @ (x[rest] - centre) + 30 * np.eye(WIDTH)
-        found[out] = (x[out] - centre) @ np.linalg.solve(gram, (x[rest] - centre).T @ (y[rest] - mean)) + mean
+        found[fold] = (x - centre) @ np.linalg.solve(gram, (x[rest] - centre).T @ (y[rest] - mean)) + mean
+    return found
+
+
+def out_of_fold(predictions: Array, folds: NDArray[np.intp]) -> Array:
+    """Return the prediction of each clip by the model without its fold, shape ``(N,)``."""
+    found: Array = predictions[folds, np.arange(len(folds))]
     return found
 
 
@@ -62,7 +69,10 @@ def trial(study: Study, rng: np.random.Generator, *, is_permuted: bool) -> dict[
     quality = rng.normal(size=study.clips)
     y, folds = quality + 0.5 * rng.normal(size=study.clips), rng.permutation(study.clips) % FOLDS
     labels = rng.permutation(y) if is_permuted else y
-    members = np.array([out_of_fold(x, labels, folds) for x in features(study, quality, rng)])[:, :, None]
+    encoders = features(study, quality, rng)
+    said = np.array([by_fold(x, np.tile(labels, (FOLDS, 1)), folds) for x in encoders])
+    members = np.array([out_of_fold(of, folds) for of in said])[:, :, None]
+    best = encoders[int(np.argmin(((members[:, :, 0] - labels) ** 2).mean(1)))]
     targets, order = labels[:, None], folds.tolist()
     return {
         "labels": labels,
@@ -70,6 +80,7 @@ def trial(study: Study, rng: np.random.Generator, *, is_permuted: bool) -> dict[
         "mean": combined(members, equal_weights(len(members), 1))[:, 0],
         "ridge": held_out_ridge(members, targets, order)[:, 0],
         "ridge, all labels seen": combined(members, ridge_weights(members, targets, order))[:, 0],
+        "distilled": out_of_fold(by_fold(best, said.mean(0), folds), folds),
     }
 
 
@@ -84,7 +95,8 @@ def rows(study: Study, *, is_permuted: bool) -> Iterator[list[str]]:
         ends = np.array([interval(of, folds=FOLDS) for of in runs])
         error = np.std(values) / np.sqrt(TRIALS)
         above, below = (100 * np.mean(ends[:, 0] > 0), 100 * np.mean(ends[:, 1] < 0))
-        yield [name, f"{np.mean(values):+.3f} ± {error:.3f}", f"{above:.1f} %", f"{below:.1f} %"]
+        near = np.mean([lcc(of[name], of["mean"]) for of in found])
+        yield [name, f"{np.mean(values):+.3f} ± {error:.3f}", f"{above:.1f} %", f"{below:.1f} %", f"{near:.2f}"]
 
 
 def main() -> None:
@@ -98,7 +110,9 @@ def main() -> None:
         ("labels permuted, 104 clips", different, True),
         ("labels permuted, 30 clips", different._replace(clips=30), True),
     ):
-        table = Table("predictor", "SRCC", "interval above 0", "below 0", title=title, title_justify="left")
+        table = Table(
+            "predictor", "SRCC", "interval above 0", "below 0", "LCC with mean", title=title, title_justify="left"
+        )
         for row in rows(study, is_permuted=is_permuted):
             table.add_row(*row)
         console.print(table)

@@ -67,12 +67,16 @@ def ensemble(
     chosen: Unit | None = unit or stacked.evidence.unit
     lesson = (choose_student(stacked, student), taught(stacked, weights)) if distill else None
     results = write_ensemble(folder, stacked, weights, command, chosen)
-    code = _distill(folder, *lesson) if lesson else 0
-    if code:
-        return code
-    near = {}
+    told: list[str] = []
     if lesson:
+        if code := _distill(folder, *lesson):
+            return code
         stacked, near = compared(folder / DISTILLED, stacked)
+        told = [
+            f"distilled: one model, as {lesson[0].folder}; on {of.n} clips that it has not seen its {axis} has LCC "
+            f"{of.LCC:.3f}, SRCC {of.SRCC:.3f} and RMSE {of.RMSE:.3g} with the ensemble."
+            for axis, of in near.items()
+        ]
     blocks = compare_variants(stacked.evidence, unit=chosen, most_clips_for_ktau=0, domains=[""])
     console = make_console()
     for line in [*notes, *stacked.notes]:
@@ -85,13 +89,8 @@ def ensemble(
         f"{chosen or 'clips, systems at system level'}.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    for axis, of in near.items():
-        console.print(
-            f"distilled: one model, as {lesson[0].folder if lesson else ''}; on {of.n} clips that it has not seen its "
-            f"{axis} has LCC {of.LCC:.3f}, SRCC {of.SRCC:.3f} and RMSE {of.RMSE:.3g} with the ensemble.",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
-    console.print(next_command(folder / DISTILLED if lesson else folder), highlight=False, markup=False, soft_wrap=True)
+    for line in [*told, next_command(folder / DISTILLED if lesson else folder)]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

@@ -29,7 +29,7 @@ from lightning_aqa.data.pair_batches import training_batches
 from lightning_aqa.data.samplers import MAX_PADDING, EvaluationBatches
 from lightning_aqa.data.signal import Signal
 from lightning_aqa.data.targets import Targets, with_targets
-from lightning_aqa.data.taught import with_teacher
+from lightning_aqa.data.taught import taught
 from lightning_aqa.data.validation import CorpusError, check_audio, report, without
 from lightning_aqa.data.windows import Window, cover, shortest_tail
 from lightning_aqa.utils.renamed import renamed_argument
@@ -141,15 +141,8 @@ class AQADataModule(L.LightningDataModule, ABC):
         if self._manifest is None:
             manifest = self.read()
             self._check_lists(manifest)
-            self._manifest = self._taught(with_targets(manifest, self.targets, type(self).__name__))
+            self._manifest = taught(with_targets(manifest, self.targets, type(self).__name__), self)
         return self._manifest
-
-    def _taught(self, manifest: Manifest) -> Manifest:
-        """Put the scores of a teacher in for training, but where all folds are looked at before the first."""
-        folds, fold = getattr(self, "folds", None), getattr(self, "fold", None)
-        if self.teacher is None or (folds is not None and fold is None):
-            return manifest
-        return with_teacher(manifest, self.teacher, "" if folds is None else str(fold))
 
     def _check_lists(self, manifest: Manifest) -> None:
         """Stop where the lists leave a split, or all of them, without ratings, before a later check misses these.

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.data.validation import CorpusError
@@ -20,6 +21,19 @@ LEARNED_FROM = ("train", "dev")
 def write_teacher(path: str | Path, rows: Iterable[tuple[str, str, str, float]]) -> None:
     """Write what a teacher says: fold that it has not seen, or ``all``, or nothing; clip; axis; score."""
     write_records(path, COLUMNS, rows)
+
+
+def taught(manifest: Manifest, data: Any) -> Manifest:
+    """Put the scores of the teacher of some data in, but where all folds are looked at before the first.
+
+    Args:
+        manifest: The clips in their splits.
+        data: The datamodule, with ``teacher``, and ``folds`` and ``fold`` where it is cross-validated.
+    """
+    folds, fold = getattr(data, "folds", None), getattr(data, "fold", None)
+    if data.teacher is None or (folds is not None and fold is None):
+        return manifest
+    return with_teacher(manifest, data.teacher, "" if folds is None else str(fold))
 
 
 def with_teacher(manifest: Manifest, path: str | Path, fold: str) -> Manifest:
@@ -41,8 +55,8 @@ def with_teacher(manifest: Manifest, path: str | Path, fold: str) -> Manifest:
     if not any(clip.id in found for clip in manifest.split("train")):
         where = f" of fold {fold}" if fold else ""
         raise CorpusError(
-            f"{path}: no score of a training clip{where}; give the table that `ensemble --distill` wrote for this corpus "
-            "and these folds, or drop teacher."
+            f"{path}: no score of a training clip{where}; give the table that `ensemble --distill` wrote for this "
+            "corpus and these folds, or drop teacher."
         )
     return manifest.with_clips(
         replace(clip, scores=_whole(found.get(clip.id, {})), ratings={}) if clip.split in LEARNED_FROM else clip

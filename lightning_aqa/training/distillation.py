@@ -93,7 +93,7 @@ def taught(stacked: Stacked, by: Weights) -> list[tuple[str, str, str, float]]:
                 f"{run.folder}: other folds than in {runs[0].folder}; --distill takes runs over the same folds "
                 "(data.folds, data.seed, data.group)."
             )
-    found = []
+    found: list[tuple[str, str, str, float]] = []
     for fold in range(runs[0].folds_of(split)):
         weights = _weights_without(stacked, fold) if by == "ridge" else stacked.weights
         found += _rows(str(fold), [run.folder / f"fold{fold}" for run in runs], stacked, weights)

@@ -122,7 +122,10 @@ def distilled(runs, tmp_path_factory, fold_here):
     made = tmp_path_factory.mktemp("distilled") / "both"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cross_validation, "train_fold", fold_here)
-        assert main(["ensemble", str(runs / "one"), str(runs / "two"), f"--output={made}", "--distill", "--student=one"]) == 0
+        assert (
+            main(["ensemble", str(runs / "one"), str(runs / "two"), f"--output={made}", "--distill", "--student=one"])
+            == 0
+        )
     return made
 
 

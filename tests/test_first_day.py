@@ -11,6 +11,7 @@ import pytest
 from lightning_aqa import load
 from lightning_aqa.cli.main import main
 from lightning_aqa.training import cross_validation
+from tests.slow import all_but
 
 NUM_CLIPS = 24
 
@@ -54,7 +55,7 @@ def _lines(names, kind):
 KINDS = ["wide", "long", "semicolon with BOM", "0 to 100", "subset", "without extensions"]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=all_but(KINDS, "wide", "long", "subset", "without extensions"))
 def table(request, folder):
     """A table of each kind, and its scale; that without extensions has none itself."""
     lines, scale = _lines(sorted(path.name for path in (folder / "clips").iterdir()), request.param)

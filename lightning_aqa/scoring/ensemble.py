@@ -125,7 +125,7 @@ def combine(
     sources: Sequence[Source],
     weights: Sequence[Mapping[str, float]],
     calibration: ConformalCalibration | None,
-    settings: Mapping[str, Any],
+    settings: dict[str, Any],
     folder: Path,
 ) -> Scorer:
     """Make one scorer of models; those of one encoder and one reading of audio become one, which encodes once.

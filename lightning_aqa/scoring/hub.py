@@ -15,7 +15,6 @@ from lightning_aqa.utils.weights import HUB_SECONDS, is_hub_id, split_revision
 PATTERNS = [CHECKSUMS, PUBLISHED, MODEL_WEIGHTS, RESULTS, INTERVALS, TRAINED, f"{ENCODERS}/*", f"{MEMBERS}/*"]
 """Files that are fetched of a repository, besides its card."""
 CONFIGS = (".yaml", ".yml")
-NAME_LATEST = "main"
 
 
 def find_published_model(source: str | os.PathLike[str]) -> Path | None:
@@ -43,8 +42,7 @@ def find_published_model(source: str | os.PathLike[str]) -> Path | None:
         return None
     with _told(name):
         _ask(repository, revision)
-        found = _snapshot(repository, revision, is_local=False)
-    return found
+        return _snapshot(repository, revision, is_local=False)
 
 
 def _snapshot(repository: str, revision: str | None, *, is_local: bool) -> Path | None:
@@ -105,11 +103,9 @@ def _reason(error: Exception, name: str) -> str:
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "neither a file or folder here nor in the hub's cache, and HF_HUB_OFFLINE keeps from asking the hub"
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"the hub has no revision {split_revision(name)[1] or NAME_LATEST} of it"
+        return f"the hub has no revision {split_revision(name)[1] or 'main'} of it"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return (
-            "neither a file or folder here, nor does the hub show such a model; one that is private takes `hf auth login`"
-        )
+        return "neither a file or folder here, nor does the hub show such a model (a private one takes `hf auth login`)"
     if isinstance(error, errors.HfHubHTTPError):
         return f"the hub refused ({_line(error)})"
     if isinstance(error, ValueError):

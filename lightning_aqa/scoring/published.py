@@ -135,7 +135,7 @@ def _check(folder: Path, name: str, expected: str) -> None:
         _log.warning("%s No score follows from it.", error)
 
 
-def load_published(folder: Path, settings: Mapping[str, Any]) -> Scorer:
+def load_published(folder: Path, settings: dict[str, Any]) -> Scorer:
     """Load a published model to score with.
 
     Args:

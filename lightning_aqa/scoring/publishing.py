@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,15 +26,14 @@ from lightning_aqa.results.files import (
 )
 from lightning_aqa.results.predictions import read_predictions
 from lightning_aqa.results.run_folder import has_results, run_of
-from lightning_aqa.results.trained_features import read_trained
 from lightning_aqa.scoring.decode import reading_of
 from lightning_aqa.scoring.ensemble import read_members
 from lightning_aqa.scoring.load import find_source, fingerprint, load
-from lightning_aqa.scoring.published import FORMAT, PARTS, is_place, place_of, with_texts
+from lightning_aqa.scoring.published import FORMAT, PARTS, is_place, place_of, read_published, with_texts
 from lightning_aqa.scoring.published_encoders import EncoderOptions, Named, check_licence, copy_encoder, name_encoders
-from lightning_aqa.training.loading import LeftOut, build_module, read_checkpoint
+from lightning_aqa.training.loading import MODEL, LeftOut, build_module, read_checkpoint
 from lightning_aqa.utils.components import import_parts
-from lightning_aqa.utils.files import complete_folder, sha256_of
+from lightning_aqa.utils.files import complete_folder, read_text, sha256_of
 from lightning_aqa.utils.weights import write_safetensors
 
 Card = Callable[[Path, Mapping[str, Any]], str]
@@ -143,7 +142,7 @@ def _write_json(path: Path, content: Any) -> None:
 def _write_model(checkpoint: Path, folder: Path, options: EncoderOptions) -> dict[str, Any]:
     """Write the files of one model; return its settings and whatever else its scores follow from."""
     content, source = read_checkpoint(checkpoint), find_source(checkpoint)
-    settings = _plain({name: source.module.hparams[name] for name in MODEL_SETTINGS if name in source.module.hparams})
+    settings = _plain({name: source.module.hparams[name] for name in MODEL if name in source.module.hparams})
     named = name_encoders(settings, options)
     _check_places(named.settings)
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,9 +166,6 @@ def _write_model(checkpoint: Path, folder: Path, options: EncoderOptions) -> dic
         "left_out": LeftOut.of(left_out)._asdict() if left_out else None,
         "state": _state(content),
     }
-
-
-MODEL_SETTINGS = ("axes", "encoder", "head", "freeze", "lora", "layers")
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,11 +235,32 @@ def _sizes(origin: Origin) -> dict[str, Any]:
     return {"clips": len(found.ids), "systems": len(set(found.systems) - {""})}
 
 
-def slug(name: str) -> str:
-    """Return a name for a model of the name of its run.
+def renamed_copy(source: Path, folder: Path, name: str) -> None:
+    """Copy a published model under another name; its card may have been edited since.
 
-    Example:
-        >>> slug("My run (2)")
-        'My-run-2'
+    Args:
+        source: Its folder.
+        folder: The folder to fill.
+        name: Name by which others will load it.
+
+    Raises:
+        ValueError: If it is damaged.
     """
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
+    found = read_published(source)
+    for file in found.files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / file, folder / file)
+    old = str(found.record.get("name"))
+    card = folder / CARD
+    if card.is_file():
+        text = read_text(card)
+        pairs = {
+            f"# {old}\n": f"# {name}\n",
+            f"score {shlex.quote(old)} ": f"score {name} ",
+            f'load("{old}")': f'load("{name}")',
+        }
+        for before, after in pairs.items():
+            text = text.replace(before, after)
+        card.write_text(text, encoding="utf-8")
+    _write_json(folder / PUBLISHED, {**found.record, "name": name})
+    write_checksums(folder)

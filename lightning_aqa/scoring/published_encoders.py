@@ -225,8 +225,10 @@ def copy_encoder(name: str, folder: Path) -> None:
         ValueError: If it is no such model.
     """
     try:
-        _, tensors = read_tensors(name)
-        beside = [find(name, BESIDE[0]), *filter(None, [find_local(name, BESIDE[1])])]
+        config = find(name, BESIDE[0])
+        if config.name != BESIDE[0]:  # a file stands for itself, whatever is looked for
+            raise WeightsError(f"{config} is a file.")
+        beside, (_, tensors) = [config, *filter(None, [find_local(name, BESIDE[1])])], read_tensors(name)
     except WeightsError as error:
         raise ValueError(
             f"--include_encoder: {Path(name).name} cannot be copied, since it is no folder of config.json and "

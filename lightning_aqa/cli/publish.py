@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_aqa.cli.signatures import call
+from lightning_aqa.results.files import CARD
 
 if TYPE_CHECKING:
     from lightning_aqa.scoring.published_encoders import EncoderOptions
@@ -61,6 +62,7 @@ def publish(
     about = {"name": hub or Path(to).name, "licence": license, "corpus": corpus, "corpus_licence": corpus_license}
     if hub is None:
         _write(run, Path(to), about, options, ensemble=ensemble)
+        print(f"read {Path(to) / CARD} before you hand it on.")
     else:
         to = _upload(run, hub, about, options, ensemble=ensemble, is_private=private)
     print(f"to score clips: python -m lightning_aqa score {shlex.quote(to)} CLIPS")
@@ -71,20 +73,23 @@ def _hub_id(to: str) -> str | None:
     """Return the hub id that a place is, or None for a folder."""
     from lightning_aqa.utils.weights import is_hub_id
 
-    return to if is_hub_id(to) and "@" not in to and not to.endswith("/") and not Path(to).parent.is_dir() else None
+    if not is_hub_id(to) or to.endswith("/") or Path(to).parent.is_dir():
+        return None
+    if "@" in to:
+        raise ValueError(f"--to={to}: the hub itself names the revision; leave out what follows the @.")
+    return to
 
 
 def _write(run: str, folder: Path, about: Mapping[str, str | None], options: EncoderOptions, *, ensemble: bool) -> None:
     """Write a run to a folder, and say what is in it."""
     from lightning_aqa.report.card import write_card
-    from lightning_aqa.results.files import CARD
     from lightning_aqa.scoring.publishing import write_published
 
     record = write_published(run, folder, about, write_card, options, ensemble=ensemble)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{folder}: {size / 1e6:.1f} MB, scores as {run} does; read {folder / CARD} before you hand it on.")
+    print(f"{about['name']}: {size / 1e6:.1f} MB, scores as {run} does.")
     for use in {use["name"]: use for of in record["models"] for use in of["encoders"]}.values():
-        at = f" at {use['revision']}" if use["revision"] else ""
+        at = f", revision {use['revision'] or 'unknown'}" if use["weights"] == "named" else ""
         print(f"encoder {use['name']}{at}: {use['weights']}, licence {use['licence'] or 'unknown'}.")
     options_of = {"--license": "licence", "--corpus_license": "corpus_licence", "--corpus": "corpus"}
     untold = [option for option, name in options_of.items() if not about[name]]

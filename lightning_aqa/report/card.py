@@ -15,7 +15,7 @@ import numpy as np
 
 from lightning_aqa.batch import Axis
 from lightning_aqa.metrics.calibration import calibration
-from lightning_aqa.metrics.levels import MEAN
+from lightning_aqa.metrics.levels import MEAN, PAIR_METRICS
 from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.report.templating import environment
 from lightning_aqa.results.clip_intervals import coverage_notes
@@ -55,19 +55,25 @@ def write_card(folder: Path, record: Mapping[str, Any]) -> str:
     found = {split: results[split]} if split in results else {}
     made = environment().overlay(autoescape=False)
     made.filters |= {"md": _escaped, "sh": shlex.quote, "json": partial(json.dumps, ensure_ascii=False)}
-    return made.get_template("card.md.j2").render(
-        record=record,
-        axes=axes,
-        header=_header(record),
-        encoders=_encoders(record),
-        preprocessing=_distinct(of["preprocessing"] for of in record["models"]),
-        sizes=_sizes(run, record),
-        how=_how_measured(run, record, split),
-        rows=list(_rows(found.get(split, {}))),
-        notes=[*run_notes(found), *_of_intervals(found), *(f"No interval: {why}." for why in reasons_of(found))],
-        failures=[_failures(run.splits[split], a, axis, found.get(split, {})) for a, axis in enumerate(axes)]
-        if split
-        else [],
+    return (
+        made.get_template("card.md.j2").render(
+            record=record,
+            version=record["made_with"]["versions"].get("lightning_aqa", "of an unknown version"),
+            corpus=_corpus(record),
+            axes=axes,
+            header=_header(record),
+            encoders=_encoders(record),
+            preprocessing=_distinct(of["preprocessing"] for of in record["models"]),
+            sizes=_sizes(run, record),
+            how=_how_measured(run, record, split),
+            rows=list(_rows(found.get(split, {}))),
+            notes=[*run_notes(found), *_of_intervals(found), *(f"No interval: {why}." for why in reasons_of(found))],
+            pairs=list(_pair_rows(found.get(split, {}))),
+            failures=[
+                _failures(run, split, axis, found.get(split, {})) for axis in axes if axis.name in run.axes and split
+            ],
+        )
+        + "\n"
     )
 
 
@@ -99,6 +105,12 @@ def _header(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _encoders(record: Mapping[str, Any]) -> list[Any]:
     return _distinct(use for of in record["models"] for use in of["encoders"])
+
+
+def _corpus(record: Mapping[str, Any]) -> str:
+    """Name the corpus: as its author does, else by its class, if that says anything."""
+    kind = record["trained_on"]["corpus"] or ""
+    return str(record["corpus"] or ("" if kind in ("Table", "PairTable", "Mix") else kind))
 
 
 def _sizes(run: Run, record: Mapping[str, Any]) -> str:
@@ -150,6 +162,13 @@ def _of_intervals(results: Mapping[str, Any]) -> list[str]:
     return [" ".join([holds, *said])] if any(" holds " in line for line in said) else said
 
 
+def _pair_rows(levels: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield the rows of the table of pairs."""
+    for axis, entry in levels.get("pairs", {}).items():
+        if axis != MEAN or len(levels["pairs"]) > 2:
+            yield [axis, str(entry["n"]), *(_with_ends(entry, metric) for metric in PAIR_METRICS[:2])]
+
+
 def _with_ends(entry: Mapping[str, Any], metric: str) -> str:
     ends = entry.get("ci", {}).get(metric)
     told = f" ({_number(ends[0], 2)} to {_number(ends[1], 2)})" if ends and all(map(_is_number, ends)) else ""
@@ -164,8 +183,9 @@ def _number(value: Any, digits: int) -> str:
     return f"{value:.{digits}f}" if _is_number(value) else "-"
 
 
-def _failures(table: Predictions, a: int, axis: Axis, levels: Mapping[str, Any]) -> dict[str, Any]:
+def _failures(run: Run, split: str, axis: Axis, levels: Mapping[str, Any]) -> dict[str, Any]:
     """Gather where a model is far off on one axis: by rating, by system, by domain."""
+    table, a = run.splits[split], list(run.axes).index(axis.name)
     digits = 1 if axis.high - axis.low >= 20 else 2
     edges = np.linspace(axis.low, axis.high, QUARTERS + 1).tolist()
     ranges = [of for of in calibration(table.scores[:, a], table.targets[:, a], edges=edges).ranges if of.n]

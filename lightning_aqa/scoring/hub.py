@@ -132,10 +132,10 @@ def upload(folder: Path, repository: str, *, is_private: bool = False) -> str:
         ValueError: If the hub refuses, or the repository holds something else.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
 
     api = HfApi()
-    with _told(repository):
+    try:
         try:
             there: Any = api.list_repo_files(repository)
         except RepositoryNotFoundError:
@@ -149,4 +149,8 @@ def upload(folder: Path, repository: str, *, is_private: bool = False) -> str:
             commit_message="A model of lightning_aqa",
             delete_patterns=PATTERNS,
         )
+    except (HTTPError, OSError, ValueError) as error:
+        hint = "" if type(error) is ValueError else "; `hf auth login` signs in to the hub"
+        folder_of_that_name = f"for a folder write --to=./{repository}"
+        raise ValueError(f"--to={repository}: {_line(error)}{hint}; {folder_of_that_name}.") from error
     return str(done.oid)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from lightning_aqa.results.clip_intervals import read_calibration, write_calibration
+from lightning_aqa.results.evidence import TRAINING
 from lightning_aqa.results.facts import read_facts
 from lightning_aqa.results.files import (
     CARD,
@@ -29,7 +30,7 @@ from lightning_aqa.results.run_folder import has_results, run_of
 from lightning_aqa.scoring.decode import reading_of
 from lightning_aqa.scoring.ensemble import read_members
 from lightning_aqa.scoring.load import find_source, fingerprint, load
-from lightning_aqa.scoring.published import FORMAT, PARTS, is_place, place_of, read_published, with_texts
+from lightning_aqa.scoring.published import FORMAT, PARTS, is_place, is_published, place_of, read_published, with_texts
 from lightning_aqa.scoring.published_encoders import EncoderOptions, Named, check_licence, copy_encoder, name_encoders
 from lightning_aqa.training.loading import MODEL, LeftOut, build_module, read_checkpoint
 from lightning_aqa.utils.components import import_parts
@@ -73,6 +74,8 @@ def find_origin(source: str, *, ensemble: bool = False) -> Origin:
         raise ValueError(f"{source}: no such run folder.")
     if path.suffix in (".yaml", ".yml"):
         raise ValueError(f"{source}: a config, of which nothing is trained; train it by `fit`, and publish the run.")
+    if is_published(path):
+        raise ValueError(f"{source}: published already; copy the folder as it is, or give --to=ORG/MODEL for the hub.")
     if (path / ENSEMBLE).is_file():
         members = read_members(path)
         found = [path / member.checkpoint for member in members]
@@ -221,15 +224,17 @@ def _facts(origin: Origin) -> dict[str, Any]:
     """Return what a run says of itself, without the paths of its machine."""
     facts = read_facts(origin.run)
     corpus = {name: facts.get(name) for name in ("corpus", "is_simulated", "targets", "folds")}
-    made = {name: facts.get(name) for name in ("versions", "git_commit", "date")}
+    versions = facts.get("versions") if isinstance(facts.get("versions"), dict) else {}
+    made = {"versions": versions, **{name: facts.get(name) for name in ("git_commit", "date")}}
     return {"trained_on": {**corpus, **_sizes(origin)}, "made_with": made}
 
 
 def _sizes(origin: Origin) -> dict[str, Any]:
-    """Count the clips and systems that the model was trained on; of an ensemble those of its first model."""
-    table = origin.checkpoints[0].parent.parent / PREDICTIONS
-    splits = dict(read_predictions(table)[0]) if table.is_file() else {}
-    found = splits.get("train")
+    """Count the clips and systems that a model was trained on; of a cross-validation all that its folds held out."""
+    table, facts = origin.checkpoints[0].parent.parent / PREDICTIONS, read_facts(origin.run)
+    splits = dict(read_predictions(table)[0]) if table.is_file() and origin.combined == "one" else {}
+    out_of_fold = dict(read_predictions(origin.run / PREDICTIONS)[0]) if facts.get("folds") else {}
+    found = splits.get(TRAINING, out_of_fold.get(str(facts.get("folds_split"))))
     if found is None:
         return {}
     return {"clips": len(found.ids), "systems": len(set(found.systems) - {""})}

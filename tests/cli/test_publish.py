@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 
@@ -24,6 +25,7 @@ from lightning_aqa.results.predictions import write_predictions, write_results
 from lightning_aqa.results.trained_features import TrainedFeatures
 from lightning_aqa.scoring import publishing
 from lightning_aqa.scoring.load import fingerprint
+from lightning_aqa.scoring.published_encoders import EncoderOptions, name_encoders
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -158,7 +160,7 @@ def _code(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-@pytest.mark.parametrize("step", ["_write_model", "_write_json", "write_checksums"])
+@pytest.mark.parametrize("step", ["_write_model", "write_checksums"])
 def test_killed_at_any_step_it_leaves_nothing_that_looks_like_a_model(run_folder, tmp_path, monkeypatch, step):
     own = getattr(publishing, step)
 
@@ -202,7 +204,7 @@ def test_an_ensemble_and_the_mean_of_folds_are_published_too(run_folder, tmp_pat
     assert (tmp_path / "folds" / "members" / "1" / "model.safetensors").is_file()
 
 
-def test_runs_that_cannot_be_published_are_refused_in_one_line(run_folder, tmp_path, fails):
+def test_runs_that_cannot_be_published_are_refused_in_one_line(run_folder, published, tmp_path, fails):
     to = f"--to={tmp_path / 'model'}"
     (tmp_path / "a.yaml").write_text("model: {}\n")
     assert "a config, of which nothing is trained" in fails("publish", str(tmp_path / "a.yaml"), to)
@@ -216,6 +218,9 @@ def test_runs_that_cannot_be_published_are_refused_in_one_line(run_folder, tmp_p
     assert "expected NAME=ORG/MODEL" in fails("publish", str(run_folder), to, "--encoder=some/model")
     said = fails("publish", str(run_folder), to, "--encoder=a=some/model")
     assert "--encoder=a=…: the model has no encoder of that name" in said
+    assert "a: published already; copy the folder" in fails(
+        "publish", str(shutil.copytree(published, tmp_path / "a")), to
+    )
     assert not (tmp_path / "model").exists()
 
 
@@ -251,16 +256,16 @@ def in_cache(tmp_path, monkeypatch):
 
 
 def test_a_frozen_encoder_is_named_with_its_commit_and_others_than_it_are_refused(
-    with_encoder, hub_folder, tmp_path, in_cache, same, fails
+    with_encoder, hub_folder, tmp_path, in_cache, fails
 ):
     run = with_encoder("run", Hub(str(hub_folder)))
     to, alias = tmp_path / "model", f"--encoder={hub_folder}=some/wavlm"
-    assert f"the encoder's weights are {hub_folder}, of this machine; say where" in fails(
-        "publish", str(run), f"--to={to}"
-    )
+    settings = {"encoder": {"class_path": f"{Hub.__module__}.Hub", "init_args": {"name_or_path": str(hub_folder)}}}
+    with pytest.raises(ValueError, match=f"the encoder's weights are {hub_folder}, of this machine; say where"):
+        name_encoders(settings, EncoderOptions())
     in_cache("some/wavlm", hub_folder)
     assert main(["publish", str(run), f"--to={to}", alias]) == 0
-    assert same(run, to)
+    assert fingerprint(load(run)) == fingerprint(load(to))
     record = json.loads((to / "config.json").read_text())["models"][0]
     assert record["settings"]["encoder"]["init_args"]["name_or_path"] == f"some/wavlm@{REVISION}"
     assert not any(name.startswith("encoder.") for name in load_file(to / "model.safetensors"))
@@ -285,14 +290,12 @@ def test_an_encoder_is_copied_where_its_licence_allows_it(with_encoder, hub_fold
     assert str(hub_folder) not in (tmp_path / "elsewhere" / "config.json").read_text()
 
 
-def test_of_a_trained_encoder_the_changed_weights_are_handed_on(
-    with_encoder, hub_folder, tmp_path, in_cache, same, fails
-):
+def test_of_a_trained_encoder_the_changed_weights_are_handed_on(with_encoder, hub_folder, tmp_path, in_cache, fails):
     in_cache("some/wavlm", hub_folder)
     run, to = with_encoder("run", Hub("some/wavlm"), changes="encoder.layers.1.feed_forward"), tmp_path / "model"
     assert "the weights of wavlm would be handed on" in fails("publish", str(run), f"--to={to}")
     assert main(["publish", str(run), f"--to={to}", "--encoder_license=MIT"]) == 0
-    assert same(run, to)
+    assert fingerprint(load(run)) == fingerprint(load(to))
     names = [name for name in load_file(to / "model.safetensors") if name.startswith("encoder.")]
     assert names
     assert all("layers.1.feed_forward" in name for name in names)
@@ -334,7 +337,7 @@ def test_on_the_hub_each_commit_is_a_model_by_its_name(hub, run_folder, publishe
 def test_what_the_hub_refuses_is_told_in_one_line(hub, published, monkeypatch, fails):
     hub.repositories["some/thing"] = [("0" * 40, {"pytorch_model.bin": b""})]
     said = fails("publish", str(published), "--to=some/thing")
-    assert "some/thing: there is such a repository, and it holds something else; name another." in said
+    assert "some/thing: there is such a repository, and it holds something else; name another; for a folder" in said
     for name, why in {
         "some/nothing": "nor does the hub show such a model",
         "some/thing@v2": "the hub has no revision v2 of it",
@@ -343,7 +346,11 @@ def test_what_the_hub_refuses_is_told_in_one_line(hub, published, monkeypatch, f
         with pytest.raises(ValueError, match=f"{name}: .*{why}"):
             load(name)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    assert "some/model: the hub refused" in fails("publish", str(published), "--to=some/model")
+    said = fails("publish", str(published), "--to=some/model")
+    assert re.search(
+        r"--to=some/model: .*401.*`hf auth login` signs in to the hub; for a folder write --to=\./some/m", said
+    )
+    assert "leave out what follows the @" in fails("publish", str(published), "--to=some/model@v2")
 
 
 def test_without_the_hub_a_name_is_told_to_be_nowhere(tmp_path, monkeypatch):

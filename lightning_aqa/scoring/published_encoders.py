@@ -18,15 +18,8 @@ from lightning_aqa.encoders.exported_model import ExportedModel
 from lightning_aqa.encoders.huggingface_files import TENSORS, find, read_tensors
 from lightning_aqa.results.files import MODEL_WEIGHTS
 from lightning_aqa.scoring.published import ENCODERS
-from lightning_aqa.utils.weights import (
-    Weights,
-    WeightsError,
-    find_local,
-    hub_page,
-    is_hub_id,
-    split_revision,
-    write_safetensors,
-)
+from lightning_aqa.utils.safetensors_files import write_safetensors
+from lightning_aqa.utils.weights import Weights, WeightsError, find_local, hub_page, is_hub_id, split_revision
 
 SHARED = re.compile(r"(?i)\s*(mit|apache|bsd|isc|cc0|cc[ -]by|mpl|unlicense|openrail|public domain)\b(?!.*\bnd\b)")
 """Licences under which copies and changed versions may be handed on, some of them for certain ends alone."""

@@ -35,7 +35,7 @@ from lightning_aqa.scoring.published_encoders import EncoderOptions, Named, chec
 from lightning_aqa.training.loading import MODEL, LeftOut, build_module, read_checkpoint
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.files import complete_folder, read_text, sha256_of
-from lightning_aqa.utils.weights import write_safetensors
+from lightning_aqa.utils.safetensors_files import write_safetensors
 
 Card = Callable[[Path, Mapping[str, Any]], str]
 """Writes the card of a model: of its run folder and its record."""

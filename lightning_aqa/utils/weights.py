@@ -230,25 +230,6 @@ def _read_safetensors(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"it is cut or damaged ({error})") from None
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors, each by itself and as it is; readable for those for whom other new files are.
-
-    Raises:
-        OSError: If they cannot be written, as on a full disk.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    path.touch()
-    mode = path.stat().st_mode
-    try:
-        save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
-    except SafetensorError as error:
-        code = re.search(r"os error (\d+)", str(error))
-        raise (OSError(int(code[1]), os.strerror(int(code[1])), str(path)) if code else error) from error
-    path.chmod(mode)
-
-
 def check_whole(path: str | Path) -> None:
     """Read a checkpoint once as data: compared with its checksums, and without what would take memory or run code.
 

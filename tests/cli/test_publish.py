@@ -8,7 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lightning_aqa import load
@@ -176,6 +178,16 @@ def test_killed_at_any_step_it_leaves_nothing_that_looks_like_a_model(run_folder
     assert left.suffix == ".part"
     monkeypatch.undo()
     assert main(["publish", str(run_folder), f"--to={to}"]) == 0
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(run_folder, tmp_path, monkeypatch, capfd):
+    def full(*args):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    assert main(["publish", str(run_folder), f"--to={tmp_path / 'model'}"]) == 74
+    assert "model.safetensors. Make room" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_of_two_at_once_one_is_there_whole(run_folder, tmp_path):

@@ -54,6 +54,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         path = unquote(urlsplit(self.path).path)
         self.server.hub.asked.append(f"{self.command} {path}")
+        if path == "/api/whoami-v2":
+            is_known = self.headers.get("Authorization") == "Bearer hf_known"
+            return self._send(
+                *((200, {"name": "some", "orgs": []}) if is_known else (401, {"error": "Invalid token."}))
+            )
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(tree|revision)/([^/]+))?/?", path):
             return self._about(match[1], match[2], match[3] or "main")
         if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
@@ -137,6 +142,7 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setenv("HF_TOKEN", "hf_known")
     yield server.hub
     server.shutdown()

@@ -107,10 +107,11 @@ def _upload(
     is_private: bool,
 ) -> str:
     """Put a run, or a published model's folder, on the hub; return the name of what is there now."""
-    from lightning_aqa.scoring.hub import upload
+    from lightning_aqa.scoring.hub import check_owner, upload
     from lightning_aqa.scoring.published import is_published
     from lightning_aqa.scoring.publishing import renamed_copy
 
+    check_owner(hub)
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "model"
         if is_published(Path(run)):

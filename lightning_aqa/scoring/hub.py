@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from lightning_aqa.results.files import CHECKSUMS, INTERVALS, MEMBERS, MODEL_WEIGHTS, PUBLISHED, RESULTS, TRAINED
+from lightning_aqa.results.files import CARD, CHECKSUMS, INTERVALS, MEMBERS, MODEL_WEIGHTS, PUBLISHED, RESULTS, TRAINED
 from lightning_aqa.scoring.published import ENCODERS, is_published, read_checksums
 from lightning_aqa.utils.weights import HUB_SECONDS, is_hub_id, split_revision
 
@@ -54,7 +53,7 @@ def _snapshot(repository: str, revision: str | None, *, is_local: bool) -> Path 
         found = snapshot_download(
             repository,
             revision=revision,
-            allow_patterns=[*PATTERNS, "README.md"],
+            allow_patterns=[*PATTERNS, CARD],
             local_files_only=is_local,
             etag_timeout=HUB_SECONDS,
         )
@@ -117,8 +116,38 @@ def _line(error: Exception) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")
 
 
+@contextmanager
+def _uploading(repository: str) -> Iterator[None]:
+    """Tell as one line why nothing can be put on the hub, and how a folder of the name is written."""
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+    try:
+        yield
+    except (HTTPError, OSError, ValueError) as error:
+        hint = "" if type(error) is ValueError else "; `hf auth login` signs in to the hub"
+        raise ValueError(f"--to={repository}: {_line(error)}{hint}; for a folder write --to=./{repository}.") from error
+
+
+def check_owner(repository: str) -> None:
+    """Refuse a hub id that is not below the name of who is signed in: it is rather meant as a folder.
+
+    Raises:
+        ValueError: If nobody is signed in, or the name is another one.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    owner = repository.split("/")[0]
+    with _uploading(repository):
+        if get_token() is None:
+            raise ValueError("to the hub goes who is signed in to it, by `hf auth login`")
+        known = HfApi().whoami()
+        names = [known["name"], *(of["name"] for of in known.get("orgs", []))]
+        if owner.lower() not in map(str.lower, names):
+            raise ValueError(f"you are {', '.join(names)} on the hub, not {owner}")
+
+
 def upload(folder: Path, repository: str, *, is_private: bool = False) -> str:
-    """Put a published model on the hub, as one commit.
+    """Put a published model on the hub.
 
     Args:
         folder: Its folder, which is whole.
@@ -132,25 +161,13 @@ def upload(folder: Path, repository: str, *, is_private: bool = False) -> str:
         ValueError: If the hub refuses, or the repository holds something else.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
 
     api = HfApi()
-    try:
-        try:
-            there: Any = api.list_repo_files(repository)
-        except RepositoryNotFoundError:
-            there = []
-        if set(there) - {".gitattributes", "README.md", "LICENSE"} and CHECKSUMS not in there:
+    with _uploading(repository):
+        there = api.list_repo_files(repository) if api.repo_exists(repository) else []
+        if set(there) - {".gitattributes", CARD, "LICENSE"} and CHECKSUMS not in there:
             raise ValueError("there is such a repository, and it holds something else; name another")
         api.create_repo(repository, private=is_private, exist_ok=True)
-        done = api.upload_folder(
-            repo_id=repository,
-            folder_path=folder,
-            commit_message="A model of lightning_aqa",
-            delete_patterns=PATTERNS,
-        )
-    except (HTTPError, OSError, ValueError) as error:
-        hint = "" if type(error) is ValueError else "; `hf auth login` signs in to the hub"
-        folder_of_that_name = f"for a folder write --to=./{repository}"
-        raise ValueError(f"--to={repository}: {_line(error)}{hint}; {folder_of_that_name}.") from error
+        told = "A model of lightning_aqa"
+        done = api.upload_folder(repo_id=repository, folder_path=folder, commit_message=told, delete_patterns=PATTERNS)
     return str(done.oid)

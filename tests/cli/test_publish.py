@@ -357,12 +357,17 @@ def test_what_the_hub_refuses_is_told_in_one_line(hub, published, monkeypatch, f
     }.items():
         with pytest.raises(ValueError, match=f"{name}: .*{why}"):
             load(name)
+    assert "leave out what follows the @" in fails("publish", str(published), "--to=some/model@v2")
+    hub.asked.clear()
+    said = fails("publish", str(published), "--to=out/model")
+    assert "--to=out/model: you are some on the hub, not out; for a folder write --to=./out/model." in said
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     said = fails("publish", str(published), "--to=some/model")
-    assert re.search(
-        r"--to=some/model: .*401.*`hf auth login` signs in to the hub; for a folder write --to=\./some/m", said
-    )
-    assert "leave out what follows the @" in fails("publish", str(published), "--to=some/model@v2")
+    assert re.search(r"--to=some/model: .*`hf auth login` signs in to the hub; for a folder write --to=\./some/m", said)
+    monkeypatch.delenv("HF_TOKEN")
+    said = fails("publish", str(published), "--to=out/model")
+    assert "--to=out/model: to the hub goes who is signed in to it, by `hf auth login`; for a folder" in said
+    assert {*hub.asked} <= {"GET /api/whoami-v2", "GET /api/agent-harnesses"}  # nothing else was sent
 
 
 def test_without_the_hub_a_name_is_told_to_be_nowhere(tmp_path, monkeypatch):

@@ -33,7 +33,13 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
-pytest_plugins = ["tests.pictures", "tests.small_weights", "tests.small_model", "tests.small_sweep"]
+pytest_plugins = [
+    "tests.pictures",
+    "tests.small_weights",
+    "tests.small_model",
+    "tests.small_sweep",
+    "tests.hub_stand_in",
+]
 CORPORA = {"musiceval": {"num_clips": 30, "num_systems": 4}, "aes_natural": {"num_clips": 48, "num_systems": 3}}
 
 

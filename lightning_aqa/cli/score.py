@@ -66,7 +66,8 @@ def score(
     the command, 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
-        checkpoint: Run folder, checkpoint, or a config whose parts bring their own weights.
+        checkpoint: Run folder, checkpoint, published model (its folder, or ORG/MODEL of the hub, where wanted with @
+            and a revision), or a config whose parts bring their own weights.
         inputs: Audio file, folder (with sub-folders), JSON lines (path; start, end, prompt, id where wanted), or - for
             standard input, with a path or a JSON object per line.
         output: Table to write, with a row per clip in the order of the inputs.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,19 @@ def weights_hash(encoder: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def tensors_hash(named: Iterable[tuple[str, Tensor]]) -> str:
+    """Hash tensors with their names, types and shapes, by SHA-256; the same on any device."""
+    digest = hashlib.sha256()
+    _hash_tensors(named, digest)
+    return digest.hexdigest()
+
+
 def _hash_weights(encoder: nn.Module, digest: Any) -> None:
-    for name, tensor in [*encoder.named_parameters(), *encoder.named_buffers()]:
+    _hash_tensors([*encoder.named_parameters(), *encoder.named_buffers()], digest)
+
+
+def _hash_tensors(named: Iterable[tuple[str, Tensor]], digest: Any) -> None:
+    for name, tensor in named:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(memoryview(_bytes(tensor)))
 

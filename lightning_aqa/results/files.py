@@ -25,6 +25,9 @@ DISTILLED = "distilled"
 ENSEMBLE, MEMBERS = "ensemble.json", "members"
 """Weights of the models of an ensemble's folder, and the folder of these."""
 
+PUBLISHED, MODEL_WEIGHTS, CARD, CHECKSUMS = "config.json", "model.safetensors", "README.md", "SHA256SUMS"
+"""Files of a published model, in a folder of its own or on the hub."""
+
 TRIAL, TRIAL_LOG = "trial.json", "trial.log"
 """Record of a sweep in the run folder of a trial, and all that the trial printed."""
 
@@ -56,6 +59,8 @@ def find_checkpoint(path: str | Path) -> Path:
             return checkpoint
     if (path / ENSEMBLE).is_file():
         raise ValueError(f"{path}: an ensemble, of several models; `score` and `load` take it, or name a model of it.")
+    if (path / CHECKSUMS).is_file():
+        raise ValueError(f"{path}: a published model; `score` and `load` take it, and nothing else does.")
     if path_of_last(path / "fold0").is_file():
         raise ValueError(f"{path}: a cross-validation without a refit; --ensemble takes the mean of its folds' models.")
     raise ValueError(

@@ -262,18 +262,18 @@ def write_markdown(
             columns = columns_of(block)
             names = [f"{axis} {metric}" for axis, metric in columns]
             lines = [f"**{capital(title_of(block))}**, split {evidence.split} ({sizes_of(block)})", ""]
-            lines += ["| | " + " | ".join(map(_markdown, names)) + " |", "|---" + "|--:" * len(names) + "|"]
+            lines += ["| | " + " | ".join(map(markdown, names)) + " |", "|---" + "|--:" * len(names) + "|"]
             for v, variant in enumerate(evidence.variants):
                 link = config_link(variant, path.parent)
-                name = f"[{_markdown(variant.name)}](<{link}>)" if link else _markdown(variant.name)
+                name = f"[{markdown(variant.name)}](<{link}>)" if link else markdown(variant.name)
                 lines.append(f"| {name} | " + " | ".join(_markdown_cell(block, v, c) for c in columns) + " |")
             for name, _, _ in block.beside:
                 cells = [shown(beside_of(block, name, column), column[1]) for column in columns]
                 lines.append(f"| *{name}* | " + " | ".join(cells) + " |")
-            lines += [f"\nNo interval: {_markdown(why)}." for why in reasons_of(block)]
+            lines += [f"\nNo interval: {markdown(why)}." for why in reasons_of(block)]
             file.write("\n".join([*lines, "", ""]))
         file.write(
-            f"{_markdown(legend_of(evidence, blocks, unit)).replace(chr(92) + '[', '[').replace(chr(92) + ']', ']')}\n"
+            f"{markdown(legend_of(evidence, blocks, unit)).replace(chr(92) + '[', '[').replace(chr(92) + ']', ']')}\n"
         )
 
 
@@ -286,7 +286,8 @@ def _markdown_cell(block: ComparisonTable, v: int, column: Column) -> str:
     return f"{text} [{ends}]" if ends else text
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
+    """Write a text so that Markdown shows it as it is, in a cell of a table too."""
     for sign in ("\\", "|", "*", "_", "[", "]", "<"):
         text = text.replace(sign, f"\\{sign}")
     return text

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -47,6 +47,17 @@ class Piece(NamedTuple):
     samples: Tensor
     weight: float
     meter: Meter | None = None
+
+
+READING = ("resampler", "normalise", "window_seconds")
+"""Settings of the data that change scores; a checkpoint has them in the config of its run folder."""
+
+
+def is_setting(name: str, value: Any) -> bool:
+    """Tell whether a value is one of a setting of ``READING``."""
+    if name != "window_seconds":
+        return value in get_args(Resampler if name == "resampler" else Normalise)
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def reading_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,25 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_aqa.metrics.conformal import SHARE, ConformalCalibration
+from lightning_aqa.module import AQAModule
 from lightning_aqa.results.files import ENSEMBLE
 from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.scoring.batching import ScoredClip
+from lightning_aqa.scoring.decode import reading_of
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.scoring.trust import Trust
+from lightning_aqa.training.ensemble import average, same_weights
 from lightning_aqa.utils.documents import read_json
+
+
+class Source(NamedTuple):
+    """A trained module, how its training read audio, and what that left for trust, as far as these are known."""
+
+    module: AQAModule
+    reading: dict[str, Any]
+    trust: dict[str, Any] = {}
 
 
 class MemberRecord(NamedTuple):
@@ -107,3 +119,53 @@ class EnsembleScorer(Scorer):
 
 def _sums(values: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(map(math.fsum, zip(*values, strict=True)))
+
+
+def combine(
+    sources: Sequence[Source],
+    weights: Sequence[Mapping[str, float]],
+    calibration: ConformalCalibration | None,
+    settings: dict[str, Any],
+    folder: Path,
+) -> Scorer:
+    """Make one scorer of models; those of one encoder and one reading of audio become one, which encodes once.
+
+    Args:
+        sources: The models.
+        weights: Weight of each on each axis.
+        calibration: What the intervals of the ensemble follow from.
+        settings: Arguments of ``Scorer`` that count.
+        folder: The ensemble's folder, for messages.
+
+    Raises:
+        ValueError: If a model rates other axes.
+    """
+    axes = sources[0].module.axes
+    names = [axis.name for axis in axes]
+    if any(source.module.axes != axes for source in sources) or set(names) != set(weights[0]):
+        raise ValueError(f"{folder}: the models of this ensemble rate other axes than its weights are of.")
+    groups: list[list[int]] = []
+    for i, source in enumerate(sources):
+        alike = next((group for group in groups if _encode_alike(sources[group[0]], source)), None)
+        groups.append([i]) if alike is None else alike.append(i)
+    weights_MA = [[of[name] for name in names] for of in weights]
+    modules = [average([sources[i].module for i in group], [weights_MA[i] for i in group]) for group in groups]
+    firsts = [sources[group[0]] for group in groups]
+    share = settings.get("interval", SHARE)
+    if len(modules) == 1:
+        beside = {"calibration": calibration, "trained": firsts[0].trust["trained"]}
+        return Scorer(modules[0], **(firsts[0].reading | beside | settings))
+    members = [
+        Scorer(module, **(first.reading | {"trained": first.trust["trained"]} | settings | {"interval": 0.0}))
+        for module, first in zip(modules, firsts, strict=True)
+    ]
+    trained = next((member.trust.trained for member in members if member.trust.trained is not None), None)
+    return EnsembleScorer(members, Trust(axes, calibration, trained, share))
+
+
+def _encode_alike(one: Source, other: Source) -> bool:
+    """Tell whether two models hear the same features."""
+    first, second = one.module, other.module
+    is_one = type(first.encoder) is type(second.encoder) and first.layers == second.layers
+    are_read = [reading_of(source.module.encoder, **source.reading) for source in (one, other)]
+    return is_one and are_read[0] == are_read[1] and same_weights(first.encoder, second.encoder)

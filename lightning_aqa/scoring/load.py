@@ -5,30 +5,27 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
 import torch
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_aqa.data.audio import Resampler
-from lightning_aqa.data.dataset import Normalise
-from lightning_aqa.metrics.conformal import SHARE
 from lightning_aqa.module import AQAModule
 from lightning_aqa.results.clip_intervals import read_calibration
 from lightning_aqa.results.files import CONFIG, ENSEMBLE, find_checkpoint
 from lightning_aqa.results.run_folder import run_of
 from lightning_aqa.results.trained_features import read_trained
-from lightning_aqa.scoring.ensemble import EnsembleScorer, read_members
+from lightning_aqa.scoring.decode import READING, is_setting
+from lightning_aqa.scoring.ensemble import EnsembleScorer, Source, combine, read_members
+from lightning_aqa.scoring.hub import find_published_model
+from lightning_aqa.scoring.published import load_published
 from lightning_aqa.scoring.scorer import Scorer
-from lightning_aqa.scoring.trust import Trust
-from lightning_aqa.training.ensemble import average, same_weights
 from lightning_aqa.training.loading import build_module, load_module
 from lightning_aqa.utils.components import import_parts
 from lightning_aqa.utils.references import bounded_references
@@ -36,18 +33,7 @@ from lightning_aqa.utils.renamed import RENAMED_ARGUMENTS
 from lightning_aqa.utils.yaml_text import check_yaml
 
 CONFIGS = frozenset({".yaml", ".yml"})
-READING = ("resampler", "normalise", "window_seconds")
-"""Settings of the data that change scores; a checkpoint has them in the config of its run folder."""
-
 UNTRAINED = "its head is not trained; give the folder of a run that trained it."
-
-
-class Source(NamedTuple):
-    """A trained module, how its training read audio, and what that left for trust, as far as these are known."""
-
-    module: AQAModule
-    reading: dict[str, Any]
-    trust: dict[str, Any] = {}
 
 
 def load(
@@ -57,8 +43,9 @@ def load(
 
     Args:
         source: A run folder (its best epoch, else its last, else the refit of a cross-validation), a checkpoint, the
-            folder of an ensemble, or a config (YAML) whose encoder and head bring weights of their own. How audio is
-            read (resampler, normalise, windows) follows the config, or that of the checkpoint's run folder.
+            folder of an ensemble, a published model (its folder, or ``org/model`` of the hub, with ``@`` and a revision
+            where wanted), or a config (YAML) whose encoder and head bring weights of their own. How audio is read
+            (resampler, normalise, windows) follows the config, or that of the checkpoint's run folder.
         model: Arguments such as ``--model.encoder.checkpoint=PATH`` that change a config.
         ensemble: Whether the folder of a cross-validation stands for the mean of the models of its folds.
         **settings: Arguments of ``Scorer``: ``device``, ``dtype``, ``batch_seconds``, ``num_workers``, and
@@ -72,6 +59,12 @@ def load(
         ValueError: If there is no such file, or nothing in it that is trained.
     """
     given = {name: value for name, value in settings.items() if value is not None}
+    if (folder := find_published_model(source)) is not None:
+        if model or ensemble:
+            what = "--ensemble" if ensemble else model[0].split("=")[0]
+            raise ValueError(f"{source}: a published model says itself what it is; leave {what} out.")
+        import_parts()
+        return load_published(folder, given)
     if (Path(source) / ENSEMBLE).is_file():
         import_parts()
         return _load_ensemble(Path(source), given)
@@ -80,41 +73,15 @@ def load(
 
 
 def _load_ensemble(folder: Path, settings: dict[str, Any]) -> Scorer:
-    """Load the models of an ensemble; those of one encoder and one reading of audio become one, which encodes once.
+    """Load the models of an ensemble, as one.
 
     Raises:
         ValueError: If a model cannot be loaded, or rates other axes.
     """
     records = read_members(folder)
     sources = [find_source(folder / record.checkpoint) for record in records]
-    axes = sources[0].module.axes
-    names = [axis.name for axis in axes]
-    if any(source.module.axes != axes for source in sources) or set(names) != set(records[0].weights):
-        raise ValueError(f"{folder}: the models of this ensemble rate other axes than its weights are of.")
-    groups: list[list[int]] = []
-    for i, source in enumerate(sources):
-        alike = next((group for group in groups if _encode_alike(sources[group[0]], source)), None)
-        groups.append([i]) if alike is None else alike.append(i)
-    weights = [[record.weights[name] for name in names] for record in records]
-    modules = [average([sources[i].module for i in group], [weights[i] for i in group]) for group in groups]
-    firsts = [sources[group[0]] for group in groups]
-    calibration, share = read_calibration(folder), settings.get("interval", SHARE)
-    if len(modules) == 1:
-        beside = {"calibration": calibration, "trained": firsts[0].trust["trained"]}
-        return Scorer(modules[0], **(firsts[0].reading | beside | settings))
-    members = [
-        Scorer(module, **(first.reading | {"trained": first.trust["trained"]} | settings | {"interval": 0.0}))
-        for module, first in zip(modules, firsts, strict=True)
-    ]
-    trained = next((member.trust.trained for member in members if member.trust.trained is not None), None)
-    return EnsembleScorer(members, Trust(axes, calibration, trained, share))
-
-
-def _encode_alike(one: Source, other: Source) -> bool:
-    """Tell whether two models hear the same features."""
-    first, second = one.module, other.module
-    is_one = type(first.encoder) is type(second.encoder) and first.layers == second.layers
-    return is_one and one.reading == other.reading and same_weights(first.encoder, second.encoder)
+    weights = [record.weights for record in records]
+    return combine(sources, weights, read_calibration(folder), settings, folder)
 
 
 def find_source(source: str | os.PathLike[str], model: Sequence[str] = (), *, ensemble: bool = False) -> Source:
@@ -187,15 +154,9 @@ def _reading(config: Mapping[str, Any]) -> dict[str, Any]:
     today = given | {new: given[name] for name, new in old.items() if name in given}
     found = {name: today[name] for name in READING if name in today}
     for name, value in found.items():
-        if not _is_setting(name, value):
+        if not is_setting(name, value):
             raise ValueError(f"data.{name} of the run's {CONFIG} is damaged: {str(value)[:40]!r}.")
     return found
-
-
-def _is_setting(name: str, value: Any) -> bool:
-    if name != "window_seconds":
-        return value in get_args(Resampler if name == "resampler" else Normalise)
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def fingerprint(scorer: Scorer) -> str:

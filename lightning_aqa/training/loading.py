@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jsonargparse import ArgumentError
@@ -17,8 +17,9 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
+from lightning_aqa.encoders.fingerprint import tensors_hash
 from lightning_aqa.module import AQAModule
-from lightning_aqa.results.files import find_checkpoint, fold_checkpoints
+from lightning_aqa.results.files import PUBLISHED, find_checkpoint, fold_checkpoints
 from lightning_aqa.training.ensemble import average
 from lightning_aqa.utils.class_paths import CheckedParser
 from lightning_aqa.utils.text import about_class
@@ -107,6 +108,38 @@ def _moments(states: Sequence[Any]) -> Iterator[tuple[str, Any]]:
                 yield f"{name} of the optimiser's weight {weight}", value
 
 
+class LeftOut(NamedTuple):
+    """Weights of pretrained encoders that a file lacks, since the settings of its model load them anyway.
+
+    Args:
+        elements: Number of their elements.
+        sha256: Hash of their names and values.
+    """
+
+    elements: int
+    sha256: str
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor]) -> LeftOut:
+        """Say which weights a file leaves out."""
+        return cls(sum(tensor.numel() for tensor in weights.values()), tensors_hash(weights.items()))
+
+    def filled(self, module: AQAModule, given: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+        """Return weights with those of the encoder as it was built, once these are seen to be the right ones.
+
+        Raises:
+            ValueError: If the encoder that is found here has other weights than it had in training.
+        """
+        own = {name: p.detach() for name, p in module.named_parameters() if name.startswith("encoder.")}
+        missing = {name: tensor for name, tensor in own.items() if name not in given}
+        if self.of(missing) != self:
+            raise ValueError(
+                f"{path}: the weights of its encoder that are found here are not those that it was trained with; get "
+                f"those that its {PUBLISHED} names."
+            )
+        return {**missing, **given}
+
+
 def load_module(path: str | Path, *, ensemble: bool = False) -> AQAModule:
     """Build the module that a checkpoint describes, with its weights.
 
@@ -125,13 +158,29 @@ def load_module(path: str | Path, *, ensemble: bool = False) -> AQAModule:
         raise ValueError(
             f"{path}: does not say what its model is made of; it was not written by a run of this command."
         )
+    return assemble(checkpoint, path)
+
+
+def assemble(checkpoint: dict[str, Any], path: str | Path, left_out: LeftOut | None = None) -> AQAModule:
+    """Build the module that the content of a checkpoint describes, with its weights.
+
+    Args:
+        checkpoint: Settings, weights and state, by the names that they have in a checkpoint.
+        path: Where it comes from, for messages.
+        left_out: Weights that are not in it.
+
+    Raises:
+        ValueError: If it names what is no part, or its model cannot be built, or has other weights.
+    """
+    saved, weights = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     try:
-        with _no_larger_than(checkpoint["state_dict"]):
+        with _no_larger_than(weights, left_out.elements if left_out else 0):
             module = build_module(saved)
     except ValueError as error:
         raise ValueError(f"{path}: its model cannot be built here: {error}") from error
+    weights = left_out.filled(module, weights, path) if left_out else weights
     try:
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split("\n\t")[:2])
         raise ValueError(f"{path}: its weights are not those of its model as it is now: {reason}") from error
@@ -142,9 +191,9 @@ def load_module(path: str | Path, *, ensemble: bool = False) -> AQAModule:
 
 
 @contextmanager
-def _no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
+def _no_larger_than(weights: Mapping[str, Tensor], left_out: int = 0) -> Iterator[None]:
     """Stop building a model once it is far larger than its weights, before its memory is written to."""
-    left = [SPARE_ELEMENTS + 4 * sum(tensor.numel() for tensor in weights.values())]
+    left = [SPARE_ELEMENTS + 4 * sum(tensor.numel() for tensor in weights.values()) + 2 * left_out]
 
     def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
         left[0] -= 0 if tensor is None or tensor.is_meta else tensor.numel()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterator
@@ -79,6 +81,47 @@ def replacing(path: str | Path, errors: str = "strict") -> Iterator[TextIO]:
     """
     with complete(path) as part, open(part, "w", newline="", encoding="utf-8", errors=errors) as file:
         yield file
+
+
+@contextmanager
+def complete_folder(path: str | Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes its own name once all of it is on the disk.
+
+    Args:
+        path: Where the folder will be; of several that are made at once, the first to be whole is there.
+
+    Raises:
+        ValueError: If there is something in its place.
+        OSError: If it cannot be written, as on a full disk.
+    """
+    path, taken = Path(path), f"{path}: there is something already; name another folder, or move it away."
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+        raise ValueError(taken)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in part.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as opened:
+                    os.fsync(opened.fileno())
+        try:
+            part.rename(path)  # takes the place of an empty folder, and of no other
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise ValueError(taken) from None
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hash the bytes of a file by SHA-256."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def file_size(path: str | Path) -> int:

@@ -98,7 +98,7 @@ def fetch_command(checkpoint: str, file: str, url: str) -> str:
         >>> fetch_command("facebook/audiobox-aesthetics@v1", "config.json", "https://huggingface.co")
         'hf download facebook/audiobox-aesthetics config.json --revision v1'
     """
-    if _is_hub_id(checkpoint):
+    if is_hub_id(checkpoint):
         repository, revision = split_revision(checkpoint)
         return f"hf download {repository} {file}{f' --revision {revision}' if revision else ''}"
     return f"curl -LO {url}" if url.endswith(file) else ""
@@ -148,13 +148,19 @@ def hub_page(checkpoint: str) -> str:
         >>> hub_page("microsoft/wavlm-base"), hub_page("folder/of/whisper-tiny")
         ('https://huggingface.co/microsoft/wavlm-base', 'https://huggingface.co/models?search=whisper-tiny')
     """
-    if not _is_hub_id(checkpoint):
+    if not is_hub_id(checkpoint):
         return f"https://huggingface.co/models?search={quote(Path(checkpoint).name)}"
     repository, revision = split_revision(checkpoint)
     return f"https://huggingface.co/{repository}{f'/tree/{revision}' if revision else ''}"
 
 
-def _is_hub_id(checkpoint: str) -> bool:
+def is_hub_id(checkpoint: str) -> bool:
+    """Tell whether a name has the form of a hub id: an organisation and a name, and no file's ending.
+
+    Example:
+        >>> is_hub_id("microsoft/wavlm-base@main"), is_hub_id("./wavlm-base"), is_hub_id("folder/weights.pt")
+        (True, False, False)
+    """
     repository, _ = split_revision(checkpoint)
     is_path = repository.startswith((".", "/", "~")) or Path(checkpoint).suffix in FILES
     return repository.count("/") == 1 and not is_path
@@ -164,7 +170,7 @@ def _cached(checkpoint: str, file: str) -> object:
     """Return the path in the hub's cache, None, or the hub's mark for a file that the repository does not have."""
     from huggingface_hub import try_to_load_from_cache
 
-    if not _is_hub_id(checkpoint):
+    if not is_hub_id(checkpoint):
         return None
     repository, revision = split_revision(checkpoint)
     try:
@@ -175,7 +181,7 @@ def _cached(checkpoint: str, file: str) -> object:
 
 def _from_hub(checkpoint: str, file: str) -> Path | None:
     """Fetch a file from the hub; one request first, since a download that fails is tried again for half a minute."""
-    if not _is_hub_id(checkpoint) or _cached(checkpoint, file) is not None:
+    if not is_hub_id(checkpoint) or _cached(checkpoint, file) is not None:
         return None
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, HTTPError  # type: ignore[attr-defined]

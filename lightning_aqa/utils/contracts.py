@@ -82,6 +82,13 @@ def require_close(found: Tensor, expected: Tensor, where: str, *, within: float 
 
 
 def without_gradient(parameters: dict[str, torch.nn.Parameter]) -> list[str]:
-    """Return the names of those whose gradient is missing, zero or not finite; an empty one needs none."""
+    """Return the names of those whose gradient is missing, zero or not finite; an empty one needs none.
+
+    That of a single number may be zero: the bias before a softmax shifts all of its logits alike.
+    """
     grads = {name: parameter.grad for name, parameter in parameters.items() if parameter.numel()}
-    return [name for name, grad in grads.items() if grad is None or not grad.any() or not grad.isfinite().all()]
+    return [
+        name
+        for name, grad in grads.items()
+        if grad is None or not grad.isfinite().all() or (grad.numel() > 1 and not grad.any())
+    ]

@@ -43,7 +43,8 @@ def every_objective():
         for name, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if found.__module__ == module.name and issubclass(found, Objective) and not inspect.isabstract(found):
                 made[name] = found()
-    del made["BradleyTerry"]  # which learns from pairs, and there are none here
+    for name in ("BradleyTerry", "Listeners"):  # they learn from pairs and single ratings, and there are none here
+        del made[name]
     for name, objective in made.items():
         objective.name = name
     return list(made.values())

@@ -36,6 +36,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "inspect": Subcommand("inspect", "Look at a table of ratings and its audio before training."),
     "plan": Subcommand("plan", "Say how many clips, systems, listeners and seeds it takes to show a difference."),
     "publish": Subcommand("publish", "Write a trained model with all that others need to use and judge it."),
+    "probe": Subcommand("probe", "Try what raises a predictor's score without quality: edits, and its gradient."),
     "report": Subcommand("report", "Write a page and tables of runs or a sweep: what is sure and wrong."),
     "score": Subcommand("score", "Score any amount of audio by a trained model, into one table."),
     "sweep": Subcommand("sweep", "Run an ablation: the trials of a W&B sweep file, with or without W&B."),

@@ -292,3 +292,30 @@ def draw_plan(
             side.set_major_formatter("{x:g}")
         panel.legend(fontsize=7)
         figure.savefig(path)
+
+
+def draw_edits(path: Path, effects: Sequence[Any], clips: int) -> None:
+    """Draw the change of each axis's scores by each edit, with its interval.
+
+    Args:
+        path: The picture.
+        effects: Rows with edit, heard, axis, mean, low, high and buys, axis by axis.
+        clips: Number of clips.
+    """
+    names = list(dict.fromkeys(effect.axis for effect in effects))
+    with _style():
+        count = max(sum(effect.axis == name for effect in effects) for name in names)
+        figure, (panels,) = _figure(1, len(names), 5.6, 0.9 + 0.19 * count)
+        for panel, name in zip(panels, names, strict=True):
+            own = [effect for effect in effects if effect.axis == name][::-1]
+            y, means = np.arange(len(own)), np.array([effect.mean for effect in own])
+            errors = np.nan_to_num(np.array([[e.mean - e.low, e.high - e.mean] for e in own]).T)
+            colours = [COLOURS[1] if effect.buys else COLOURS[0] for effect in own]
+            panel.hlines(y, means - errors[0], means + errors[1], colors=colours, linewidth=1.2)
+            panel.scatter(means, y, color=colours, s=14, zorder=3)
+            panel.axvline(0, color="#777777", linewidth=0.8)
+            panel.set_yticks(y, [f"{effect.edit} ({effect.heard})" for effect in own], fontsize=7)
+            panel.set(
+                title=name, xlabel=f"change of the score, {clips} clip{'' if clips == 1 else 's'}", ylim=(-1, len(own))
+            )
+        figure.savefig(path)

@@ -57,6 +57,7 @@ def score(
     ensemble: bool = False,
     interval: float | None = None,
     pairs: str | None = None,
+    best_of: Literal["prompt", "folder"] | None = None,
     model_args: Sequence[str],
 ) -> int:
     """Score any amount of audio by a trained model, into one table.
@@ -93,6 +94,8 @@ def score(
         pairs: Table of pairs (clip_a, clip_b, where wanted axis) whose clips are scored, of a model that was trained on
             pairs; the input is the folder that its paths start from. OUTPUT.pairs.csv has the probability of each
             winner.
+        best_of: Also name the best clip of each prompt (of JSON lines) or folder, by the lower ends of its intervals:
+            OUTPUT.best.csv, and OUTPUT.pairs.jsonl with a better and a worse clip of each, for preference optimisation.
         model_args: Options that change the model of a config.
 
     Returns:
@@ -104,6 +107,7 @@ def score(
     if engine == "ray":
         import_ray()
     from lightning_aqa.data.pairs import NamedPair
+    from lightning_aqa.scoring.best_of import write_best
     from lightning_aqa.scoring.inputs import STDIN, Item, check_inputs, read_items
     from lightning_aqa.scoring.load import load
     from lightning_aqa.scoring.pairs import check_link, read_pairs_to_score, write_probabilities
@@ -114,6 +118,8 @@ def score(
     if pairs is not None and shard is not None:
         raise ValueError("--shard does not go with --pairs, whose clips may be in different parts; leave one out.")
     check_inputs(inputs)
+    if best_of is not None:
+        _check_best_of(best_of, inputs, {"pairs": pairs, "shard": shard})
     part = None if shard is None else Shard.parse(shard)
     positions = None if part is None else _positions(part, inputs, shard_clips)
     scorer = load(checkpoint, list(model_args), ensemble=ensemble, **settings)
@@ -136,6 +142,9 @@ def score(
     code = _summary(table, numbered, written, time.monotonic() - start)
     if not has_all:
         print(why_none)
+    if best_of is not None and written.stop is None:
+        best, num_best, chosen, num_pairs = write_best(table, read_items(inputs), best_of, axes)
+        print(f"{best}: the best of {num_best} {best_of}s; {chosen}: {num_pairs} pairs of a better and a worse one.")
     if link is not None and named and written.stop is None:
         found, count = write_probabilities(table, named, axes, link)
         print(f"{found}: {count} pair{'' if count == 1 else 's'} with the probability of each winner.")
@@ -171,6 +180,18 @@ def _stamp(scorer: Scorer, source: Sequence[str], positions: range | None, *, is
     changed: dict[str, Any] = {"clip_to_scale": True} if is_clipped else {}
     changed |= {"interval": scorer.trust.share} if scorer.trust.has_ends else {}
     return Stamp(" ".join(source), {"dtype": scorer.dtype} | shown | part | changed, fingerprint(scorer))
+
+
+def _check_best_of(best_of: Literal["prompt", "folder"], inputs: Sequence[str], beside: dict[str, str | None]) -> None:
+    """Refuse what does not go with the best of each prompt, and inputs without any, before anything is scored."""
+    from lightning_aqa.scoring.best_of import group_items
+    from lightning_aqa.scoring.inputs import STDIN, read_items
+
+    other = next((name for name, value in beside.items() if value is not None), None)
+    if other is not None or STDIN in inputs:
+        told = f"--{other}" if other else "standard input"
+        raise ValueError(f"--best_of does not go with {told}: it reads all clips of the inputs again. Leave one out.")
+    group_items(read_items(inputs), best_of)
 
 
 def _check_named(checkpoint: str, inputs: Sequence[str], output: str) -> None:

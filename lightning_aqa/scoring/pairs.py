@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from lightning_aqa.data.missing import with_ending
 from lightning_aqa.data.pairs import NamedPair, read_named_pairs
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.writer import ScoreWriter
+from lightning_aqa.scoring.written import read_written
 from lightning_aqa.utils.davidson import PairLink, probabilities
-from lightning_aqa.utils.records import read_records, write_records
+from lightning_aqa.utils.records import write_records
 
 COLUMNS = ("clip_a", "clip_b", "axis", "score_a", "score_b", "p_a", "p_b", "p_tie")
 
@@ -75,7 +75,7 @@ def write_probabilities(
     Returns:
         The file and its number of rows.
     """
-    scores = _read_scores(table)
+    scores = {id_: clip.scores for id_, clip in read_written(table).items()}
     nothing = (math.nan,) * len(axes)
     rows: list[list[object]] = []
     for pair in pairs:
@@ -88,16 +88,3 @@ def write_probabilities(
     path = table.path.with_name(f"{table.path.stem}.pairs.csv")
     write_records(path, COLUMNS, rows)
     return path, len(rows)
-
-
-def _read_scores(table: ScoreWriter) -> dict[str, tuple[float, ...]]:
-    """Read the scores of each clip; of one with an error none."""
-    if table.is_json:
-        lines = [json.loads(line) for line in table.path.read_text(encoding="utf-8").splitlines()]
-        return {line["id"]: tuple(line[axis] for axis in table.axes) for line in lines if not line["error"]}
-    records = read_records(table.path, ["id", "error", *table.axes])
-    return {
-        record.text("id"): tuple(record.number(axis) for axis in table.axes)
-        for record in records
-        if not record.text("error")
-    }

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from lightning_aqa.scoring.probing import EditEffect
 
+MOST_ROWS = 10
+"""Edits per axis on the screen."""
 COLUMNS = ("edit", "heard", "axis", "clips", "change", "low", "high", "share_up", "share_noted")
 
 
@@ -79,7 +81,6 @@ def probe(
     draw_edits(folder / "probe.png", found, len(chosen))
     for name in names:
         console.print(edits_table([effect for effect in found if effect.axis == name], name))
-    bought = [effect for effect in found if effect.buys]
     for line in _said(found, len(chosen), has_gradient=follows or steps == 0):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"in {folder}: probe.csv, scores.csv, probe.png", highlight=False, markup=False, soft_wrap=True)
@@ -91,8 +92,8 @@ def _said(found: Sequence[EditEffect], clips: int, *, has_gradient: bool) -> lis
     edits = len({effect.edit for effect in found})
     bought = [f"{effect.edit} ({effect.axis} {effect.mean:+.2f})" for effect in found if effect.buys]
     lines = [
-        f"{clips} clip{'' if clips == 1 else 's'}, {edits} edits; change: mean over clips, with a 95 % interval that "
-        "holds for all edits of an axis at once; noted: share of edited clips whose score has a note.",
+        f"{clips} clip{'' if clips == 1 else 's'}, {edits} edits, those that raise scores most first; change: mean "
+        "over clips, with a 95 % interval that holds for all edits of an axis at once; noted: with a note on the score",
         f"raises the score without quality, for sure: {', '.join(bought) or 'none of them'}.",
     ]
     if clips == 1:
@@ -108,12 +109,17 @@ def _cells(row: Sequence[object]) -> list[object]:
 
 
 def edits_table(found: Sequence[EditEffect], axis: str) -> Table:
-    """Lay out the effects on one axis: those that buy score, the strongest others, and the rest in the file."""
+    """Lay out the edits that raise one axis most, and all that raise it for sure; the file has the rest.
+
+    Args:
+        found: Effects on the axis, largest change first.
+        axis: Its name.
+    """
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("axis", "edit", "heard as", "change", "95 %", "up", "noted", box=None, pad_edge=False)
-    for effect in found:
+    for effect in (effect for k, effect in enumerate(found) if k < MOST_ROWS or effect.buys):
         ends = "" if math.isnan(effect.low) else f"[{effect.low:+.2f}, {effect.high:+.2f}]"
         numbers = f"{effect.mean:+.2f}", escape(ends), f"{100 * effect.up:.0f} %", f"{100 * effect.noted:.0f} %"
         table.add_row(escape(axis), effect.edit, effect.heard, *numbers, style="bold" if effect.buys else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Literal, get_args
 
 import torch
@@ -74,7 +75,7 @@ class Reward:
                 "whose disagreement then counts, or bound='score'."
             )
         found = trust.calibration.factors(share=trust.share).tolist()
-        bad = [name for name, width, w in zip(names, found, self.weights, strict=True) if w and width != width]
+        bad = [name for name, width, w in zip(names, found, self.weights, strict=True) if w and not isfinite(width)]
         if bad:
             raise ValueError(f"bound=low: {bad[0]} has no interval ({trust.why_none}); give bound='score'.")
         return [width if w else 0.0 for width, w in zip(found, self.weights, strict=True)]
@@ -131,8 +132,8 @@ def ascend(
     for step in range(steps + 1):
         change_T.requires_grad_(True)
         score = reward([clean_T + change_T], sample_rate, [prompt])[0]
-        if float(score) > best_score:
-            best, best_score = (clean_T + change_T).detach(), float(score)
+        if (value := score.item()) > best_score:
+            best, best_score = (clean_T + change_T).detach(), value
         if step == steps or radius == 0:
             break
         (slope_T,) = torch.autograd.grad(score, change_T)

@@ -33,6 +33,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "doctor": Subcommand("doctor", "Show which packages, devices, audio formats, weights and data are here."),
     "ensemble": Subcommand("ensemble", "Make one predictor of several runs: their mean, and what it gains."),
     "experiments": Subcommand("experiments", "List the experiments that come with the package, or copy them."),
+    "export": Subcommand("export", "Write a trained predictor as an ONNX file that scores as the package does."),
     "inspect": Subcommand("inspect", "Look at a table of ratings and its audio before training."),
     "plan": Subcommand("plan", "Say how many clips, systems, listeners and seeds it takes to show a difference."),
     "publish": Subcommand("publish", "Write a trained model with all that others need to use and judge it."),

@@ -55,6 +55,13 @@ def _check_finite(ids: Sequence[str], pooled_NE: Tensor) -> None:
         )
 
 
+def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
+    """Return squared distances ``(B, N)``; a product would lose digits, and differ with the size of the batch."""
+    if torch.compiler.is_exporting():  # ONNX has no such operator
+        return (left[:, None] - right[None]).square().sum(-1)
+    return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
 class Probe(Head):
     r"""Score a clip by Gaussian processes on the pooled layers of a frozen encoder, fitted before the first step.
 
@@ -239,8 +246,7 @@ class Probe(Head):
     def _distances(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the mean squared distances in each block, shape ``(K, B, N)``."""
         pairs = zip(torch.split(left, self.block_sizes, 1), torch.split(right, self.block_sizes, 1), strict=True)
-        exact = "donot_use_mm_for_euclid_dist"  # a product would lose digits, and differ with the size of the batch
-        return torch.stack([torch.cdist(a, b, compute_mode=exact).square() / a.shape[1] for a, b in pairs])
+        return torch.stack([_squared_distances(a, b) / a.shape[1] for a, b in pairs])
 
     def _keep(self, found: Average, centres: Tensor, distances: Tensor) -> None:
         """Take over what a prediction needs."""

@@ -30,7 +30,7 @@ SECONDS = (1.0, 1.37, 2.5)
 
 
 class ExportedFile(NamedTuple):
-    """What was written.
+    """A file that was written.
 
     Args:
         path: The file.

@@ -27,6 +27,7 @@ TRAINING: dict[str, str] = {
 """Those of Lightning's Trainer, which ``lightning_aqa.cli.lightning_cli`` runs."""
 
 SUBCOMMANDS: dict[str, Subcommand] = {
+    "analyse": Subcommand("analyse", "Join ratings and predictions: means of systems, their ranks, what is sure."),
     "cache": Subcommand("cache", "Compute a frozen encoder's features, check them, or clear them up."),
     "challenge": Subcommand("challenge", "Write the answer file of a challenge, check it, and score it."),
     "check": Subcommand("check", "Check that an encoder, head, objective or corpus keeps the promises of its kind."),
@@ -35,6 +36,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "experiments": Subcommand("experiments", "List the experiments that come with the package, or copy them."),
     "export": Subcommand("export", "Write a trained predictor as an ONNX file that scores as the package does."),
     "inspect": Subcommand("inspect", "Look at a table of ratings and its audio before training."),
+    "listen": Subcommand("listen", "Make a listening test: one page, its answers as a table, what to ask next."),
     "plan": Subcommand("plan", "Say how many clips, systems, listeners and seeds it takes to show a difference."),
     "probe": Subcommand("probe", "Try what raises a predictor's score without quality: edits, and its gradient."),
     "publish": Subcommand("publish", "Write a trained model with all that others need to use and judge it."),

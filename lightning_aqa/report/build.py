@@ -103,8 +103,8 @@ def _write_page(path: Path, title: str, facts: Sequence[str], sections: Sequence
     text = render(
         "page",
         title=title,
-        css=_asset("page.css"),
-        script=picture("\n".join(map(_asset, SCRIPTS))),
+        css=asset("page.css"),
+        script=picture("\n".join(map(asset, SCRIPTS))),
         facts=facts,
         sections=[part for part in sections if part.inside],
     )
@@ -129,5 +129,6 @@ def _how(of: Material) -> list[str]:
     ]
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a script or a style sheet of the package, as text that is not escaped."""
     return picture(files("lightning_aqa.report").joinpath("static", name).read_text(encoding="utf-8"))

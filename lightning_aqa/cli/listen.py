@@ -1,0 +1,189 @@
+"""``lightning-aqa listen``: a listening test as one page, its answers as a table, and what to ask next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lightning_aqa.cli.signatures import call, check_at_least
+from lightning_aqa.utils.text import shortened
+
+if TYPE_CHECKING:
+    from lightning_aqa.batch import Axis
+    from lightning_aqa.report.listening_design import ListeningTest
+
+SCALES = {"mos": "1-5", "pairs": "1-5", "mushra": "0-100"}
+
+
+def listen(
+    clips: str,
+    *,
+    kind: Literal["mos", "pairs", "mushra"] | None = None,
+    output: str = "listening",
+    axis: list[str] | None = None,
+    scale: str | None = None,
+    title: str | None = None,
+    reference: str | None = None,
+    anchors: Literal["auto", "none"] = "auto",
+    training: int = 2,
+    trials: int | None = None,
+    no_ties: bool = False,
+    seed: int = 0,
+    megabytes: float = 40.0,
+    serve: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    collect: bool = False,
+    next: bool = False,
+    ratings: str | None = None,
+    predictions: str | None = None,
+    listener: str | None = None,
+) -> int:
+    """Make a listening test: one page that works from disk, or served; its answers are a table to train on.
+
+    With --next it asks for what tells most, as a list; with --kind too, as the trials of the page.
+
+    Args:
+        clips: Folder of clips (SYSTEM/ITEM.wav), or a list with a column path; or the folder of a test that is there,
+            to serve it or to collect its answers.
+        kind: Rate single clips, choose of two, or rate all systems of an item beside its reference.
+        output: Folder to write the test to.
+        axis: What is judged, such as overall; may be given several times.
+        scale: Lowest and highest score; the default is 1-5, and 0-100 for mushra.
+        title: Heading of the page.
+        reference: System (folder) that is the reference of mushra; the default is the one called reference.
+        anchors: Make low-passed anchors (3.5 and 7 kHz) of the reference for mushra, where no system is called
+            anchor...; none makes none.
+        training: Trials of the training round, whose answers do not count.
+        trials: Most trials per listener; the default is all.
+        no_ties: Do not let two clips be equal.
+        seed: Of the orders that listeners get.
+        megabytes: Most that sounds may take inside the page; above it they lie beside it.
+        serve: Serve the test until Ctrl-C, and keep the answers in its folder.
+        host: Address to serve at; the default is this machine alone.
+        port: Port to serve at; 0 takes a free one.
+        collect: Write the table of the answers that are in the folder of a test.
+        next: Ask for what tells most, from --ratings and, where given, --predictions.
+        ratings: Table of the ratings or pairs so far.
+        predictions: Scores of a model, with their intervals where it has such.
+        listener: Who is asked next: what this listener has judged is not asked again.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        ValueError: If the clips, or an option, are wrong.
+    """
+    given = dict(locals())
+    check_at_least({"training": 0, "trials": 1, "megabytes": 0, "port": 0}, given)
+    from lightning_aqa.report.listening_page import is_test
+
+    folder = Path(output)
+    if is_test(Path(clips)):
+        folder = Path(clips)
+        _check_existing(given)
+    elif next:
+        from lightning_aqa.cli.listen_next import write_next
+
+        return write_next(given)
+    else:
+        write_page(given, make_test(given))
+    if collect:
+        _collect(folder)
+    if serve:
+        _serve(folder, host, port)
+    return 0
+
+
+def _check_existing(given: dict[str, object]) -> None:
+    """Refuse what is about making a test, where there is one already."""
+    if given["kind"] or not (given["serve"] or given["collect"]):
+        raise ValueError(f"{given['clips']}: a listening test that is there; --serve it, or --collect its answers.")
+
+
+def make_test(given: dict[str, object], order: Sequence[tuple[str, ...]] | None = None) -> tuple[ListeningTest, list[Path]]:
+    """Return the test that the options ask for, and the file of each of its sounds.
+
+    Args:
+        given: The options of ``listen``.
+        order: Files of each trial, where these are chosen; they keep this order.
+    """
+    from lightning_aqa.report import listening_trials as made
+    from lightning_aqa.report.listening_design import ListeningTest
+
+    kind = given["kind"]
+    if kind is None:
+        raise ValueError("--kind is missing: mos, pairs or mushra.")
+    axes = _axes(given)
+    clips = Path(str(given["clips"]))
+    sounds = made.Sounds(clips)
+    stimuli, paths = sounds.stimuli, sounds.paths
+    if kind == "mos":
+        trials = made.single_trials(sounds)
+    elif kind == "pairs":
+        trials = made.pair_trials(sounds, int(str(given["seed"])))
+    else:
+        chosen, own = made.find_roles(sounds, given["reference"])  # type: ignore[arg-type]
+        is_made = given["anchors"] == "auto" and not own
+        stimuli, paths, trials = made.mushra_trials(sounds, chosen, own, made=is_made)
+    if order is not None:
+        trials = made.chosen_trials(stimuli, trials, order)
+    made.check_size(kind, trials)  # type: ignore[arg-type]
+    title = given["title"] or {"mos": "Listening test", "pairs": "Which sounds better?", "mushra": "Listening test"}[str(kind)]
+    return ListeningTest(
+        kind, str(title), axes, tuple(stimuli), tuple(trials), given["training"], given["trials"] or 0,  # type: ignore[arg-type]
+        given["seed"], order is not None, not given["no_ties"],  # type: ignore[arg-type]
+    ), paths  # fmt: skip
+
+
+def _axes(given: dict[str, object]) -> tuple[Axis, ...]:
+    """Return the axes that are judged."""
+    from lightning_aqa.batch import make_axes
+    from lightning_aqa.report.listening_answers import PAIR_COLUMNS, RATING_COLUMNS
+
+    scale = str(given["scale"] or SCALES[str(given["kind"])])
+    low, _, high = scale.rpartition("-")
+    try:
+        ends = [float(low), float(high)]
+    except ValueError:
+        raise ValueError(f"--scale={shortened(scale)}: expected the lowest and the highest score, such as 1-5.") from None
+    names = [str(name) for name in given["axis"] or ["overall"]]  # type: ignore[attr-defined]
+    for name in names:
+        if name.lower() in {*RATING_COLUMNS, *PAIR_COLUMNS, "id", "score"}:
+            raise ValueError(f"--axis={name}: a column of the table is called so; name the axis otherwise.")
+    return make_axes({name: ends for name in names}) if len(set(names)) == len(names) else make_axes([(n, n, *ends) for n in names])  # type: ignore[list-item]
+
+
+def write_page(given: dict[str, object], made: tuple[ListeningTest, list[Path]]) -> None:
+    """Write the folder of the test, and say what is in it."""
+    from lightning_aqa.report.listening_page import size_of, write_folder
+
+    test, paths = made
+    page, is_inside = write_folder(Path(str(given["output"])), test, paths, float(str(given["megabytes"])))
+    where = "sounds inside" if is_inside else "sounds in the folder beside it, which goes along with the page"
+    print(f"{page}  {size_of(test)}, {where}; {page.stat().st_size / 1e6:.2f} MB")
+
+
+def _collect(folder: Path) -> None:
+    from lightning_aqa.report.listening_answers import collect
+    from lightning_aqa.report.listening_design import read_test
+
+    path, count = collect(folder, read_test(folder))
+    print(f"{path}  {count} listener{'s' if count > 1 else ''}")
+
+
+def _serve(folder: Path, host: str, port: int) -> None:
+    """Serve until Ctrl-C or SIGTERM."""
+    from lightning_aqa.report.listening_design import read_test
+    from lightning_aqa.report.listening_server import LOOPBACK, ListeningServer
+
+    with ListeningServer(folder, read_test(folder), host, port) as server:
+        reach = "this machine alone" if host in (*LOOPBACK, "::1") else "everybody who reaches this address"
+        print(f"{server.address}  for {reach}; answers go to {folder}; Ctrl-C ends it.", flush=True)
+        server.serve_forever()
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the subcommand with its arguments."""
+    return call(listen, args)

@@ -34,6 +34,7 @@ settings.register_profile(
 settings.load_profile("suite")
 
 pytest_plugins = [
+    "tests.chromium",
     "tests.pictures",
     "tests.small_weights",
     "tests.small_model",

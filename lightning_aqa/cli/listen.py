@@ -102,7 +102,9 @@ def _check_existing(given: dict[str, object]) -> None:
         raise ValueError(f"{given['clips']}: a listening test that is there; --serve it, or --collect its answers.")
 
 
-def make_test(given: dict[str, object], order: Sequence[tuple[str, ...]] | None = None) -> tuple[ListeningTest, list[Path]]:
+def make_test(
+    given: dict[str, object], order: Sequence[tuple[str, ...]] | None = None
+) -> tuple[ListeningTest, list[Path]]:
     """Return the test that the options ask for, and the file of each of its sounds.
 
     Args:
@@ -130,7 +132,10 @@ def make_test(given: dict[str, object], order: Sequence[tuple[str, ...]] | None 
     if order is not None:
         trials = made.chosen_trials(stimuli, trials, order)
     made.check_size(kind, trials)  # type: ignore[arg-type]
-    title = given["title"] or {"mos": "Listening test", "pairs": "Which sounds better?", "mushra": "Listening test"}[str(kind)]
+    title = (
+        given["title"]
+        or {"mos": "Listening test", "pairs": "Which sounds better?", "mushra": "Listening test"}[str(kind)]
+    )
     return ListeningTest(
         kind, str(title), axes, tuple(stimuli), tuple(trials), given["training"], given["trials"] or 0,  # type: ignore[arg-type]
         given["seed"], order is not None, not given["no_ties"],  # type: ignore[arg-type]
@@ -147,12 +152,14 @@ def _axes(given: dict[str, object]) -> tuple[Axis, ...]:
     try:
         ends = [float(low), float(high)]
     except ValueError:
-        raise ValueError(f"--scale={shortened(scale)}: expected the lowest and the highest score, such as 1-5.") from None
-    names = [str(name) for name in given["axis"] or ["overall"]]  # type: ignore[attr-defined]
+        raise ValueError(
+            f"--scale={shortened(scale)}: expected the lowest and the highest score, such as 1-5."
+        ) from None
+    names = list(dict.fromkeys(map(str, given["axis"] or ["overall"])))  # type: ignore[call-overload]
     for name in names:
         if name.lower() in {*RATING_COLUMNS, *PAIR_COLUMNS, "id", "score"}:
             raise ValueError(f"--axis={name}: a column of the table is called so; name the axis otherwise.")
-    return make_axes({name: ends for name in names}) if len(set(names)) == len(names) else make_axes([(n, n, *ends) for n in names])  # type: ignore[list-item]
+    return make_axes({name: ends for name in names})
 
 
 def write_page(given: dict[str, object], made: tuple[ListeningTest, list[Path]]) -> None:

@@ -71,7 +71,9 @@ def _shuffled(test: ListeningTest, paths: list[Path]) -> tuple[ListeningTest, li
 def _check_same(folder: Path, test: ListeningTest) -> None:
     if not (folder / TEST).is_file() or read_test(folder).id != test.id:
         what = "another listening test" if (folder / TEST).is_file() else "no listening test"
-        raise ValueError(f"--output={folder}: there is such a folder, with {what} in it; name another, or move it away.")
+        raise ValueError(
+            f"--output={folder}: there is such a folder, with {what} in it; name another, or move it away."
+        )
 
 
 def _put(part: Path, folder: Path) -> None:
@@ -144,7 +146,7 @@ def _axis(test: ListeningTest, a: int) -> dict[str, Any]:
 
 
 def _data_uri(path: Path) -> str:
-    return f"data:audio/flac;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    return f"data:audio/wav;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def size_of(test: ListeningTest) -> str:
@@ -161,5 +163,3 @@ def size_of(test: ListeningTest) -> str:
 def is_test(folder: Path) -> bool:
     """Tell whether a folder is one that ``listen`` wrote."""
     return (folder / TEST).is_file()
-
-

@@ -22,7 +22,7 @@ MOST_LISTENERS = 10_000
 TIMEOUT = 30.0
 """Seconds after which a connection that says nothing is closed."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_SOUND = re.compile(rf"/{SOUND}/(\d{{4,6}}\.flac)")
+_SOUND = re.compile(rf"/{SOUND}/(\d{{4,6}}\.wav)")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Send a sound or the part of it that is asked for, without which no player can move in it."""
         found = _RANGE.fullmatch(self.headers.get("Range", ""))
         if not found or not any(found.groups()) or any(len(digits) > 15 for digits in found.groups()):
-            self._send(200, "audio/flac", content, {"Accept-Ranges": "bytes"})
+            self._send(200, "audio/wav", content, {"Accept-Ranges": "bytes"})
             return
         size = len(content)
         first = int(found[1]) if found[1] else max(size - int(found[2]), 0)
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(416, "no such part")
             return
         told = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{last}/{size}"}
-        self._send(206, "audio/flac", content[first : last + 1], told)
+        self._send(206, "audio/wav", content[first : last + 1], told)
 
     def _refuse(self, code: int, what: str) -> None:
         self.close_connection = True

@@ -118,6 +118,23 @@ def mushra_trials(
     return stimuli, paths, trials
 
 
+def chosen_trials(
+    stimuli: Sequence[Stimulus], trials: Sequence[ListeningTrial], files: Sequence[tuple[str, ...]]
+) -> list[ListeningTrial]:
+    """Return the trials that hold some files, in the order of these; each trial once.
+
+    Args:
+        stimuli: All sounds.
+        trials: All trials, and of pairs those of any two sounds.
+        files: One file of a trial, or both of a pair.
+    """
+    rows = {of.file: i for i, of in enumerate(stimuli) if not of.low_pass}
+    if any(len(names) == 2 for names in files):
+        return [ListeningTrial((rows[one], rows[other])) for one, other in files]
+    holder = {i: trial for trial in trials for i in trial.stimuli}
+    return list(dict.fromkeys(holder[rows[name]] for (name,) in files))
+
+
 def find_roles(sounds: Sounds, reference: str | None) -> tuple[str, list[str]]:
     """Find the system that is the reference, and those that are anchors, by their names.
 

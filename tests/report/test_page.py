@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -13,19 +12,6 @@ from lightning_aqa.metrics.predictions import Predictions
 from lightning_aqa.results.runs import find_runs
 from lightning_aqa.results.variants import collect
 from tests.small_sweep import write_run
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs the program chromium")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--mute-audio"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

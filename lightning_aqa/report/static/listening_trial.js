@@ -2,10 +2,12 @@
 
 // Sounds of a trial: one plays at a time; with `synced` a change goes on where the last sound was.
 
+const NEAR_END = 0.25; // seconds; from there on a change begins anew
+
 function makeTransport(sources, names, synced) {
   const audios = sources.map((source) => make("audio", { src: source, preload: "auto" }));
   const heard = new Set();
-  const buttons = names.map((name) => make("button", { type: "button", "aria-pressed": "false", "aria-label": `Play ${name}` }, name));
+  const buttons = names.map((name) => make("button", { type: "button", "aria-pressed": "false", "aria-label": name === "Play" ? name : `Play ${name}` }, name));
   const seek = make("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, "aria-label": "Position" });
   const time = make("span", {}, "0.0 s");
   const loop = make("input", { type: "checkbox" });
@@ -28,9 +30,10 @@ function makeTransport(sources, names, synced) {
     const position = audios[current].currentTime;
     const goesOn = !audios[current].paused || i === current;
     stop();
-    if (i !== current && goesOn) audios[i].currentTime = synced && position < (audios[i].duration || 0) ? position : 0;
+    const isInside = synced && goesOn && position < (audios[i].duration || 0) - NEAR_END;
+    if (i !== current) audios[i].currentTime = isInside ? position : 0;
     current = i;
-    audios[i].play().catch(() => { time.textContent = "this sound cannot be played here"; });
+    audios[i].play().catch((error) => { if (error.name !== "AbortError") time.textContent = "cannot be played here"; });
   };
   audios.forEach((audio, i) => {
     audio.addEventListener("playing", () => { heard.add(i); show(); listeners.forEach((call) => call()); });
@@ -93,7 +96,7 @@ function axisQuestion(axis, legend, changed) {
 
 const KINDS = {
   mos(test, trial, shown, changed) {
-    const transport = makeTransport(shown.map((i) => test.sounds[trial.sounds[i]]), ["sound"], false);
+    const transport = makeTransport(shown.map((i) => test.sounds[trial.sounds[i]]), ["Play"], false);
     const questions = test.axes.map((axis) => axisQuestion(axis, axis.title, changed));
     const players = make("div", { class: "players" }, ...transport.buttons, transport.bar);
     return {

@@ -136,10 +136,12 @@ def system_means(
     w_C = _weights(components.get(CLIP, 0.0) + noise_C, system_C)
     num_systems = int(given.systems.max()) + 1
     r_C = y_C - slope * f_N[rated]
-    means = np.bincount(system_C, w_C * r_C, num_systems)  # predictions are centred per system: their mean is zero
-    sizes = np.bincount(system_C, minlength=num_systems)
+    means = np.bincount(system_C, w_C * r_C, num_systems).astype(
+        np.float64
+    )  # predictions are centred per system: their mean is zero
+    sizes = np.bincount(system_C, minlength=num_systems).astype(np.intp)
     parts = _Parts(w_C, r_C, system_C, num_systems)
-    spread, freedom = moderated(parts.spread(means) * _fitted(sizes, slope), sizes - 1.0)
+    spread, freedom = moderated(parts.spread(means) * _fitted(sizes, slope), sizes.astype(np.float64) - 1)
     own = spread / parts.effective
     own = own - _finite(own, parts, noise_C, given.systems, components, target, full)
     if target == "systems" and slope:
@@ -149,7 +151,7 @@ def system_means(
     own = np.maximum(own, 0.0) + unknown
     return SystemMeans(
         means + unknown, np.diag(own) + shared_SS, own, freedom, len(np.unique(given.listeners)), slope, components,
-        sizes, np.bincount(given.systems[given.clips], minlength=num_systems),
+        sizes, np.bincount(given.systems[given.clips], minlength=num_systems).astype(np.intp),
     )  # fmt: skip
 
 
@@ -183,8 +185,9 @@ def _components(values: Array, given: GivenRatings) -> dict[str, float]:
     """Estimate the variances of what ratings of one system differ by."""
     system_R = given.systems[given.clips]
     view = given.listeners * (int(given.systems.max()) + 1) + system_R
-    has_listeners = len(np.unique(given.listeners)) > 1
-    effects = {CLIP: given.clips} | ({LISTENER: given.listeners, VIEW: view} if has_listeners else {})
+    of_listeners = np.unique(given.listeners, return_counts=True)[1]
+    are_told = len(of_listeners) > 1 and of_listeners.max() > 1
+    effects = {CLIP: given.clips} | ({LISTENER: given.listeners, VIEW: view} if are_told else {})
     return variance_components(values, system_R, effects)
 
 
@@ -215,11 +218,17 @@ class _Parts:
         return np.where(np.bincount(self.system, minlength=self.num) > 1, found * self.effective, np.nan)
 
     def noise(self, noise_C: Array) -> Array:
-        return np.bincount(self.system, self.w**2 * noise_C, self.num)
+        return np.asarray(np.bincount(self.system, self.w**2 * noise_C, self.num), np.float64)
 
 
 def _finite(
-    own: Array, parts: _Parts, noise_C: Array, systems: Codes, components: Mapping[str, float], target: Target, full: float
+    own: Array,
+    parts: _Parts,
+    noise_C: Array,
+    systems: Codes,
+    components: Mapping[str, float],
+    target: Target,
+    full: float,
 ) -> Array:
     """Return how much of the variance is not there since the target is about these clips, or these ratings."""
     sizes = np.bincount(systems, minlength=parts.num)
@@ -249,7 +258,9 @@ def _of_listeners(
     common_SS = np.asarray((weight_SL @ weight_SL.T).todense())
     same = np.bincount(system_R, share_R**2, num_systems)
     with np.errstate(invalid="ignore"):
-        counted = np.where(effective > 1.5, (np.diag(common_SS) - same) * effective / (effective - 1), np.diag(common_SS))
+        counted = np.where(
+            effective > 1.5, (np.diag(common_SS) - same) * effective / (effective - 1), np.diag(common_SS)
+        )
     variance, view = components.get(LISTENER, 0.0), components.get(VIEW, 0.0)
     found = variance * common_SS
     np.fill_diagonal(found, (variance + view) * counted)

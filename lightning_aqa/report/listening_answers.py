@@ -1,4 +1,4 @@
-"""Answers of listeners: checked as what a stranger sent, and laid out as the table that ``Table`` or ``PairTable`` reads."""
+"""Answers of listeners: checked as what a stranger sent, and as a table that ``Table`` or ``PairTable`` reads."""
 
 from __future__ import annotations
 

@@ -92,6 +92,30 @@ def read_scores(
     return _scores(cells, ids, axes, faults)
 
 
+def other_clips(path: Path, ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the clips of a table of scores that are not among some, each with its system, in the order of its rows.
+
+    Args:
+        path: Separated values, JSON lines or a JSON array.
+        ids: Clips that are known.
+
+    Raises:
+        ValueError: If the table cannot be read, or a name may be several clips.
+    """
+    rows = read_rows(path, [])
+    lowered = _lowered(list(dict.fromkeys(column for row in rows for column in row.fields)))
+    id_column = next((lowered[role] for role in IDS if role in lowered), None)
+    system = next((lowered[role] for role in ROLES["system"] if role in lowered), None)
+    if id_column is None:
+        return []  # which read_scores says
+    find, found = _ClipFinder(ids), dict[str, str]()
+    for row in rows:
+        name = _text(row.fields.get(id_column))
+        if name and find(row.where, [name]) is None:
+            found.setdefault(name, _text(row.fields.get(system)) if system else "")
+    return list(found.items())
+
+
 def _of_split(rows: Sequence[Row], column: str | None, split: str) -> Sequence[Row]:
     """Keep the rows of the split, where there are such."""
     kept = [row for row in rows if column and _text(row.fields.get(column)) == split]

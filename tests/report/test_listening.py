@@ -153,7 +153,8 @@ def test_each_listener_has_an_order_of_his_own_and_the_same_one_again(tests, ope
     for listener in ("Ann", "Ann", "Bob"):
         page = open_test(address, listener=listener)
         page.evaluate("""() => { window.heard = []; HTMLMediaElement.prototype.play = function () {
-            window.heard.push(this.src.slice(-400)); this.dispatchEvent(new Event('playing')); return Promise.resolve(); }; }""")
+            window.heard.push(this.src.slice(-400)); this.dispatchEvent(new Event('playing'));
+            return Promise.resolve(); }; }""")
         for _ in range(4):
             page.keyboard.press("a")
             page.keyboard.press("b")

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_aqa.cli.signatures import call, check_at_least
 from lightning_aqa.utils.text import shortened
 
 if TYPE_CHECKING:
     from lightning_aqa.batch import Axis
-    from lightning_aqa.report.listening_design import ListeningTest
+    from lightning_aqa.report.listening_design import Kind, ListeningTest
 
 SCALES = {"mos": "1-5", "pairs": "1-5", "mushra": "0-100"}
+MOST_NEXT = 20
+"""Trials that --next asks for, unless --trials says otherwise."""
 
 
 def listen(
     clips: str,
     *,
     kind: Literal["mos", "pairs", "mushra"] | None = None,
-    output: str = "listening",
+    output: str | None = None,
     axis: list[str] | None = None,
     scale: str | None = None,
     title: str | None = None,
@@ -42,13 +46,13 @@ def listen(
 ) -> int:
     """Make a listening test: one page that works from disk, or served; its answers are a table to train on.
 
-    With --next it asks for what tells most, as a list; with --kind too, as the trials of the page.
+    With --next it says what tells most, as JSON lines, and with --output makes a page of these trials in this order.
 
     Args:
         clips: Folder of clips (SYSTEM/ITEM.wav), or a list with a column path; or the folder of a test that is there,
             to serve it or to collect its answers.
         kind: Rate single clips, choose of two, or rate all systems of an item beside its reference.
-        output: Folder to write the test to.
+        output: Folder to write the test to; the default is listening.
         axis: What is judged, such as overall; may be given several times.
         scale: Lowest and highest score; the default is 1-5, and 0-100 for mushra.
         title: Heading of the page.
@@ -56,7 +60,7 @@ def listen(
         anchors: Make low-passed anchors (3.5 and 7 kHz) of the reference for mushra, where no system is called
             anchor...; none makes none.
         training: Trials of the training round, whose answers do not count.
-        trials: Most trials per listener; the default is all.
+        trials: Most trials per listener; the default is all, and 20 with --next.
         no_ties: Do not let two clips be equal.
         seed: Of the orders that listeners get.
         megabytes: Most that sounds may take inside the page; above it they lie beside it.
@@ -64,7 +68,7 @@ def listen(
         host: Address to serve at; the default is this machine alone.
         port: Port to serve at; 0 takes a free one.
         collect: Write the table of the answers that are in the folder of a test.
-        next: Ask for what tells most, from --ratings and, where given, --predictions.
+        next: Ask for what tells most, from --ratings and --predictions, either of which may be missing.
         ratings: Table of the ratings or pairs so far.
         predictions: Scores of a model, with their intervals where it has such.
         listener: Who is asked next: what this listener has judged is not asked again.
@@ -79,16 +83,18 @@ def listen(
     check_at_least({"training": 0, "trials": 1, "megabytes": 0, "port": 0}, given)
     from lightning_aqa.report.listening_page import is_test
 
-    folder = Path(output)
+    folder = Path(output or "listening")
     if is_test(Path(clips)):
         folder = Path(clips)
         _check_existing(given)
-    elif next:
-        from lightning_aqa.cli.listen_next import write_next
-
-        return write_next(given)
     else:
-        write_page(given, make_test(given))
+        test, paths = make_test(given)
+        if next:
+            test, paths = _next(test, paths, given)
+        if output or not next:
+            _write(folder, test, paths, megabytes)
+        elif serve or collect:
+            raise ValueError("--next without --output makes no page; name a folder by --output.")
     if collect:
         _collect(folder)
     if serve:
@@ -96,80 +102,79 @@ def listen(
     return 0
 
 
-def _check_existing(given: dict[str, object]) -> None:
+def _check_existing(given: dict[str, Any]) -> None:
     """Refuse what is about making a test, where there is one already."""
     if given["kind"] or not (given["serve"] or given["collect"]):
         raise ValueError(f"{given['clips']}: a listening test that is there; --serve it, or --collect its answers.")
 
 
-def make_test(
-    given: dict[str, object], order: Sequence[tuple[str, ...]] | None = None
-) -> tuple[ListeningTest, list[Path]]:
-    """Return the test that the options ask for, and the file of each of its sounds.
-
-    Args:
-        given: The options of ``listen``.
-        order: Files of each trial, where these are chosen; they keep this order.
-    """
+def make_test(given: dict[str, Any]) -> tuple[ListeningTest, list[Path]]:
+    """Return the test that the options of ``listen`` ask for, and the file of each of its sounds."""
     from lightning_aqa.report import listening_trials as made
     from lightning_aqa.report.listening_design import ListeningTest
 
-    kind = given["kind"]
+    kind: Kind | None = given["kind"]
     if kind is None:
         raise ValueError("--kind is missing: mos, pairs or mushra.")
-    axes = _axes(given)
-    clips = Path(str(given["clips"]))
-    sounds = made.Sounds(clips)
+    axes, sounds = _axes(given), made.Sounds(Path(given["clips"]))
     stimuli, paths = sounds.stimuli, sounds.paths
     if kind == "mos":
         trials = made.single_trials(sounds)
     elif kind == "pairs":
-        trials = made.pair_trials(sounds, int(str(given["seed"])))
+        trials = made.pair_trials(sounds, given["seed"])
     else:
-        chosen, own = made.find_roles(sounds, given["reference"])  # type: ignore[arg-type]
+        chosen, own = made.find_roles(sounds, given["reference"])
         is_made = given["anchors"] == "auto" and not own
         stimuli, paths, trials = made.mushra_trials(sounds, chosen, own, made=is_made)
-    if order is not None:
-        trials = made.chosen_trials(stimuli, trials, order)
-    made.check_size(kind, trials)  # type: ignore[arg-type]
-    title = (
-        given["title"]
-        or {"mos": "Listening test", "pairs": "Which sounds better?", "mushra": "Listening test"}[str(kind)]
-    )
-    return ListeningTest(
-        kind, str(title), axes, tuple(stimuli), tuple(trials), given["training"], given["trials"] or 0,  # type: ignore[arg-type]
-        given["seed"], order is not None, not given["no_ties"],  # type: ignore[arg-type]
-    ), paths  # fmt: skip
+    made.check_size(kind, trials)
+    title = given["title"] or ("Which sounds better?" if kind == "pairs" else "Listening test")
+    test = ListeningTest(
+        kind, title, axes, tuple(stimuli), tuple(trials), given["training"], given["trials"] or 0, given["seed"],
+        ties=not given["no_ties"],
+    )  # fmt: skip
+    return test, paths
 
 
-def _axes(given: dict[str, object]) -> tuple[Axis, ...]:
+def _axes(given: dict[str, Any]) -> tuple[Axis, ...]:
     """Return the axes that are judged."""
     from lightning_aqa.batch import make_axes
     from lightning_aqa.report.listening_answers import PAIR_COLUMNS, RATING_COLUMNS
 
-    scale = str(given["scale"] or SCALES[str(given["kind"])])
+    scale = given["scale"] or SCALES[given["kind"]]
     low, _, high = scale.rpartition("-")
     try:
         ends = [float(low), float(high)]
     except ValueError:
-        raise ValueError(
-            f"--scale={shortened(scale)}: expected the lowest and the highest score, such as 1-5."
-        ) from None
-    names = list(dict.fromkeys(map(str, given["axis"] or ["overall"])))  # type: ignore[call-overload]
+        what = "expected the lowest and the highest score, such as 1-5."
+        raise ValueError(f"--scale={shortened(scale)}: {what}") from None
+    names = list(dict.fromkeys(given["axis"] or ["overall"]))
     for name in names:
         if name.lower() in {*RATING_COLUMNS, *PAIR_COLUMNS, "id", "score"}:
             raise ValueError(f"--axis={name}: a column of the table is called so; name the axis otherwise.")
     return make_axes({name: ends for name in names})
 
 
-def write_page(given: dict[str, object], made: tuple[ListeningTest, list[Path]]) -> None:
+def _next(test: ListeningTest, paths: list[Path], given: dict[str, Any]) -> tuple[ListeningTest, list[Path]]:
+    """Print what tells most, as JSON lines; return the test of these trials in this order."""
+    from lightning_aqa.report.listening_next import choose_next
+    from lightning_aqa.report.listening_trials import with_trials
+
+    tables = [None if given[name] is None else Path(given[name]) for name in ("ratings", "predictions")]
+    chosen = choose_next(test, tables[0], tables[1], given["listener"], given["trials"] or MOST_NEXT)
+    if not chosen:
+        raise ValueError("nothing is left to ask this listener.")
+    for of in chosen:
+        print(json.dumps({"files": of.files, "gain": round(of.gain, 6)}))
+    return with_trials(test, paths, [of.trial for of in chosen])
+
+
+def _write(folder: Path, test: ListeningTest, paths: list[Path], megabytes: float) -> None:
     """Write the folder of the test, and say what is in it."""
     from lightning_aqa.report.listening_page import size_of, write_folder
 
-    test, paths = made
-    page, is_inside = write_folder(Path(str(given["output"])), test, paths, float(str(given["megabytes"])))
+    page, is_inside = write_folder(folder, test, paths, megabytes)
     where = "sounds inside" if is_inside else "sounds in the folder beside it, which goes along with the page"
-    print(f"{page}  {size_of(test)}, {where}; {page.stat().st_size / 1e6:.2f} MB")
+    sys.stderr.write(f"{page}  {size_of(test)}, {where}; {page.stat().st_size / 1e6:.2f} MB\n")
 
 
 def _collect(folder: Path) -> None:

@@ -18,6 +18,8 @@ Codes = NDArray[np.intp]
 Z = 1.959964
 VAGUE = 4.0
 """Standard deviations of clips by which systems differ before anything is known of them; and log-odds of pairs."""
+MOST_COMPARED = 100
+"""Pairs of systems whose gain is computed, those that tell most of themselves; all where there are few systems."""
 
 
 class AskedNext(NamedTuple):
@@ -190,7 +192,10 @@ def next_pairs(
             left.setdefault((key[0], key[1]), []).append(candidates[i])
     used, chosen = np.zeros(len(systems)), []
     for _ in range(count):
-        gains = {key: _pair_gain(key, strengths, covariance) for key, pairs in left.items() if pairs}
+        likely = sorted(
+            (key for key, pairs in left.items() if pairs), key=lambda key: -_told(key, strengths, covariance)
+        )
+        gains = {key: _pair_gain(key, strengths, covariance) for key in likely[:MOST_COMPARED]}
         if not gains:
             break
         best = max(gains, key=lambda key: gains[key])
@@ -223,6 +228,13 @@ def _taken(key: tuple[int, int], strengths: Array, covariance: Array) -> Array:
     column = covariance[:, s] - covariance[:, t]
     weight = p * (1 - p)
     return np.asarray(np.outer(column, column) * weight / (1 + weight * (column[s] - column[t])))
+
+
+def _told(key: tuple[int, int], strengths: Array, covariance: Array) -> float:
+    """Return how much a judgment tells of the difference of its own two systems."""
+    s, t = key
+    p = 1 / (1 + math.exp(strengths[t] - strengths[s]))
+    return float(p * (1 - p) * (covariance[s, s] + covariance[t, t] - 2 * covariance[s, t]))
 
 
 def _pair_gain(key: tuple[int, int], strengths: Array, covariance: Array) -> float:

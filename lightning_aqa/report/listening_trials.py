@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from lightning_aqa.data.folder import read_folder
 from lightning_aqa.data.manifest import Clip
-from lightning_aqa.report.listening_design import MOST_TRIALS, Kind, ListeningTrial, Stimulus
+from lightning_aqa.report.listening_design import MOST_TRIALS, Kind, ListeningTest, ListeningTrial, Stimulus
 from lightning_aqa.utils.records import write_cell
 
 ANCHOR_HZ = {"anchor35": 3500.0, "anchor70": 7000.0}
@@ -118,21 +118,20 @@ def mushra_trials(
     return stimuli, paths, trials
 
 
-def chosen_trials(
-    stimuli: Sequence[Stimulus], trials: Sequence[ListeningTrial], files: Sequence[tuple[str, ...]]
-) -> list[ListeningTrial]:
-    """Return the trials that hold some files, in the order of these; each trial once.
+def with_trials(test: ListeningTest, paths: Sequence[Path], trials: Sequence[int]) -> tuple[ListeningTest, list[Path]]:
+    """Return a test of some trials in a given order, with their sounds alone, and the files of these.
 
     Args:
-        stimuli: All sounds.
-        trials: All trials, and of pairs those of any two sounds.
-        files: One file of a trial, or both of a pair.
+        test: The test of all trials.
+        paths: File of each of its stimuli.
+        trials: Their positions.
     """
-    rows = {of.file: i for i, of in enumerate(stimuli) if not of.low_pass}
-    if any(len(names) == 2 for names in files):
-        return [ListeningTrial((rows[one], rows[other])) for one, other in files]
-    holder = {i: trial for trial in trials for i in trial.stimuli}
-    return list(dict.fromkeys(holder[rows[name]] for (name,) in files))
+    chosen = [test.trials[t] for t in trials]
+    kept = sorted({i for of in chosen for i in (*of.stimuli, of.reference) if i >= 0})
+    place = {old: new for new, old in enumerate(kept)} | {-1: -1}
+    moved = tuple(ListeningTrial(tuple(place[i] for i in of.stimuli), place[of.reference]) for of in chosen)
+    stimuli = tuple(test.stimuli[i] for i in kept)
+    return test._replace(stimuli=stimuli, trials=moved, ordered=True), [paths[i] for i in kept]
 
 
 def find_roles(sounds: Sounds, reference: str | None) -> tuple[str, list[str]]:

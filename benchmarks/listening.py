@@ -4,9 +4,10 @@
     python benchmarks/listening.py --replay RATINGS.jsonl [--draws 20]
 
 RATINGS.jsonl is ``audiomos2025_track2_human_annotations.jsonl`` of AES-Natural: 36 systems of 85 clips, ten ratings
-each. A draw keeps a share of the ratings; the target is the mean of the full set, so that ratings and clips are a finite
-population. The order is the same where no pair of systems that the full set itself tells apart (all pairs at once, 5 %)
-is the other way round. Listeners have no names there: each rating is one of somebody else.
+each, on four axes. A draw keeps a share of the ratings; the target is the mean of the full set, so that ratings and
+clips are a finite population. A pair of systems is sure where the full set itself tells it apart (all pairs at once,
+5 %); the order is the same where no sure pair is the other way round. Listeners have no names there: each rating is one
+of somebody else.
 """
 
 from __future__ import annotations

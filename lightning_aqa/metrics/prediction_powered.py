@@ -136,17 +136,17 @@ def system_means(
     w_C = _weights(components.get(CLIP, 0.0) + noise_C, system_C)
     num_systems = int(given.systems.max()) + 1
     r_C = y_C - slope * f_N[rated]
-    means = np.bincount(system_C, w_C * r_C, num_systems).astype(
-        np.float64
-    )  # predictions are centred per system: their mean is zero
+    means = np.bincount(system_C, w_C * r_C, num_systems).astype(np.float64)  # predictions are centred: mean zero
     sizes = np.bincount(system_C, minlength=num_systems).astype(np.intp)
     parts = _Parts(w_C, r_C, system_C, num_systems)
     spread, freedom = moderated(parts.spread(means) * _fitted(sizes, slope), sizes.astype(np.float64) - 1)
+    shared_SS, between = _of_listeners(given, w_C / counts_C, rated, components, parts.effective)
     own = spread / parts.effective
-    own = own - _finite(own, parts, noise_C, given.systems, components, target, full)
+    if CLIP in components and (target == "clips" or np.isfinite(full)):
+        noise_S = components[RESIDUAL] * _relative_noise(given, num_systems)
+        own = _finite(own, between, noise_S, parts, counts_C, given.systems, target, full)
     if target == "systems" and slope:
         own = own + _of_predictions(f_N, given.systems, slope, best)
-    shared_SS = _of_listeners(given, w_C / counts_C, rated, components, parts.effective)
     unknown = np.where(sizes > 0, 0.0, np.nan)
     own = np.maximum(own, 0.0) + unknown
     return SystemMeans(
@@ -217,24 +217,48 @@ class _Parts:
             found = np.bincount(self.system, squares / (1 - self.w), self.num)
         return np.where(np.bincount(self.system, minlength=self.num) > 1, found * self.effective, np.nan)
 
-    def noise(self, noise_C: Array) -> Array:
-        return np.asarray(np.bincount(self.system, self.w**2 * noise_C, self.num), np.float64)
+
+def _relative_noise(given: GivenRatings, num_systems: int) -> Array:
+    """Return how much the ratings of a clip of each system differ, over how much they do on average."""
+    counts_N = np.maximum(np.bincount(given.clips, minlength=len(given.systems)), 1)
+    within = given.values - (np.bincount(given.clips, given.values, len(given.systems)) / counts_N)[given.clips]
+    freedom = np.bincount(given.systems, np.where(counts_N > 1, counts_N - 1.0, 0.0), num_systems)
+    squares = np.bincount(given.systems[given.clips], within**2, num_systems)
+    if not squares.any():
+        return np.ones(num_systems)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found, _ = moderated(np.where(freedom > 0, squares / freedom, np.nan), freedom.astype(np.float64))
+    return np.asarray(np.nan_to_num(found * freedom.sum() / squares.sum(), nan=1.0))
 
 
 def _finite(
     own: Array,
+    between: Array,
+    noise_S: Array,
     parts: _Parts,
-    noise_C: Array,
+    counts_C: Array,
     systems: Codes,
-    components: Mapping[str, float],
     target: Target,
     full: float,
 ) -> Array:
-    """Return how much of the variance is not there since the target is about these clips, or these ratings."""
+    """Return the variance less what is not there since the target is about these clips, or these ratings.
+
+    Args:
+        own: Variance over clips, shape ``(S,)``.
+        between: What listeners add to it, since clips have different ones.
+        noise_S: Variance of a rating of each system.
+        parts: Weights of the clips.
+        counts_C: Ratings of each of them.
+        systems: System of all clips.
+        target: What the mean is over.
+        full: Ratings per clip of the full set.
+    """
     sizes = np.bincount(systems, minlength=parts.num)
-    of_clips = np.maximum(own - parts.noise(noise_C), 0.0) * parts.effective / sizes if CLIP in components else 0.0
-    of_ratings = components.get(RESIDUAL, 0.0) / (sizes * full) if CLIP in components else 0.0
-    return np.asarray((of_clips if target == "clips" else 0.0) + of_ratings)
+    noise = noise_S * np.bincount(parts.system, parts.w**2 / counts_C, parts.num)
+    if target == "clips":
+        of_clips = np.maximum(own - noise - between, 0.0) * np.minimum(parts.effective / sizes, 1.0)
+        own = np.maximum(own - of_clips, noise)
+    return np.asarray(own - noise_S / (sizes * full))
 
 
 def _of_predictions(f_N: Array, systems: Codes, slope: float, best: float) -> Array:
@@ -246,8 +270,19 @@ def _of_predictions(f_N: Array, systems: Codes, slope: float, best: float) -> Ar
 
 def _of_listeners(
     given: GivenRatings, share_C: Array, rated: Codes, components: Mapping[str, float], effective: Array
-) -> Array:
-    """Return the covariance that listeners add, shape ``(S, S)``, but for what differs from clip to clip."""
+) -> tuple[Array, Array]:
+    """Return the covariance that listeners add to clips in common, and the variance that they add from clip to clip.
+
+    Args:
+        given: The ratings.
+        share_C: Weight of each rating of a rated clip.
+        rated: The rated clips.
+        components: Variances of a rating.
+        effective: How many clips of equal weight each system has.
+
+    Returns:
+        Shapes ``(S, S)`` and ``(S,)``; the second is part of the variance of residuals over clips.
+    """
     from scipy.sparse import csr_matrix
 
     num_systems = len(effective)
@@ -257,11 +292,11 @@ def _of_listeners(
     weight_SL = csr_matrix((share_R, (system_R, listeners)), shape=(num_systems, int(listeners.max()) + 1))
     common_SS = np.asarray((weight_SL @ weight_SL.T).todense())
     same = np.bincount(system_R, share_R**2, num_systems)
+    whole = np.diag(common_SS)
     with np.errstate(invalid="ignore"):
-        counted = np.where(
-            effective > 1.5, (np.diag(common_SS) - same) * effective / (effective - 1), np.diag(common_SS)
-        )
+        counted = np.where(effective > 1.5, (whole - same) * effective / (effective - 1), whole)
+        between = np.maximum(same - counted / effective, 0.0)
     variance, view = components.get(LISTENER, 0.0), components.get(VIEW, 0.0)
     found = variance * common_SS
     np.fill_diagonal(found, (variance + view) * counted)
-    return np.nan_to_num(found)
+    return np.nan_to_num(found), np.nan_to_num((variance + view) * between)

@@ -16,7 +16,7 @@ from lightning_aqa.data.parsing import read_rows
 from lightning_aqa.data.table import read_table
 from lightning_aqa.metrics.next_rating import AskedNext, next_clips, next_pairs
 from lightning_aqa.metrics.prediction_powered import GivenRatings
-from lightning_aqa.report.listening_design import Kind, ListeningTest
+from lightning_aqa.report.listening_design import ListeningTest
 from lightning_aqa.results.judge_scores import read_scores
 from lightning_aqa.utils.davidson import fit_link
 
@@ -176,7 +176,7 @@ def _log_odds(known: _Known, clips: Sequence[tuple[int, ...]], winners: Sequence
     if known.scores is None or not clips:
         return None
     gaps = np.array([known.scores[one] - known.scores[other] for one, other in clips])
-    outcomes = np.array([WINNERS.index(winner) for winner in winners], np.intp)  # type: ignore[arg-type]
+    outcomes = np.array([WINNERS.index(winner) for winner in winners], np.intp)
     slope, _ = fit_link(gaps, outcomes, np.ones(len(gaps)), unit=max(float(known.scores.std()), 1e-9))
     means = np.bincount(known.systems, known.scores) / np.bincount(known.systems)
     return np.asarray(slope * means)

@@ -143,8 +143,9 @@ def system_means(
     shared_SS, between = _of_listeners(given, w_C / counts_C, rated, components, parts.effective)
     own = spread / parts.effective
     if CLIP in components and (target == "clips" or np.isfinite(full)):
-        noise_S = components[RESIDUAL] * _relative_noise(given, num_systems)
-        own = _finite(own, between, noise_S, parts, counts_C, given.systems, target, full)
+        relative, known = _relative_noise(given, num_systems)
+        noise = _Noise(components[RESIDUAL] * relative, known, between)
+        own, freedom = _finite(own, freedom, noise, parts, counts_C, given.systems, target, full)
     if target == "systems" and slope:
         own = own + _of_predictions(f_N, given.systems, slope, best)
     unknown = np.where(sizes > 0, 0.0, np.nan)
@@ -218,47 +219,62 @@ class _Parts:
         return np.where(np.bincount(self.system, minlength=self.num) > 1, found * self.effective, np.nan)
 
 
-def _relative_noise(given: GivenRatings, num_systems: int) -> Array:
-    """Return how much the ratings of a clip of each system differ, over how much they do on average."""
+class _Noise(NamedTuple):
+    """What is no difference between clips: variance of a rating of each system, its freedom, and what listeners add."""
+
+    rating: Array
+    freedom: Array
+    listeners: Array
+
+
+def _relative_noise(given: GivenRatings, num_systems: int) -> tuple[Array, Array]:
+    """Return how much the ratings of a clip of each system differ, over how much on average, and its freedom."""
     counts_N = np.maximum(np.bincount(given.clips, minlength=len(given.systems)), 1)
     within = given.values - (np.bincount(given.clips, given.values, len(given.systems)) / counts_N)[given.clips]
     freedom = np.bincount(given.systems, np.where(counts_N > 1, counts_N - 1.0, 0.0), num_systems)
     squares = np.bincount(given.systems[given.clips], within**2, num_systems)
     if not squares.any():
-        return np.ones(num_systems)
+        return np.ones(num_systems), np.ones(num_systems)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found, _ = moderated(np.where(freedom > 0, squares / freedom, np.nan), freedom.astype(np.float64))
-    return np.asarray(np.nan_to_num(found * freedom.sum() / squares.sum(), nan=1.0))
+        found, known = moderated(np.where(freedom > 0, squares / freedom, np.nan), freedom.astype(np.float64))
+    return np.nan_to_num(found * freedom.sum() / squares.sum(), nan=1.0), np.nan_to_num(known, nan=float(freedom.sum()))
 
 
 def _finite(
     own: Array,
-    between: Array,
-    noise_S: Array,
+    freedom: Array,
+    noise: _Noise,
     parts: _Parts,
     counts_C: Array,
     systems: Codes,
     target: Target,
     full: float,
-) -> Array:
+) -> tuple[Array, Array]:
     """Return the variance less what is not there since the target is about these clips, or these ratings.
 
     Args:
         own: Variance over clips, shape ``(S,)``.
-        between: What listeners add to it, since clips have different ones.
-        noise_S: Variance of a rating of each system.
+        freedom: Its degrees of freedom.
+        noise: What is in it of ratings, and of listeners since clips have different ones.
         parts: Weights of the clips.
         counts_C: Ratings of each of them.
         systems: System of all clips.
         target: What the mean is over.
         full: Ratings per clip of the full set.
+
+    Returns:
+        The variance and its degrees of freedom, by Satterthwaite: where most clips are rated, it is that of ratings.
     """
     sizes = np.bincount(systems, minlength=parts.num)
-    noise = noise_S * np.bincount(parts.system, parts.w**2 / counts_C, parts.num)
-    if target == "clips":
-        of_clips = np.maximum(own - noise - between, 0.0) * np.minimum(parts.effective / sizes, 1.0)
-        own = np.maximum(own - of_clips, noise)
-    return np.asarray(own - noise_S / (sizes * full))
+    share = np.minimum(parts.effective / sizes, 1.0) if target == "clips" else np.zeros(parts.num)
+    of_ratings = noise.rating * np.bincount(parts.system, parts.w**2 / counts_C, parts.num)
+    left = of_ratings + noise.listeners
+    share = np.where(own > left, share, np.where(target == "clips", 1.0, 0.0))
+    known = np.maximum(share * left - noise.rating / (sizes * full), 0.0)
+    total = (1 - share) * own + known
+    with np.errstate(divide="ignore", invalid="ignore"):
+        squares = ((1 - share) * own) ** 2 / freedom + known**2 / noise.freedom
+        return total, np.where(squares > 0, total**2 / squares, freedom)
 
 
 def _of_predictions(f_N: Array, systems: Codes, slope: float, best: float) -> Array:

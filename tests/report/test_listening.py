@@ -369,3 +369,51 @@ def test_a_folder_that_is_there_is_kept_unless_it_is_the_same_test(clips, tmp_pa
     assert (tmp_path / "out" / "answers" / "kept.json").exists()
     assert "another listening test in it" in fails(*words, "--axis=other")
     assert "that is there; --serve it, or --collect" in fails("listen", str(tmp_path / "out"))
+
+
+def _asked(capfd, *words):
+    capfd.readouterr()
+    assert main(["listen", *words]) == 0
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+
+def test_next_asks_what_tells_most_and_makes_the_page_of_it(clips, tmp_path, capfd, fails):
+    rows = [
+        f"{system}/{item}.wav,{system},L{turn},3" for system in ("reference", "b") for item in range(3) for turn in "12"
+    ]
+    (tmp_path / "ratings.csv").write_text(
+        "\n".join(["file,system,listener,overall", *rows, f"./{ODD}/0.wav,{ODD},L1,2"])
+    )
+    given = [str(clips), "--next", f"--ratings={tmp_path / 'ratings.csv'}"]
+    found = _asked(capfd, *given, "--kind=mos", "--trials=3")
+    assert {of["files"][0] for of in found[:2]} == {f"{ODD}/1.wav", f"{ODD}/2.wav"}
+    gains = [of["gain"] for of in found]
+    assert gains == sorted(gains, reverse=True)
+    own = _asked(capfd, *given, "--kind=mos", "--listener=L1", f"--output={tmp_path / 'out'}")
+    assert [of["files"][0] for of in own] == [of["files"][0] for of in found[:2]]  # L1 has rated all others
+    test = read_test(tmp_path / "out")
+    assert [test.stimuli[of.stimuli[0]].file.removeprefix("./") for of in test.trials] == [of["files"][0] for of in own]
+    assert test.ordered
+    assert len(test.stimuli) == 2
+    (tmp_path / "all.csv").write_text(
+        "\n".join(["file,system,listener,overall", *(f"b/{i}.wav,b,L1,3" for i in range(3))])
+    )
+    items = _asked(capfd, str(clips), "--next", f"--ratings={tmp_path / 'all.csv'}", "--kind=mushra", "--scale=1-5")
+    assert sorted(of["files"][0].split("/")[1] for of in items) == ["0.wav", "1.wav", "2.wav"]
+    (tmp_path / "else.csv").write_text("file,listener,overall\nx.wav,L1,3\n")
+    told = fails("listen", str(clips), "--next", f"--ratings={tmp_path / 'else.csv'}", "--kind=mos")
+    assert "none of its clips is one to ask about" in told
+
+
+def test_next_pairs_are_those_of_systems_that_are_not_told_apart(clips, tmp_path, capfd):
+    rows = [f"b/{item}.wav,reference/{item}.wav,b,L{turn}" for item in range(3) for turn in "123456"]
+    (tmp_path / "pairs.csv").write_text("\n".join(["clip_a,clip_b,winner,listener", *rows]))
+    lines = [
+        f"{path.relative_to(clips).as_posix()},{3 + (path.parent.name == ODD)},2,4" for path in clips.rglob("*.wav")
+    ]
+    (tmp_path / "scores.csv").write_text("\n".join(["path,overall,low,high", *lines]))
+    words = [str(clips), "--next", "--kind=pairs", f"--ratings={tmp_path / 'pairs.csv'}"]
+    for more in ([], [f"--predictions={tmp_path / 'scores.csv'}"]):
+        asked = _asked(capfd, *words, *more, "--trials=4", "--listener=L1")
+        assert len(asked) == 4
+        assert all(ODD in " ".join(of["files"]) for of in asked)  # L1 has judged the others

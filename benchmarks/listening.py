@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lightning_aqa.metrics.correlation import ktau, srcc
 from lightning_aqa.metrics.next_rating import next_clips
-from lightning_aqa.metrics.prediction_powered import GivenRatings, SystemMeans, quantiles, system_means
+from lightning_aqa.metrics.prediction_powered import GivenRatings, PoweredMeans, quantiles, system_means
 from lightning_aqa.metrics.system_ranks import rank_systems
 
 Array = NDArray[np.float64]
@@ -78,7 +78,7 @@ def simulate(trials: int) -> None:
               f"{w[3]:.2f} | {100 * m[4]:.1f} % | {100 * m[5]:.1f} % | {100 * m[6]:.1f} % |", flush=True)  # fmt: skip
 
 
-def _held(found: SystemMeans, truth: Array) -> tuple[float, float]:
+def _held(found: PoweredMeans, truth: Array) -> tuple[float, float]:
     """Return the share of systems whose interval holds the truth, and the mean half-width."""
     halves = found.half_widths()
     return float(np.mean(np.abs(found.means - truth) <= halves)), float(halves.mean())

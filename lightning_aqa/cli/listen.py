@@ -83,6 +83,9 @@ def listen(
     check_at_least({"training": 0, "trials": 1, "megabytes": 0, "port": 0}, given)
     from lightning_aqa.report.listening_page import is_test
 
+    for name in ("ratings", "predictions", "listener"):
+        if given[name] is not None and not next:
+            raise ValueError(f"--{name} is about what to ask next; give --next too.")
     folder = Path(output or "listening")
     if is_test(Path(clips)):
         folder = Path(clips)
@@ -190,8 +193,16 @@ def _serve(folder: Path, host: str, port: int) -> None:
     from lightning_aqa.report.listening_design import read_test
     from lightning_aqa.report.listening_server import LOOPBACK, ListeningServer
 
-    with ListeningServer(folder, read_test(folder), host, port) as server:
-        reach = "this machine alone" if host in (*LOOPBACK, "::1") else "everybody who reaches this address"
+    test = read_test(folder)
+    try:
+        server = ListeningServer(folder, test, host, port)
+    except (OSError, OverflowError) as error:
+        told = getattr(error, "strerror", None) or "no such port"
+        raise ValueError(
+            f"--host={host} --port={port}: cannot be served at ({told}); --port=0 takes a free one."
+        ) from None
+    with server:
+        reach = "this machine alone" if host in LOOPBACK else "everybody who reaches this address"
         print(f"{server.address}  for {reach}; answers go to {folder}; Ctrl-C ends it.", flush=True)
         server.serve_forever()
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_aqa.metrics.prediction_powered import CLIP, LISTENER, VIEW, GivenRatings, system_means
+from lightning_aqa.metrics.mean_variance import CLIP, LISTENER, VIEW
+from lightning_aqa.metrics.prediction_powered import GivenRatings, system_means
 from lightning_aqa.metrics.variance_components import RESIDUAL
 
 Array = NDArray[np.float64]
@@ -23,7 +24,7 @@ MOST_COMPARED = 100
 
 
 class AskedNext(NamedTuple):
-    """What to ask.
+    """A clip or a pair to ask about.
 
     Args:
         clips: The clip, or both of a pair, by number.

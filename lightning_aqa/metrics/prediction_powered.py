@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.few import FEWEST_FOR_INTERVAL
+from lightning_aqa.metrics.mean_variance import (
+    CLIP,
+    LISTENER,
+    VIEW,
+    RatingNoise,
+    Target,
+    WeightedResiduals,
+    of_finite_set,
+    of_listeners,
+    relative_noise,
+)
 from lightning_aqa.metrics.moderation import moderated
 from lightning_aqa.metrics.uncertainty import CONFIDENCE
 from lightning_aqa.metrics.variance_components import RESIDUAL, variance_components
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
-Target = Literal["systems", "clips"]
-
-CLIP, LISTENER, VIEW = "clip", "listener", "listener and system"
 
 
 class GivenRatings(NamedTuple):
@@ -39,7 +47,7 @@ class GivenRatings(NamedTuple):
     predictions: Array | None = None
 
 
-class SystemMeans(NamedTuple):
+class PoweredMeans(NamedTuple):
     """Means of S systems and how sure they are.
 
     Args:
@@ -93,7 +101,7 @@ def quantiles(freedom: Array, confidence: float) -> Array:
 
 def system_means(
     given: GivenRatings, *, target: Target = "systems", full: float = math.inf, use_predictions: bool = True
-) -> SystemMeans:
+) -> PoweredMeans:
     r"""Estimate the mean of each system from all its predictions f and the ratings of some of its clips.
 
     .. math:: \hat\theta_s = \lambda \bar f_s + \sum_c w_c (\bar y_c - \lambda f_c)
@@ -138,19 +146,22 @@ def system_means(
     r_C = y_C - slope * f_N[rated]
     means = np.bincount(system_C, w_C * r_C, num_systems).astype(np.float64)  # predictions are centred: mean zero
     sizes = np.bincount(system_C, minlength=num_systems).astype(np.intp)
-    parts = _Parts(w_C, r_C, system_C, num_systems)
+    parts = WeightedResiduals(w_C, r_C, system_C, num_systems)
     spread, freedom = moderated(parts.spread(means) * _fitted(sizes, slope), sizes.astype(np.float64) - 1)
-    shared_SS, between = _of_listeners(given, w_C / counts_C, rated, components, parts.effective)
+    shared_SS, between = of_listeners(
+        (w_C / counts_C)[np.searchsorted(rated, given.clips)], given.systems[given.clips], given.listeners, components,
+        parts.effective,
+    )  # fmt: skip
     own = spread / parts.effective
     if CLIP in components and (target == "clips" or np.isfinite(full)):
-        relative, known = _relative_noise(given, num_systems)
-        noise = _Noise(components[RESIDUAL] * relative, known, between)
-        own, freedom = _finite(own, freedom, noise, parts, counts_C, given.systems, target, full)
+        relative, known = relative_noise(given.values, given.clips, given.systems, num_systems)
+        noise = RatingNoise(components[RESIDUAL] * relative, known, between)
+        own, freedom = of_finite_set(own, freedom, noise, parts, counts_C, given.systems, target, full)
     if target == "systems" and slope:
         own = own + _of_predictions(f_N, given.systems, slope, best)
     unknown = np.where(sizes > 0, 0.0, np.nan)
     own = np.maximum(own, 0.0) + unknown
-    return SystemMeans(
+    return PoweredMeans(
         means + unknown, np.diag(own) + shared_SS, own, freedom, len(np.unique(given.listeners)), slope, components,
         sizes, np.bincount(given.systems[given.clips], minlength=num_systems).astype(np.intp),
     )  # fmt: skip
@@ -203,116 +214,8 @@ def _fitted(sizes: Codes, slope: float) -> float:
     return freedom / (freedom - 1) if slope and freedom > 1 else 1.0
 
 
-class _Parts:
-    """Weighted residuals of clips by system."""
-
-    def __init__(self, w_C: Array, r_C: Array, system_C: Codes, num_systems: int) -> None:
-        self.w, self.r, self.system, self.num = w_C, r_C, system_C, num_systems
-        squares = np.bincount(system_C, w_C**2, num_systems)
-        self.effective = 1 / np.where(squares > 0, squares, np.nan)
-
-    def spread(self, means: Array) -> Array:
-        """Return the variance of residuals per system, from their weighted squares; NaN below two clips."""
-        squares = self.w**2 * (self.r - means[self.system]) ** 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.bincount(self.system, squares / (1 - self.w), self.num)
-        return np.where(np.bincount(self.system, minlength=self.num) > 1, found * self.effective, np.nan)
-
-
-class _Noise(NamedTuple):
-    """What is no difference between clips: variance of a rating of each system, its freedom, and what listeners add."""
-
-    rating: Array
-    freedom: Array
-    listeners: Array
-
-
-def _relative_noise(given: GivenRatings, num_systems: int) -> tuple[Array, Array]:
-    """Return how much the ratings of a clip of each system differ, over how much on average, and its freedom."""
-    counts_N = np.maximum(np.bincount(given.clips, minlength=len(given.systems)), 1)
-    within = given.values - (np.bincount(given.clips, given.values, len(given.systems)) / counts_N)[given.clips]
-    freedom = np.bincount(given.systems, np.where(counts_N > 1, counts_N - 1.0, 0.0), num_systems)
-    squares = np.bincount(given.systems[given.clips], within**2, num_systems)
-    if not squares.any():
-        return np.ones(num_systems), np.ones(num_systems)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found, known = moderated(np.where(freedom > 0, squares / freedom, np.nan), freedom.astype(np.float64))
-    return np.nan_to_num(found * freedom.sum() / squares.sum(), nan=1.0), np.nan_to_num(known, nan=float(freedom.sum()))
-
-
-def _finite(
-    own: Array,
-    freedom: Array,
-    noise: _Noise,
-    parts: _Parts,
-    counts_C: Array,
-    systems: Codes,
-    target: Target,
-    full: float,
-) -> tuple[Array, Array]:
-    """Return the variance less what is not there since the target is about these clips, or these ratings.
-
-    Args:
-        own: Variance over clips, shape ``(S,)``.
-        freedom: Its degrees of freedom.
-        noise: What is in it of ratings, and of listeners since clips have different ones.
-        parts: Weights of the clips.
-        counts_C: Ratings of each of them.
-        systems: System of all clips.
-        target: What the mean is over.
-        full: Ratings per clip of the full set.
-
-    Returns:
-        The variance and its degrees of freedom, by Satterthwaite: where most clips are rated, it is that of ratings.
-    """
-    sizes = np.bincount(systems, minlength=parts.num)
-    share = np.minimum(parts.effective / sizes, 1.0) if target == "clips" else np.zeros(parts.num)
-    of_ratings = noise.rating * np.bincount(parts.system, parts.w**2 / counts_C, parts.num)
-    left = of_ratings + noise.listeners
-    share = np.where(own > left, share, np.where(target == "clips", 1.0, 0.0))
-    known = np.maximum(share * left - noise.rating / (sizes * full), 0.0)
-    total = (1 - share) * own + known
-    with np.errstate(divide="ignore", invalid="ignore"):
-        squares = ((1 - share) * own) ** 2 / freedom + known**2 / noise.freedom
-        return total, np.where(squares > 0, total**2 / squares, freedom)
-
-
 def _of_predictions(f_N: Array, systems: Codes, slope: float, best: float) -> Array:
     r"""Return the variance of :math:`\lambda \bar f` over clips, and twice its covariance with the residuals."""
     sizes = np.bincount(systems)
     variance = np.bincount(systems, f_N**2) / np.maximum(sizes - 1, 1)
     return np.asarray((slope**2 + 2 * slope * (best - slope)) * variance / np.maximum(sizes, 1))
-
-
-def _of_listeners(
-    given: GivenRatings, share_C: Array, rated: Codes, components: Mapping[str, float], effective: Array
-) -> tuple[Array, Array]:
-    """Return the covariance that listeners add to clips in common, and the variance that they add from clip to clip.
-
-    Args:
-        given: The ratings.
-        share_C: Weight of each rating of a rated clip.
-        rated: The rated clips.
-        components: Variances of a rating.
-        effective: How many clips of equal weight each system has.
-
-    Returns:
-        Shapes ``(S, S)`` and ``(S,)``; the second is part of the variance of residuals over clips.
-    """
-    from scipy.sparse import csr_matrix
-
-    num_systems = len(effective)
-    share_R = share_C[np.searchsorted(rated, given.clips)]
-    system_R = given.systems[given.clips]
-    _, listeners = np.unique(given.listeners, return_inverse=True)
-    weight_SL = csr_matrix((share_R, (system_R, listeners)), shape=(num_systems, int(listeners.max()) + 1))
-    common_SS = np.asarray((weight_SL @ weight_SL.T).todense())
-    same = np.bincount(system_R, share_R**2, num_systems)
-    whole = np.diag(common_SS)
-    with np.errstate(invalid="ignore"):
-        counted = np.where(effective > 1.5, (whole - same) * effective / (effective - 1), whole)
-        between = np.maximum(same - counted / effective, 0.0)
-    variance, view = components.get(LISTENER, 0.0), components.get(VIEW, 0.0)
-    found = variance * common_SS
-    np.fill_diagonal(found, (variance + view) * counted)
-    return np.nan_to_num(found), np.nan_to_num((variance + view) * between)

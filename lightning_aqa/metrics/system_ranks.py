@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_aqa.metrics.power import SIGNIFICANCE
-from lightning_aqa.metrics.prediction_powered import SystemMeans
+from lightning_aqa.metrics.prediction_powered import PoweredMeans
 from lightning_aqa.metrics.significance import differs
 
 Array = NDArray[np.float64]
@@ -35,7 +35,7 @@ class SystemRanks(NamedTuple):
         return [t for t in range(len(self.rank)) if t != s and not differs(float(self.p_adjusted[s, t]))]
 
 
-def rank_systems(found: SystemMeans, *, num_draws: int = NUM_DRAWS) -> SystemRanks:
+def rank_systems(found: PoweredMeans, *, num_draws: int = NUM_DRAWS) -> SystemRanks:
     """Rank systems, and say which ranks each may have.
 
     The p-value of a pair is Student's; adjusted it is the chance that the largest of all differences is as rare where
@@ -64,7 +64,7 @@ def rank_systems(found: SystemMeans, *, num_draws: int = NUM_DRAWS) -> SystemRan
     return SystemRanks(rank, 1 + better_SS.sum(0), num - better_SS.sum(1), p_SS)
 
 
-def _p_adjusted(found: SystemMeans, s: int, t: int, largest: Array) -> float:
+def _p_adjusted(found: PoweredMeans, s: int, t: int, largest: Array) -> float:
     from scipy.special import ndtri, stdtr
 
     value, error, freedom = found.difference(s, t)
@@ -76,7 +76,7 @@ def _p_adjusted(found: SystemMeans, s: int, t: int, largest: Array) -> float:
     return max(p_value, drawn)
 
 
-def _largest(found: SystemMeans, num_draws: int) -> Array:
+def _largest(found: PoweredMeans, num_draws: int) -> Array:
     """Draw the largest absolute z value of all pairs where no two systems differ, sorted."""
     covariance = np.nan_to_num(found.covariance)
     values, vectors = np.linalg.eigh(covariance)

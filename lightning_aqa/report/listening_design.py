@@ -103,7 +103,7 @@ def read_test(folder: Path) -> ListeningTest:
     try:
         test = _from_plain(found)
         _check(test)
-    except (TypeError, KeyError, ValueError, IndexError) as error:
+    except (TypeError, KeyError, ValueError, IndexError, OverflowError, AttributeError) as error:
         raise ValueError(f"{path}: no listening test ({error}); expected what listen wrote.") from None
     return test
 
@@ -118,6 +118,8 @@ def _from_plain(plain: Mapping[str, Any]) -> ListeningTest:
 def _check(test: ListeningTest) -> None:
     if test.kind not in KINDS:
         raise ValueError(f"kind is {test.kind!r}")
+    if not isinstance(test.title, str) or not all(type(n) is int for n in (test.training, test.limit, test.seed)):
+        raise ValueError("the title is no text, or a number no whole one")
     if not all(isinstance(text, str) for of in test.stimuli for text in of[:3]):
         raise ValueError("a file, system or prompt is no text")
     largest = len(test.stimuli) - 1

@@ -162,4 +162,4 @@ def size_of(test: ListeningTest) -> str:
 
 def is_test(folder: Path) -> bool:
     """Tell whether a folder is one that ``listen`` wrote."""
-    return (folder / TEST).is_file()
+    return (folder / TEST).is_file() and (folder / PAGE).is_file()

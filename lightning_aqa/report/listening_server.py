@@ -21,7 +21,7 @@ MOST_BYTES = 4 * 2**20
 MOST_LISTENERS = 10_000
 TIMEOUT = 30.0
 """Seconds after which a connection that says nothing is closed."""
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK = ("127.0.0.1", "localhost")
 _SOUND = re.compile(rf"/{SOUND}/(\d{{4,6}}\.wav)")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _HEADERS = {
@@ -54,7 +54,7 @@ class ListeningServer(ThreadingHTTPServer):
         (folder / ANSWERS).mkdir(exist_ok=True)
         self.sheets = {sheet.session: sheet for sheet in read_sheets(folder / ANSWERS, test)}
         super().__init__((host, port), _Handler)
-        names = LOOPBACK if host in ("127.0.0.1", "::1", "localhost") else ()
+        names = LOOPBACK if host in LOOPBACK else ()
         self.hosts = {f"{name}:{self.server_port}" for name in names}
 
     @property

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lightning_aqa.batch import Axis
 from lightning_aqa.data.manifest import Clip, Manifest
 from lightning_aqa.data.table import read_table
-from lightning_aqa.metrics.prediction_powered import GivenRatings, SystemMeans, Target, system_means
+from lightning_aqa.metrics.mean_variance import Target
+from lightning_aqa.metrics.prediction_powered import GivenRatings, PoweredMeans, system_means
 from lightning_aqa.metrics.system_ranks import SystemRanks, rank_systems
 from lightning_aqa.results.judge_scores import other_clips, read_scores
 
@@ -81,8 +82,8 @@ class SystemAnalysis(NamedTuple):
     axis: Axis
     systems: Sequence[str]
     num_clips: NDArray[np.intp]
-    found: SystemMeans
-    alone: SystemMeans
+    found: PoweredMeans
+    alone: PoweredMeans
     ranks: SystemRanks
 
     def rows(self) -> Iterator[list[object]]:

@@ -8,8 +8,9 @@ from hypothesis import given as cases
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from lightning_aqa.metrics.mean_variance import CLIP, LISTENER
 from lightning_aqa.metrics.moderation import moderated
-from lightning_aqa.metrics.prediction_powered import CLIP, LISTENER, GivenRatings, quantiles, system_means
+from lightning_aqa.metrics.prediction_powered import GivenRatings, quantiles, system_means
 from lightning_aqa.metrics.system_ranks import rank_systems
 
 

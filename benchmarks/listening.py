@@ -169,8 +169,8 @@ def _line(full: list[Replay], share: float, design: str, predictor: str, draws: 
     found = []
     for of in full:
         rng, num = np.random.default_rng(0), int(share * of.values.size)
-        for _ in range(draws):
-            f = of.predictor(predictor, rng)
+        for draw in range(draws):
+            f = of.predictor(predictor, np.random.default_rng([1, draw]))  # so that all keep the same ratings
             kept = of.next(num, rng, f) if design == "next" else (
                 of.random(num, rng) if design == "random" else of.whole_clips(num, rng)
             )  # fmt: skip

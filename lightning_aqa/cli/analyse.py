@@ -98,8 +98,8 @@ def lines_of(of: SystemAnalysis, target: str, *, has_predictions: bool) -> list[
     """Say what the predictions gave, what the intervals hold, and what they do not."""
     lines = [
         f"95 %: of the mean over {'any clips of the system' if target == 'systems' else 'these clips'} and all "
-        "listeners. ranks: those that a system may have, all of them at once; systems whose ranks overlap are not told "
-        "apart."
+        "listeners. ranks: those that a system may have, all of them at once; --output also says which systems are not "
+        "told apart."
     ]
     if of.found.num_listeners < 2:
         lines.append("One listener: the intervals are about other clips, and this listener alone.")

@@ -88,7 +88,7 @@ def next_clips(
 
 
 class _RatingState:
-    """What the intervals of all systems are made of, and what one more rating would make of them."""
+    """Parts of the intervals of all systems, and of what one more rating would make of them."""
 
     def __init__(self, given: GivenRatings, widths: Array | None, listener: int | None, seed: int) -> None:
         num_clips, self.num = len(given.systems), int(given.systems.max()) + 1

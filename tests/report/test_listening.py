@@ -369,7 +369,9 @@ def test_a_folder_that_is_there_is_kept_unless_it_is_the_same_test(clips, tmp_pa
     assert (tmp_path / "out" / "answers" / "kept.json").exists()
     assert "another listening test in it" in fails(*words, "--axis=other")
     assert "--ratings is about what to ask next; give --next too" in fails(*words, "--ratings=ratings.csv")
+    (tmp_path / "out" / "answers" / "kept.json").unlink()
     assert "cannot be served at" in fails("listen", str(tmp_path / "out"), "--serve", "--port=70000")
+    assert "no answers; put there the JSON files" in fails("listen", str(tmp_path / "out"), "--collect")
     for change in ({"kind": "x"}, {"trials": [{"stimuli": [99], "reference": -1}]}, {"stimuli": 3}, {"seed": "0"}):
         plain = json.loads((tmp_path / "out" / "test.json").read_text()) | change
         (tmp_path / "changed").mkdir(exist_ok=True)

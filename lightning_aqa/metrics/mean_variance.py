@@ -35,7 +35,7 @@ class WeightedResiduals:
 
 
 class RatingNoise(NamedTuple):
-    """Noise that is no difference between clips: the variance of a rating of each system, its freedom, and listeners'."""
+    """Noise that is no difference between clips: variance of a rating of each system, its freedom, and listeners'."""
 
     rating: Array
     freedom: Array

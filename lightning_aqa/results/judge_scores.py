@@ -108,7 +108,7 @@ def other_clips(path: Path, ids: Sequence[str]) -> list[tuple[str, str]]:
     system = next((lowered[role] for role in ROLES["system"] if role in lowered), None)
     if id_column is None:
         return []  # which read_scores says
-    find, found = _ClipFinder(ids), dict[str, str]()
+    find, found = ClipFinder(ids), dict[str, str]()
     for row in rows:
         name = _text(row.fields.get(id_column))
         if name and find(row.where, [name]) is None:

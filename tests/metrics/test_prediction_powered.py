@@ -63,7 +63,7 @@ def test_all_ratings_of_a_finite_set_leave_nothing_unsure():
     assert (system_means(full, target="clips").half_widths() > 0.01).all()
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @cases(st.integers(0, 2**16), st.floats(0.01, 100), st.floats(-50, 50), st.booleans())
 def test_scale_and_shift_of_a_predictor_do_not_matter_nor_the_order_of_rows(seed, scale, shift, turned):
     rng = np.random.default_rng(seed)
@@ -96,12 +96,11 @@ def test_listeners_who_rate_everything_are_no_noise_between_systems():
         ((2, 12, 2, 4, 2, 0.8), 0.88),
         ((3, 12, 3, 4, 2, 0.8), 0.88),
         ((6, 12, 6, 4, 2, 0.8), 0.9),
-        ((6, 12, 2, 6, 1, 0.8), 0.88),
     ],
 )
 def test_intervals_hold_the_truth_of_few_systems_clips_and_listeners(panel, least):
     rng, held = np.random.default_rng(0), []
-    for _ in range(25):
+    for _ in range(20):
         given, mu, of_clips = _panel(rng, *panel)
         for target, truth in (("systems", mu), ("clips", of_clips)):
             found = system_means(given, target=target)
@@ -123,7 +122,7 @@ def test_a_good_predictor_narrows_and_one_of_noise_loses_nothing():
 
 def test_ranks_that_are_possible_hold_the_true_ones_and_equal_systems_are_not_told_apart():
     rng, wrong, told = np.random.default_rng(0), 0, 0
-    for _ in range(12):
+    for _ in range(10):
         given, mu, _ = _panel(rng, 4, 20, 10, 8, 2, 0.8, gap=0.7)
         ranks = rank_systems(system_means(given), num_draws=500)
         true = 1 + (mu[:, None] < mu).sum(1)

@@ -51,7 +51,8 @@ def listen(
     Args:
         clips: Folder of clips (SYSTEM/ITEM.wav), or a list with a column path; or the folder of a test that is there,
             to serve it or to collect its answers.
-        kind: Rate single clips, choose of two, or rate all systems of an item beside its reference.
+        kind: Rate single clips (mos), choose of two (pairs), or rate all systems of an item beside its reference
+            (mushra).
         output: Folder to write the test to; the default is listening.
         axis: What is judged, such as overall; may be given several times.
         scale: Lowest and highest score; the default is 1-5, and 0-100 for mushra.

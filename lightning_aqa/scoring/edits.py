@@ -154,7 +154,7 @@ def _compressed(x: Samples, rate: int, rng: np.random.Generator) -> Samples:
     """Bring the level of each 50 ms nearly to that of the loudest."""
     from scipy.ndimage import uniform_filter1d
 
-    level = np.sqrt(uniform_filter1d(x**2, max(1, rate // 20), mode="nearest"))
+    level = np.sqrt(np.maximum(uniform_filter1d(x**2, max(1, rate // 20), mode="nearest"), 0.0))
     loudest = max(float(level.max(initial=0.0)), 1e-9)
     return x * np.minimum((loudest / np.maximum(level, 1e-4 * loudest)) ** 0.8, 100.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ class PairTable(Table):
         whole = {os.path.relpath(clip.path, folder): clip.id for clip in rated if not clip.start and clip.end is None}
         known = {os.path.splitext(path)[0]: id_ for path, id_ in whole.items()} | whole
         known |= {clip.id: clip.id for clip in rated}
-        rows = read_pairs(self.path, problems, columns=self.pair_columns, axis=self.axis or "", known=known)
+        names = _Names(folder, known)
+        rows = read_pairs(self.path, problems, columns=self.pair_columns, axis=self.axis or "", known=names)
         axes = rated.axes or _axes_of(rows)
         rows = _on_axes(rows, axes, problems)
         clips = {clip.id: clip for clip in rated} | _new_clips(rows, rated, folder)
@@ -109,6 +110,25 @@ class PairTable(Table):
                 ", ".join(f"{name} {count}" for name, count in sizes.items()),
             )  # fmt: skip
         return with_compared(Manifest(manifest, manifest.axes, manifest.problems, manifest.system_scores, kept))
+
+
+class _Names(dict[str, str]):
+    """Id of a clip by any of its names; of a file that none is known of, the name by which it is first met.
+
+    Args:
+        folder: The folder of audio.
+        known: Ids of the clips that are known.
+    """
+
+    def __init__(self, folder: Path, known: Mapping[str, str]) -> None:
+        super().__init__(known)
+        self.folder, self._files = folder, dict[str, str]()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the id of a clip by a name; ``default`` where there is no such clip and no such file."""
+        if name not in self and os.path.isfile(path := with_ending(str(self.folder / name))):
+            self[name] = self._files.setdefault(os.path.normpath(path), name)
+        return super().get(name, default)
 
 
 def _axes_of(rows: Iterable[PairRow]) -> tuple[Axis, ...]:

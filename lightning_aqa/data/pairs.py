@@ -115,7 +115,7 @@ def read_pairs(
     rows, chosen = _rows_and_columns(Path(path), problems, columns or {}, JUDGED)
     found = []
     for row in rows:
-        read = _read_row(row, chosen, axis, known or {})
+        read = _read_row(row, chosen, axis, {} if known is None else known)
         if isinstance(read, PairRow):
             found.append(read)
         else:

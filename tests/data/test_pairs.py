@@ -116,6 +116,19 @@ def test_what_is_wrong_with_a_table_is_said_row_by_row(folder, fails):
     }  # fmt: skip
 
 
+def test_a_file_by_several_names_is_one_clip(folder):
+    (folder / "sub").mkdir()
+    path = write(
+        folder / "pairs.csv", ["c00,c01.wav,a", "c00.wav,./c02.wav,b", "c02,sub/../c01.wav,tie", "c03.wav,c03,a"]
+    )
+    data = PairTable(path, fractions={"train": 1.0}, on_bad_clip="skip")
+    assert sorted(clip.id for clip in data.manifest) == ["./c02.wav", "c00", "c01.wav"]
+    assert [(pair.clip_a, pair.clip_b) for pair in data.manifest.pairs] == [
+        ("c00", "c01.wav"), ("c00", "./c02.wav"), ("./c02.wav", "c01.wav")
+    ]  # fmt: skip
+    assert [problem.what for problem in data.manifest.problems] == ["'c03.wav' is compared with itself"]
+
+
 @pytest.mark.parametrize(
     ("header", "row", "words", "expected"),
     [

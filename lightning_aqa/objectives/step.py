@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.batch import Output
+from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.objectives.base import Objective
 
 DEFAULT_OBJECTIVE = (
@@ -59,6 +60,18 @@ def share_of_step(trainer: L.Trainer, batch_idx: int) -> float:
 def named_losses(stage: str, terms: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
     """Name terms and total as they are logged, without their graph."""
     return {f"{stage}/{name}": term.detach() for name, term in {**terms, "loss": total}.items()}
+
+
+def compared_axes(objectives: Sequence[Objective], manifest: Manifest) -> set[str]:
+    """Return the names of the axes of whose pairs one of the objectives learns.
+
+    Args:
+        objectives: What is trained on.
+        manifest: The corpus.
+    """
+    if not any(objective.reads_pairs for objective in objectives):
+        return set()
+    return {pair.axis for pair in manifest.split("train").pairs}
 
 
 def check_objectives(objectives: Sequence[Objective], *, has_ratings: bool = True) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import lightning as L
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lightning_aqa.batch import Output
-from lightning_aqa.data.manifest import Manifest
 from lightning_aqa.objectives.base import Objective
 
 DEFAULT_OBJECTIVE = (
@@ -62,16 +61,14 @@ def named_losses(stage: str, terms: Mapping[str, Tensor], total: Tensor) -> dict
     return {f"{stage}/{name}": term.detach() for name, term in {**terms, "loss": total}.items()}
 
 
-def compared_axes(objectives: Sequence[Objective], manifest: Manifest) -> set[str]:
+def compared_axes(objectives: Sequence[Objective], of_pairs: Iterable[str]) -> set[str]:
     """Return the names of the axes of whose pairs one of the objectives learns.
 
     Args:
         objectives: What is trained on.
-        manifest: The corpus.
+        of_pairs: Name of the axis of each pair of training clips.
     """
-    if not any(objective.reads_pairs for objective in objectives):
-        return set()
-    return {pair.axis for pair in manifest.split("train").pairs}
+    return set(of_pairs) if any(objective.reads_pairs for objective in objectives) else set()
 
 
 def check_objectives(objectives: Sequence[Objective], *, has_ratings: bool = True) -> None:

@@ -3,7 +3,6 @@
 import torch
 
 from lightning_aqa.batch import Axis
-from lightning_aqa.data.manifest import Clip, Manifest, Pair
 from lightning_aqa.heads.fitting import fit_scale
 from lightning_aqa.heads.mlp import MLP
 from lightning_aqa.objectives.bradley_terry import BradleyTerry
@@ -23,9 +22,8 @@ def test_an_axis_that_no_training_clip_is_rated_on_keeps_its_scale_and_is_told(c
 
 
 def test_an_axis_that_pairs_teach_is_not_said_to_be_untaught(caplog):
-    pairs = [Pair("x", "y", "a", "preference")]
-    manifest = Manifest([Clip(name, name, split="train") for name in "xy"], [AXIS], pairs=pairs)
+    of_pairs = ["preference", "preference"]
     for objectives, told in (([Regression()], True), ([Regression(), BradleyTerry()], False)):
         caplog.clear()
-        fit_scale(MLP(2, 1, [AXIS]), torch.full((2, 1), torch.nan), compared_axes(objectives, manifest))
+        fit_scale(MLP(2, 1, [AXIS]), torch.full((2, 1), torch.nan), compared_axes(objectives, of_pairs))
         assert ("preference: no training clip is rated on it" in caplog.text) == told

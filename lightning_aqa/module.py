@@ -37,6 +37,7 @@ from lightning_aqa.objectives.step import (
     DEFAULT_OBJECTIVE,
     TrainingStep,
     check_objectives,
+    compared_axes,
     named_losses,
     share_of_step,
     weighted_sum,
@@ -235,7 +236,8 @@ class AQAModule(L.LightningModule):
         self, batches: Iterable[Batch], scores_NA: Tensor | None = None, groups: Mapping[str, str] | None = None
     ) -> None:
         encode, group_of = self._encode_moved if self.encoder_is_frozen else None, groups.__getitem__ if groups else str
-        fit_head(self.head, batches, encode, scores_NA, group_of)
+        of_pairs = (pair.axis for pair in self.data.manifest.split("train").pairs)
+        fit_head(self.head, batches, encode, scores_NA, group_of, compared_axes(self.objectives, of_pairs))
         self.is_fresh = False
 
     def _encode_moved(self, batch: Batch) -> Features:

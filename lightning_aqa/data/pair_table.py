@@ -22,6 +22,7 @@ from lightning_aqa.utils.text import did_you_mean, shortened
 
 _log = logging.getLogger(__name__)
 
+_UNUSED = ("unknown clip", "bad pair", "contradicting pairs", "bad row")
 PREFERENCE = "preference"
 LOG_ODDS = [-4.0, 4.0]
 """Scale of an axis that only pairs are about: its scores are log-odds, and few pairs are clearer than 98 to 2."""
@@ -90,6 +91,7 @@ class PairTable(Table):
         axes = rated.axes or _axes_of(rows)
         rows = _on_axes(rows, axes, problems)
         clips = {clip.id: clip for clip in rated} | _new_clips(rows, rated, folder)
+        rows = _named_once(rows, clips, problems)
         rows = _of_known(rows, clips, problems, self.ratings)
         compared = _described(clips, rows, problems)
         if problems and self.on_bad_clip == "error":
@@ -165,6 +167,22 @@ def _new_clips(rows: Iterable[PairRow], rated: Manifest, folder: Path) -> dict[s
     return {name: Clip(name, path) for name, path in paths.items() if os.path.isfile(path)}
 
 
+def _named_once(rows: Iterable[PairRow], clips: dict[str, Clip], problems: list[Problem]) -> list[PairRow]:
+    """Leave out pairs with a file that is a clip under another name: it would be two clips, perhaps in two splits."""
+    whole = [clip for clip in clips.values() if not clip.start and clip.end is None]
+    first = {os.path.realpath(clip.path): clip.id for clip in reversed(whole)}
+    other = {clip.id: first[os.path.realpath(clip.path)] for clip in whole}
+    kept = []
+    for row in rows:
+        twice = next((name for name in row.clips if other.get(name, name) != name), None)
+        if twice is None:
+            kept.append(row)
+            continue
+        what = f"{shortened(twice)!r} is the file of {shortened(other[twice])!r}, expected one name for one clip"
+        problems.append(Problem("bad pair", row.where, what))
+    return kept
+
+
 def _of_known(
     rows: Iterable[PairRow], clips: dict[str, Clip], problems: list[Problem], ratings: str | None
 ) -> list[PairRow]:
@@ -180,7 +198,7 @@ def _of_known(
         what = f"{shortened(unknown[0])!r} is {among} of the folder of audio (--data.audio_root){near and '.'}{near}"
         problems.append(Problem("unknown clip", row.where, what))
     if not kept and not any(clip.is_rated() for clip in clips.values()):
-        first = next(problem for problem in problems if problem.kind in ("unknown clip", "bad pair"))
+        first = next(problem for problem in problems if problem.kind in _UNUSED)
         raise CorpusError(f"{first.where}: {first.what}; no pair of the table can be used.")
     return kept
 

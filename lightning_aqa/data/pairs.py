@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -46,6 +45,9 @@ WINNERS |= dict.fromkeys(
 )  # fmt: skip
 """Words for the winner, in small letters. Of 0 and 1 nobody knows whether they count the clips or say that a won."""
 
+
+MOST_WEIGHT = 1e9
+"""Largest weight of a row, and one over the smallest: sums of such weights are numbers in float32."""
 
 JUDGED = ("clip_a", "clip_b", "winner")
 """Columns that a table of judgments must have."""
@@ -202,7 +204,8 @@ def _read_row(row: Row, chosen: Mapping[str, str], axis: str, known: Mapping[str
         return Problem("bad pair", row.where, f"{says} a, b, tie, or the name of one of the two clips")
     weight = _weight(texts.get("weight", ""))
     if weight is None:
-        return Problem("bad pair", row.where, f"weight is {shortened(texts['weight'])!r}, expected a number above 0")
+        says = f"weight is {shortened(texts['weight'])!r}, expected a number above 0, at most {MOST_WEIGHT:g}"
+        return Problem("bad pair", row.where, says)
     split = texts.get("split", "")
     return PairRow(
         row.where, clips, winner, texts.get("axis") or axis, texts.get("listener", ""), weight,
@@ -244,7 +247,7 @@ def _weight(text: str) -> float | None:
         weight = float(text or 1)
     except ValueError:
         return None
-    return weight if 0 < weight < math.inf else None
+    return weight if 1 / MOST_WEIGHT <= weight <= MOST_WEIGHT else None
 
 
 def _without_repeats(rows: Iterable[PairRow], problems: list[Problem]) -> list[PairRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import torch
 from rich.progress import track
@@ -24,6 +24,7 @@ def fit_head(
     encode: Callable[[Batch], Features] | None = None,
     scores_NA: Tensor | None = None,
     group_of: Callable[[str], str] = str,
+    compared: Collection[str] = (),
 ) -> None:
     """Give a fresh head the mean and deviation of the training scores and, from a frozen encoder, its features.
 
@@ -34,6 +35,7 @@ def fit_head(
         scores_NA: Their scores in score points, shape ``(N, A)``, NaN where not rated; None takes those of the batches
             of all processes, and the features of the first's.
         group_of: Gives for the id of a clip what of it the splits keep together.
+        compared: Names of the axes that pairs of training clips are about.
 
     Raises:
         ValueError: If there is no batch to take scores from, or no score; or if the head is fitted to features that
@@ -62,7 +64,7 @@ def fit_head(
         if bool(scores_NA.isnan().all()):
             raise ValueError("No clip of the training loader is rated: all scores are NaN, expected some that are not.")
     if not head.reads_clips:  # which takes its scale from what it is fitted to: a clip counts once
-        fit_scale(head, scores_NA)
+        fit_scale(head, scores_NA, compared)
     broadcast_from_first(head.state_dict().values())
 
 
@@ -73,19 +75,20 @@ def _noting(seen: list[Tensor], batches: Iterable[Batch]) -> Iterator[Batch]:
         yield batch
 
 
-def fit_scale(head: Head, scores_NA: Tensor) -> None:
+def fit_scale(head: Head, scores_NA: Tensor, compared: Collection[str] = ()) -> None:
     """Give a head the mean and deviation of the training scores; an axis on which they do not differ keeps its own.
 
     Args:
         head: The head.
         scores_NA: Scores in score points, shape ``(N, A)``; NaN where not rated.
+        compared: Names of the axes that pairs teach, rated or not.
     """
     scores_NA = scores_NA.cpu().double()
     location_A = scores_NA.nanmean(0)
     scale_A = (scores_NA - location_A).square().nanmean(0).sqrt()
     usable_A = torch.isfinite(scale_A) & (scale_A > 0)
     for axis, scores_N in zip(head.axes, scores_NA.T, strict=True):
-        if bool(scores_N.isnan().all()):
+        if bool(scores_N.isnan().all()) and axis.name not in compared:
             _log.warning(
                 "%s: no training clip is rated on it, so that nothing is learned: its scores say nothing. Leave "
                 "the axis out, or rate more clips.", axis.name,

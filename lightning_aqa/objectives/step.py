@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import lightning as L
@@ -59,6 +59,16 @@ def share_of_step(trainer: L.Trainer, batch_idx: int) -> float:
 def named_losses(stage: str, terms: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
     """Name terms and total as they are logged, without their graph."""
     return {f"{stage}/{name}": term.detach() for name, term in {**terms, "loss": total}.items()}
+
+
+def compared_axes(objectives: Sequence[Objective], of_pairs: Iterable[str]) -> set[str]:
+    """Return the names of the axes of whose pairs one of the objectives learns.
+
+    Args:
+        objectives: What is trained on.
+        of_pairs: Name of the axis of each pair of training clips.
+    """
+    return set(of_pairs) if any(objective.reads_pairs for objective in objectives) else set()
 
 
 def check_objectives(objectives: Sequence[Objective], *, has_ratings: bool = True) -> None:

@@ -111,7 +111,7 @@ def test_what_is_wrong_with_a_table_is_said_row_by_row(folder, fails):
         "5": "'c30.wav' is no file of the folder of audio (--data.audio_root). Did you mean 'c05.wav'?",
         "6": "winner is '0', expected a, b, tie, or the name of one of the two clips",
         "7": "no clip_b in the column 'clip_b'",
-        "8": "weight is '-2', expected a number above 0",
+        "8": "weight is '-2', expected a number above 0, at most 1e+09",
         "10": "L1 on c05.wav and c04.wav: the same as " f"at {path}:9; this row is not used",
     }  # fmt: skip
 
@@ -127,6 +127,20 @@ def test_a_file_by_several_names_is_one_clip(folder):
         ("c00", "c01.wav"), ("c00", "./c02.wav"), ("./c02.wav", "c01.wav")
     ]  # fmt: skip
     assert [problem.what for problem in data.manifest.problems] == ["'c03.wav' is compared with itself"]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "expected"),
+    [
+        ("clip_a,clip_b,winner", ["c00,c00.wav,a", "c01,c02,a"], ":2: 'c00.wav' is the file of 'c00', expected one"),
+        ("clip_a,clip_b,winner", ["c01,c02,a", "c02,c03/../c01.wav,a"], "is no file of|is the file of 'c01', expected"),
+        ("clip_a,clip_b,winner,weight", ["c01,c02,a,1e300"], "weight is '1e300', expected a number above 0, at most"),
+        ("clip_a,clip_b,winner,user", ["c01,c02,a,L", "c01,c02,b,L"], "neither row is used; no pair of the table can"),
+    ],
+)  # fmt: skip
+def test_rows_that_would_give_wrong_numbers_or_none_are_told(folder, header, rows, expected):
+    with pytest.raises(CorpusError, match=expected):
+        PairTable(write(folder / "pairs.csv", rows, header), audio_root=str(folder)).read()
 
 
 @pytest.mark.parametrize(

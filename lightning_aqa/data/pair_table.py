@@ -91,7 +91,6 @@ class PairTable(Table):
         axes = rated.axes or _axes_of(rows)
         rows = _on_axes(rows, axes, problems)
         clips = {clip.id: clip for clip in rated} | _new_clips(rows, rated, folder)
-        rows = _named_once(rows, clips, problems)
         rows = _of_known(rows, clips, problems, self.ratings)
         compared = _described(clips, rows, problems)
         if problems and self.on_bad_clip == "error":
@@ -165,22 +164,6 @@ def _new_clips(rows: Iterable[PairRow], rated: Manifest, folder: Path) -> dict[s
     names = dict.fromkeys(name for row in rows for name in row.clips if name not in there)
     paths = {name: with_ending(str(folder / name)) for name in names}
     return {name: Clip(name, path) for name, path in paths.items() if os.path.isfile(path)}
-
-
-def _named_once(rows: Iterable[PairRow], clips: dict[str, Clip], problems: list[Problem]) -> list[PairRow]:
-    """Leave out pairs with a file that is a clip under another name: it would be two clips, perhaps in two splits."""
-    whole = [clip for clip in clips.values() if not clip.start and clip.end is None]
-    first = {os.path.realpath(clip.path): clip.id for clip in reversed(whole)}
-    other = {clip.id: first[os.path.realpath(clip.path)] for clip in whole}
-    kept = []
-    for row in rows:
-        twice = next((name for name in row.clips if other.get(name, name) != name), None)
-        if twice is None:
-            kept.append(row)
-            continue
-        what = f"{shortened(twice)!r} is the file of {shortened(other[twice])!r}, expected one name for one clip"
-        problems.append(Problem("bad pair", row.where, what))
-    return kept
 
 
 def _of_known(

@@ -132,8 +132,6 @@ def test_a_file_by_several_names_is_one_clip(folder):
 @pytest.mark.parametrize(
     ("header", "rows", "expected"),
     [
-        ("clip_a,clip_b,winner", ["c00,c00.wav,a", "c01,c02,a"], ":2: 'c00.wav' is the file of 'c00', expected one"),
-        ("clip_a,clip_b,winner", ["c01,c02,a", "c02,c03/../c01.wav,a"], "is no file of|is the file of 'c01', expected"),
         ("clip_a,clip_b,winner,weight", ["c01,c02,a,1e300"], "weight is '1e300', expected a number above 0, at most"),
         ("clip_a,clip_b,winner,user", ["c01,c02,a,L", "c01,c02,b,L"], "neither row is used; no pair of the table can"),
     ],

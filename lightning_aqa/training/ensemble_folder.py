@@ -78,7 +78,10 @@ def stack(runs: Sequence[Run], by: Weights, split: str | None = None) -> Stacked
             not there or differ.
     """
     if len(runs) < 2:
-        raise ValueError(f"an ensemble takes two runs or more, got {len(runs)}.")
+        told = "none" if not runs else f"{runs[0].folder} alone"
+        raise ValueError(
+            f"an ensemble takes two different runs or more, got {told}; one that is named twice counts once."
+        )
     split = choose_split(runs, split)
     if split == TRAINING:
         raise ValueError(f"--split={split}: the runs were trained on these clips; give one that they have not seen.")

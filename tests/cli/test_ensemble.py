@@ -93,7 +93,9 @@ def test_runs_that_do_not_fit_are_refused_or_cut_to_what_they_share(runs, tmp_pa
     assert "no folds in it for the clips of test; weights by ridge take" in fails(
         "ensemble", one, str(plain), to, ridge
     )
-    assert "an ensemble takes two runs or more, got 1." in fails("ensemble", one, to)
+    assert f"an ensemble takes two different runs or more, got {one} alone; one that is named twice counts" in fails(
+        "ensemble", one, one, to
+    )
     assert "there is such a folder; name another" in fails("ensemble", one, one, f"--output={tmp_path}")
     assert "not rated in every run" in fails("ensemble", one, str(plain), to, "--split=train")
     tables = [(fewer / f"fold{k}" / "predictions.csv") for k in (0, 1)]

@@ -78,9 +78,9 @@ def stack(runs: Sequence[Run], by: Weights, split: str | None = None) -> Stacked
             not there or differ.
     """
     if len(runs) < 2:
-        told = "none" if not runs else f"{runs[0].folder} alone"
+        given = f"{runs[0].folder} alone" if runs else "none"
         raise ValueError(
-            f"an ensemble takes two different runs or more, got {told}; one that is named twice counts once."
+            f"an ensemble takes two different runs or more, got {given}; one that is named twice counts once."
         )
     split = choose_split(runs, split)
     if split == TRAINING:

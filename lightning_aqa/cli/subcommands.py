@@ -28,6 +28,9 @@ TRAINING: dict[str, str] = {
 
 SUBCOMMANDS: dict[str, Subcommand] = {
     "analyse": Subcommand("analyse", "Join ratings and predictions: means of systems, their ranks, what is sure."),
+    "benchmark": Subcommand(
+        "benchmark", "Set predictors side by side on corpora: a scoreboard that others can add to."
+    ),
     "cache": Subcommand("cache", "Compute a frozen encoder's features, check them, or clear them up."),
     "challenge": Subcommand("challenge", "Write the answer file of a challenge, check it, and score it."),
     "check": Subcommand("check", "Check that an encoder, head, objective or corpus keeps the promises of its kind."),

@@ -61,7 +61,7 @@ def build_report(paths: Sequence[Path], output: Path, options: Options | None = 
     write_latex(written[2], material.evidence, material.blocks, material.options.columns, material.unit)
     title = material.options.title or ", ".join(path.resolve().name for path in paths)
     sections = _sections(material, output, written)
-    _write_page(output / PAGE, title, provenance.facts(material.evidence), sections)
+    write_page(output / PAGE, title, provenance.facts(material.evidence), sections)
     return [output / PAGE, *written]
 
 
@@ -99,7 +99,8 @@ def _sections(of: Material, output: Path, written: Sequence[Path]) -> list[PageS
     ]
 
 
-def _write_page(path: Path, title: str, facts: Sequence[str], sections: Sequence[PageSection]) -> None:
+def write_page(path: Path, title: str, facts: Sequence[str], sections: Sequence[PageSection]) -> None:
+    """Write a page of sections, with the package's style and scripts in it; those with nothing inside are left out."""
     text = render(
         "page",
         title=title,

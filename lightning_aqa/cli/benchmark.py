@@ -23,7 +23,7 @@ def benchmark(
     merge: list[str] | None = None,
     output: str = "board",
 ) -> int:
-    """Set predictors side by side on corpora: numbers with intervals, who is told apart, speed, and test clips seen in training.
+    """Set predictors side by side on corpora: who is told apart, how fast, and which test clips training has seen.
 
     A predictor is a run folder, a checkpoint, a published model, or a table of scores; NAME=PATH names it. The clips of
     each corpus are looked up among those that a run folder was trained on: copies, and versions that were coded again,

@@ -1,4 +1,4 @@
-"""The same recording in two files: found by its samples, and, coded again, resampled, cut or louder, by its spectrum."""
+"""The same recording in two files: found by its samples, and, coded again, cut or louder, by its spectrum."""
 
 from __future__ import annotations
 
@@ -78,18 +78,21 @@ def fingerprint(id_: str, samples: NDArray[np.float32], sample_rate: int) -> Fin
         return Fingerprint(id_, exact, np.zeros(0, np.uint32), np.zeros(0, np.intp))
     windows = np.lib.stride_tricks.sliding_window_view(low, FRAME)[::HOP]
     edges = np.geomspace(LOWEST, HIGHEST, BANDS + 1) * FRAME / RATE
-    power = np.concatenate([
-        np.add.reduceat(
-            np.abs(np.fft.rfft(windows[start : start + 512] * np.hanning(FRAME), axis=1)) ** 2, edges.astype(int), axis=1
-        )[:, :BANDS]
-        for start in range(0, len(windows), 512)
-    ])  # fmt: skip
+    power = np.concatenate(
+        [_bands(windows[start : start + 512], edges.astype(int)) for start in range(0, len(windows), 512)]
+    )
     over_bands = power[:, :-1] - power[:, 1:]
     signs = (over_bands[1:] - over_bands[:-1]) > 0
     bits = (signs.astype(np.uint64) << np.arange(32, dtype=np.uint64)).sum(1).astype(np.uint32)
     total = power[1:].sum(1)
     kept = np.flatnonzero(total > SILENT * max(float(total.max()), 1e-20))
     return Fingerprint(id_, exact, bits[kept], kept)
+
+
+def _bands(windows: NDArray[np.float64], edges: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the energy of each window between edges, in bins of its spectrum."""
+    energies = np.abs(np.fft.rfft(windows * np.hanning(FRAME), axis=1)) ** 2
+    return np.asarray(np.add.reduceat(energies, edges, axis=1)[:, :BANDS])
 
 
 class Recordings:

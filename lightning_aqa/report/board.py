@@ -80,7 +80,8 @@ def _facts(entry: Entry) -> dict[str, str]:
     speed, seen = part("speed"), part("contamination")
     told = "not known"
     if seen:
-        told = f"{seen.get('copies', '?')} copies, {seen.get('versions', '?')} versions among {seen.get('training_clips', '?')} clips"
+        copies, versions, clips = (seen.get(name, "?") for name in ("copies", "versions", "training_clips"))
+        told = f"{copies} copies, {versions} versions among {clips} clips"
     return {
         "name": entry["predictor"],
         "kind": str(entry.get("kind", "")),

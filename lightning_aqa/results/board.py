@@ -72,7 +72,7 @@ def _numbers(table: ComparisonTable, v: int) -> dict[str, dict[str, Any]]:
         ends = [_plain(cell.interval.low), _plain(cell.interval.high)]
         marks = {"best": bool(cell.is_best), "tied": bool(cell.is_tied)} if len(table.rows) > 1 else {}
         number = {"value": _plain(cell.value), "interval": None if None in ends else ends, **marks}
-        found.setdefault(axis, {"n": int(table.n.get(axis, 0))})[metric] = number
+        found.setdefault(axis, {"n": int(table.n.get(axis, max(table.n.values(), default=0)))})[metric] = number
     return found
 
 
@@ -109,7 +109,7 @@ def read_board(path: Path) -> list[Entry]:
         raise ValueError(f"{path}: not a scoreboard, which has a list of entries; give a board.json of `benchmark`.")
     if found.get("version") != VERSION:
         raise ValueError(f"{path}: a scoreboard of version {found.get('version')!r}, expected {VERSION}.")
-    entries = found["entries"]
+    entries: list[Entry] = found["entries"]
     if len(entries) > MOST_ENTRIES:
         raise ValueError(f"{path}: {len(entries)} entries, expected at most {MOST_ENTRIES}.")
     for n, entry in enumerate(entries, start=1):
@@ -122,11 +122,11 @@ def _is_entry(entry: object) -> bool:
     if not isinstance(entry, dict) or not isinstance(entry.get("predictor"), str) or not entry["predictor"].strip():
         return False
     corpus, levels = entry.get("corpus"), entry.get("levels")
-    is_corpus = isinstance(corpus, dict) and all(
-        isinstance(corpus.get(key), str) for key in ("name", "digest", "split")
-    )
-    is_counted = is_corpus and all(isinstance(corpus.get(key), int) for key in ("clips", "systems"))
-    return is_counted and isinstance(levels, dict) and all(_are_numbers(axes) for axes in levels.values())
+    if not isinstance(corpus, dict) or not isinstance(levels, dict):
+        return False
+    kinds = {"name": str, "digest": str, "split": str, "clips": int, "systems": int}
+    is_corpus = all(isinstance(corpus.get(key), kind) for key, kind in kinds.items())
+    return is_corpus and all(_are_numbers(axes) for axes in levels.values())
 
 
 def _are_numbers(axes: object) -> bool:

@@ -22,6 +22,7 @@ from lightning_aqa.results.runs import Run, read_run
 from lightning_aqa.results.variants import SharedClips, Variant
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.load import load
+from lightning_aqa.scoring.published import is_published, read_published
 from lightning_aqa.training.speed import peak_bytes
 
 RATE = 16000
@@ -74,7 +75,16 @@ def predict(name: str, source: str, clips: Manifest, split: str) -> Predicted:
     took = time.perf_counter() - start
     speed = {"times_real_time": float(f"{seconds / took:.3g}"), "device": str(scorer.device),
              "peak_megabytes": round(peak_bytes(scorer.device) / MEGA)}  # fmt: skip
-    return Predicted(name, path, scores, {"kind": type(scorer.module.encoder).__name__, "speed": speed})
+    about = {"kind": type(scorer.module.encoder).__name__, "speed": speed}
+    return Predicted(name, path, scores, about | _declared(path))
+
+
+def _declared(path: Path) -> dict[str, str]:
+    """Return what a published model says of its licence and its training."""
+    if not is_published(path):
+        return {}
+    record = read_published(path).record
+    return {name: str(record[key]) for name, key in (("licence", "licence"), ("declared", "corpus")) if record.get(key)}
 
 
 def shared(corpus: Manifest, split: str, predicted: Sequence[Predicted]) -> SharedClips:

@@ -25,7 +25,7 @@ CANDIDATES = 4
 
 
 class Fingerprint(NamedTuple):
-    """What tells a recording.
+    """Marks of a recording.
 
     Args:
         id: Name of the clip.

@@ -78,7 +78,7 @@ def _facts(entry: Entry) -> dict[str, str]:
         return found if isinstance(found, dict) else {}
 
     speed, seen = part("speed"), part("contamination")
-    told = "not known"
+    told = f"not looked up; it declares {entry['declared']}" if isinstance(entry.get("declared"), str) else "not known"
     if seen:
         copies, versions, clips = (seen.get(name, "?") for name in ("copies", "versions", "training_clips"))
         told = f"{copies} copies, {versions} versions among {clips} clips"

@@ -27,8 +27,8 @@ FACTORS = {
     "weighting": ("preference_factor", "quality"),
 }
 """Settings of objectives that make the panels of margin and of weighting."""
-VARIANT = "job_type"
-"""What W&B keeps the variant as; grouping by it leaves the seeds, which are averaged."""
+VARIANT = "JobType"
+"""What W&B keeps the variant as, in the words of its reports; grouping by it leaves the seeds, which are averaged."""
 Panel = dict[str, Any]
 
 

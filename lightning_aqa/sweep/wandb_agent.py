@@ -53,9 +53,10 @@ def run_by_wandb(sweep: Sweep, folder: Path, *, workers: int, count: int | None)
 
 
 def _environment(sweep: Sweep, folder: Path) -> dict[str, str]:
-    """Name the sweep's folder, group and tags to the runs of an agent."""
+    """Name the sweep's folder, group and tags to the runs of an agent, whose ``python`` is to be this one."""
     folders = {SWEEP_FOLDER: str(folder.resolve()), "WANDB_DIR": str(folder.resolve())}
-    return {**os.environ, **folders, "WANDB_RUN_GROUP": sweep.name, "WANDB_TAGS": ",".join(["sweep", sweep.name])}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, **folders, "PATH": path, "WANDB_RUN_GROUP": sweep.name, "WANDB_TAGS": ",".join(["sweep", sweep.name])}
 
 
 def _address(sweep: Sweep, folder: Path) -> str:
@@ -89,5 +90,5 @@ def adopt(sweep: Sweep, folder: Path) -> None:
     for number, (name, row) in enumerate(rows.items()):
         run, variant = folder / name, variant_name(row, sweep.varying)
         state = "finished" if has_results(run) else "failed"
-        if run.is_dir() and (name not in known or not (run / TRIAL).exists()):
+        if name not in known or not (run / TRIAL).exists():
             Trial(run, name, sweep.name, number, row, variant, state).write()

@@ -14,6 +14,7 @@ from PIL import Image
 from lightning_aqa.results.facts import add_fact
 from lightning_aqa.results.files import CONFIG
 from lightning_aqa.results.mlflow_run import write_mlflow_run
+from lightning_aqa.utils.wandb import next_step
 
 FOLDER = "pictures"
 
@@ -34,11 +35,18 @@ def introduce_run(loggers: Sequence[Logger], folder: Path, config: str) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_hyperparams({"config": yaml.safe_load(config)})
+            _go_on(logger.experiment, folder)
             if address := getattr(logger.experiment, "url", None):  # none where W&B is offline
                 add_fact(folder, "wandb", str(address))
         elif isinstance(logger, MLFlowLogger):
             logger.experiment.log_artifact(logger.run_id, str(folder / CONFIG))
             write_mlflow_run(folder, logger.experiment.tracking_uri, str(logger.run_id))
+
+
+def _go_on(run: Any, folder: Path) -> None:
+    """Count the steps of a W&B run on where it was logged offline before, so that its history has each once."""
+    if run.offline and (step := next_step(folder, run.id)):
+        run.log({}, step=step, commit=False)
 
 
 def log_pictures(loggers: Sequence[Logger], paths: Sequence[Path], step: int) -> None:

@@ -1,0 +1,199 @@
+"""A small stand-in for W&B's server: runs, sweeps and reports, by the addresses that W&B's own programs ask."""
+
+import gzip
+import http.server
+import itertools
+import json
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+KEY, ENTITY = "0" * 40, "team"
+PAGE = {"endCursor": None, "hasNextPage": False}
+
+
+class Run:
+    """A run as the server keeps it: settings and values by their names, history by its lines, files by their bytes."""
+
+    def __init__(self, name):
+        self.name, self.about, self.config, self.summary = name, {}, {}, {}
+        self.lines, self.files, self.exit_code, self.events = {}, {}, None, 0
+
+    @property
+    def history(self):
+        """Return its rows; a line that was left out or sent twice is an error, as it is a fault on the page."""
+        assert sorted(self.lines) == list(range(len(self.lines)))
+        assert all(len(rows) == 1 for rows in self.lines.values())
+        return [rows[0] for _, rows in sorted(self.lines.items())]
+
+    def update(self, given):
+        """Take what a client says of the run; what it leaves out stays."""
+        for name in ("displayName", "groupName", "jobType", "sweep", "tags"):
+            if given.get(name):
+                self.about[name] = given[name]
+        self.config |= json.loads(given.get("config") or "{}")
+
+    def stream(self, part):
+        """Take a part of the stream of the run's growing files."""
+        history = part.get("files", {}).get("wandb-history.jsonl", {"offset": 0, "content": []})
+        for number, line in enumerate(history["content"], history["offset"]):
+            self.lines.setdefault(number, []).append(json.loads(line))
+        for line in part.get("files", {}).get("wandb-summary.json", {}).get("content", []):
+            self.summary = json.loads(line)
+        self.events += len(part.get("files", {}).get("wandb-events.jsonl", {}).get("content", []))
+        if part.get("complete"):
+            self.exit_code = part["exitcode"]
+
+
+class Server:
+    """What the server holds; each method that has the name of an operation answers it."""
+
+    def __init__(self, address):
+        self.address, self.lock = address, threading.Lock()
+        self.runs, self.sweeps, self.projects, self.reports = {}, {}, [], []
+        self.asked, self.unknown = [], []
+
+    def answer(self, query, variables):
+        """Answer an operation; one that is not known is kept for the test, and answered by nothing."""
+        name = re.search(r"\b(?:query|mutation)\s+(\w+)", query)[1]
+        self.asked.append(name)
+        operation = getattr(self, name, None)
+        if operation is None:
+            self.unknown.append(name)
+            return {}
+        with self.lock:
+            return operation(**variables)
+
+    def Viewer(self):
+        return {"viewer": {"id": "u", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}}
+
+    GetViewer = GetDefaultEntity = Viewer
+
+    def ServerFeaturesQuery(self):
+        return {"serverInfo": {"features": []}}
+
+    def OrganizationCoreWeaveOrganizationID(self, entityName):
+        return {"entity": None}
+
+    def GetProjects(self, **given):
+        nodes = [{"__typename": "Project", "createdAt": "", "isBenchmark": False, **_project(p)} for p in self.projects]
+        return {"models": {"pageInfo": PAGE, "edges": [{"node": node} for node in nodes]}}
+
+    def RunResumeStatus(self, name, **given):
+        run = self.runs.get(name)
+        if run is None:
+            return {"model": {"entity": None, "bucket": None}}
+        tail = [json.dumps(row) for row in run.history[-1:]]
+        known = {"name": name, "id": name, "historyLineCount": len(run.lines), "eventsLineCount": run.events}
+        known |= {"logLineCount": 0, "historyTail": json.dumps(tail), "eventsTail": "[]", "notes": None}
+        known |= {"summaryMetrics": json.dumps(run.summary), "config": json.dumps(run.config), "tags": []}
+        known |= {"displayName": run.about.get("displayName"), "sweepName": run.about.get("sweep"), "wandbConfig": "{}"}
+        return {"model": {"entity": {"id": ENTITY, "name": ENTITY}, "bucket": known}}
+
+    def UpsertBucket(self, name, project, **given):
+        is_new = name not in self.runs
+        run = self.runs.setdefault(name, Run(name))
+        run.update(given)
+        run.project = project or run.project
+        self.projects = list(dict.fromkeys([*self.projects, run.project]))
+        known = {"id": name, "name": name, "displayName": run.about.get("displayName"), "description": None}
+        known |= {"config": json.dumps(run.config), "sweepName": run.about.get("sweep"), "project": _project(project)}
+        return {"upsertBucket": {"bucket": {**known, "historyLineCount": len(run.lines)}, "inserted": is_new}}
+
+    def CreateRunFiles(self, run, files, **given):
+        places = [{"name": name, "uploadUrl": f"{self.address}/upload/{run}/{name}"} for name in files]
+        return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": places}}
+
+    def MarkRunFilesUploaded(self, **given):
+        return {"markRunFilesUploaded": {"success": True}}
+
+    def UpsertSweep(self, config, projectName, **given):
+        text = yaml.safe_load(config)
+        names, values = zip(*((k, v.get("values") or [v["value"]]) for k, v in text["parameters"].items()), strict=True)
+        name = f"sweep{len(self.sweeps)}"
+        grid = [dict(zip(names, row, strict=True)) for row in itertools.product(*values)]
+        self.sweeps[name] = {"text": text, "config": config, "left": grid, "given": {}, "states": {}}
+        sweep = {"name": name, "project": _project(projectName)}
+        return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+
+    def SweepWithRuns(self, sweep, **given):
+        known = {"id": sweep, "name": sweep, "config": self.sweeps[sweep]["config"], "runs": {"edges": []}}
+        return {"project": {"sweep": known}}
+
+    def CreateAgent(self, sweep, **given):
+        return {"createAgent": {"agent": {"id": f"{sweep}/agent"}}}
+
+    def Heartbeat(self, id, runState, **given):
+        """Hand out the next trial to an agent that runs none; end it where there are no more."""
+        sweep = self.sweeps[id.split("/")[0]]
+        commands = []
+        if not any(json.loads(runState).values()):
+            commands = [self._next_trial(sweep)] if sweep["left"] else [{"type": "exit"}]
+        return {"agentHeartbeat": {"agent": {"id": id}, "commands": json.dumps(commands)}}
+
+    def _next_trial(self, sweep):
+        name, row = f"trial{len(sweep['given'])}", sweep["left"].pop(0)
+        sweep["given"][name] = row
+        args = {key: {"value": value} for key, value in row.items()}
+        return {"type": "run", "run_id": name, "args": args, "program": sweep["text"].get("program")}
+
+    def upsertView(self, name, displayName, projectName, spec, description, **given):
+        self.reports.append(json.loads(spec))
+        known = {"id": "report0", "type": "runs", "name": name, "displayName": displayName, "spec": spec}
+        view = {**known, "description": description, "project": _project(projectName), "updatedAt": None}
+        return {"upsertView": {"view": view, "inserted": True}}
+
+
+def _project(name):
+    return {"id": name, "name": name, "entity": {"id": ENTITY, "name": ENTITY}, "entityName": ENTITY}
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments):
+        pass
+
+    def _body(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        while self.headers.get("Transfer-Encoding") == "chunked" and (size := int(self.rfile.readline(), 16)):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _send(self, answer, status=200):
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        body, path, server = self._body(), unquote(urlsplit(self.path).path), self.server.holds
+        if path == "/graphql":
+            asked = json.loads(body)
+            return self._send({"data": server.answer(asked["query"], asked.get("variables") or {})})
+        if match := re.fullmatch(r"/files/[^/]*/?[^/]+/([^/]+)/file_stream", path):
+            with server.lock:
+                server.runs[match[1]].stream(json.loads(body))
+            return self._send({})
+        if path.startswith("/sdk/otel/"):  # figures about the client itself
+            return self._send({})
+        server.unknown.append(path)
+        return self._send({}, 404)
+
+    def do_PUT(self):
+        match = re.fullmatch(r"/upload/([^/]+)/(.+)", unquote(urlsplit(self.path).path))
+        self.server.holds.runs[match[1]].files[match[2]] = self._body()
+        self._send({})
+
+    def do_GET(self):
+        self.server.holds.unknown.append(self.path)
+        self._send({}, 404)

@@ -6,12 +6,13 @@ import itertools
 import json
 import os
 import re
-import sys
 import threading
-from pathlib import Path
+import warnings
+from contextlib import contextmanager
+from unittest import mock
 from urllib.parse import unquote, urlsplit
 
-import pytest
+import wandb
 import yaml
 
 KEY, ENTITY = "0" * 40, "team"
@@ -82,7 +83,8 @@ class Server:
         return {"entity": None}
 
     def GetProjects(self, **given):
-        nodes = [{"__typename": "Project", "createdAt": "", "isBenchmark": False, **_project(p)} for p in self.projects]
+        about = {"__typename": "Project", "createdAt": "", "isBenchmark": False, "user": None}
+        nodes = [{**about, **_project(name)} for name in self.projects]
         return {"models": {"pageInfo": PAGE, "edges": [{"node": node} for node in nodes]}}
 
     def RunResumeStatus(self, name, **given):
@@ -197,3 +199,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.holds.unknown.append(self.path)
         self._send({}, 404)
+
+
+@contextmanager
+def stand_in():
+    """Yield a server that is empty."""
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    listener.handle_error = lambda *client: None  # one that ends leaves its connections open
+    listener.holds = Server(f"http://127.0.0.1:{listener.server_port}")
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    yield listener.holds
+    listener.shutdown()
+    listener.server_close()
+
+
+@contextmanager
+def signed_in(server, mode="online"):
+    """Let W&B's library know the server and a key, and nothing of what it was told before."""
+    told = {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": KEY, "WANDB_MODE": mode}
+    with mock.patch.dict(os.environ, {**told, "WANDB_ERROR_REPORTING": "false"}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of its own parts about each other
+            wandb.teardown()
+            yield
+            wandb.teardown()

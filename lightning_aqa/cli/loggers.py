@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 
 from lightning_aqa.results.files import MLFLOW_ARTIFACTS
 from lightning_aqa.results.mlflow_run import read_mlflow_run, store_in
+from lightning_aqa.sweep.wandb_agent import name_trial
 from lightning_aqa.utils.wandb import OFFLINE_HINT, drop_empty_parts, has_wandb_key, run_id
 
 RUN_FOLDER = "RUN_FOLDER"
@@ -107,6 +108,7 @@ def _place_wandb(given: Namespace, folder: Path) -> bool:
     """Place W&B's files, and tell whether it logs offline; a resumed run goes on as the run it was."""
     _place(given, folder)
     drop_empty_parts(folder)
+    name_trial()
     given.name = given.get("name") or os.environ.get("WANDB_NAME") or folder.name
     is_named = given.get("id") or given.get("version") or os.environ.get("WANDB_RUN_ID")
     given.id = given.get("id") if is_named else run_id(folder)

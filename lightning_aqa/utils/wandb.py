@@ -23,6 +23,16 @@ def is_wandb_error(error: Exception) -> bool:
     return kind is not None and isinstance(error, kind)
 
 
+def told_by_wandb(error: Exception) -> str:
+    """Return an error of W&B's library in a line.
+
+    Example:
+        >>> told_by_wandb(OSError("no such host\\nConsider more time"))
+        'W&B: no such host.'
+    """
+    return f"W&B: {str(error).splitlines()[0].rstrip('.')}."
+
+
 def has_wandb_key() -> bool:
     """Tell whether W&B finds an API key here: in the environment or in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):

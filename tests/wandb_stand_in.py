@@ -1,5 +1,6 @@
 """A small stand-in for W&B's server: runs, sweeps and reports, by the addresses that W&B's own programs ask."""
 
+import gc
 import gzip
 import http.server
 import itertools
@@ -86,6 +87,10 @@ class Server:
         about = {"__typename": "Project", "createdAt": "", "isBenchmark": False, "user": None}
         nodes = [{**about, **_project(name)} for name in self.projects]
         return {"models": {"pageInfo": PAGE, "edges": [{"node": node} for node in nodes]}}
+
+    def ProjectInternalId(self, projectName, entityName):
+        is_known = entityName == ENTITY and projectName in self.projects
+        return {"project": {"id": projectName, "internalId": projectName} if is_known else None}
 
     def RunResumeStatus(self, name, **given):
         run = self.runs.get(name)
@@ -219,7 +224,10 @@ def signed_in(server, mode="online"):
     told = {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": KEY, "WANDB_MODE": mode}
     with mock.patch.dict(os.environ, {**told, "WANDB_ERROR_REPORTING": "false"}):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of its own parts about each other
+            for kind in (DeprecationWarning, ResourceWarning):  # of its own parts about each other, and files left open
+                warnings.simplefilter("ignore", kind)
             wandb.teardown()
+            os.environ.pop("WANDB_SERVICE", None)
             yield
             wandb.teardown()
+            gc.collect()

@@ -10,12 +10,14 @@ from unittest import mock
 
 import pytest
 import wandb
+from PIL import Image
 from wandb import wandb_agent as agents
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.results.side_files import read_config
 from lightning_aqa.sweep import wandb_agent
 from lightning_aqa.sweep.trial import read_trials
+from tests.pictures import drawing
 from tests.wandb_stand_in import signed_in, stand_in
 
 BASE = """
@@ -47,13 +49,21 @@ def write(folder, corpora):
         (folder / f"{name}.yaml").write_text(VARIANT % settings)
 
 
+def draw(folder, axes):
+    Image.new("RGB", (9, 9)).save(folder / "scatter_test.png")
+    return [folder / "scatter_test.png"]
+
+
 class Trial:
     """What an agent starts as a process, here in this one: its command is the same, its environment its own."""
 
     def __init__(self, command, env=None, forward_signals=False, **options):
         assert command[:4] == ["/usr/bin/env", "python", "-m", "lightning_aqa"]
         with mock.patch.dict(os.environ, env, clear=True):
-            self.code = main(command[4:])
+            wandb.teardown()  # what the agent has told the library in this process
+            os.environ.pop("WANDB_SERVICE", None)
+            with drawing(draw):
+                self.code = main(command[4:])
 
     def poll(self):
         return self.code
@@ -90,7 +100,7 @@ def ran(tmp_path_factory, corpora):
         patch.setattr(wandb_agent, "subprocess", SimpleNamespace(Popen=Agent))
         assert main(["sweep", "s.yaml", "--engine=wandb", "--workers=1"]) == 0
         assert main(["wandb-report", "margins"]) == 0
-        yield SimpleNamespace(folder=folder / "runs" / "margins", server=server)
+    return SimpleNamespace(folder=folder / "runs" / "margins", server=server)
 
 
 def test_the_agents_run_each_trial_with_its_arguments(ran):
@@ -103,12 +113,13 @@ def test_the_agents_run_each_trial_with_its_arguments(ran):
         id_ = f"trial{number}"
         assert sweep["given"][id_] == trials[id_].parameters == {"seed_everything": 3, "variant": f"{name}.yaml"}
         assert (trials[id_].variant, trials[id_].state) == (name, "finished")
-        run, config = ran.server.runs[id_], read_config(ran.folder / id_ / "config.yaml")
+        run, config = ran.server.runs[id_], read_config(ran.folder / id_ / "config.yaml")[1]
         assert config["seed_everything"] == 3
         about = {"displayName": f"{name} seed 3", "groupName": "margins", "jobType": name, "tags": ["sweep", "margins"]}
         assert run.about == {**about, "sweep": "sweep0"}
         assert {key: run.config[key]["value"] for key in ("seed_everything", "variant")} == trials[id_].parameters
-        assert run.config["config"]["value"] == config
+        sent = run.config["config"]["value"]
+        assert sent == {key: value for key, value in config.items() if value != {}}  # which W&B leaves out
         assert (run.project, run.exit_code) == ("ours", 0)
 
 
@@ -199,6 +210,40 @@ def test_an_offline_run_that_went_on_is_synced_as_one_history(tmp_path, corpora,
     assert [row["epoch"] for row in run.history if "val/loss" in row] == [0, 1, 2]
     assert [row["epoch"] for row in run.history if "train/loss" in row] == [0, 1, 2]
     assert run.summary["epoch"] == 3
+
+
+@pytest.mark.slow
+def test_agents_and_trials_as_processes_of_their_own_do_the_same(tmp_path, corpora, monkeypatch, capfd):
+    write(tmp_path, corpora)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.defpath)  # without this Python
+    with stand_in() as server, signed_in(server):
+        assert main(["sweep", "s.yaml", "--engine=wandb", "--workers=2"]) == 0, capfd.readouterr().err
+    assert {run.about["jobType"] for run in server.runs.values()} == set(NAMES)
+    assert [run.exit_code for run in server.runs.values()] == [0, 0]
+    assert all("val/utterance/SRCC/mean" in run.summary for run in server.runs.values())
+
+
+@pytest.mark.slow
+def test_trials_of_which_nothing_is_left_are_told_and_fail_the_sweep(tmp_path, corpora, monkeypatch, capfd):
+    write(tmp_path, corpora)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text(SWEEP.split("command:")[0] + "command: ['false', '${args}']\n")
+    with stand_in() as server, signed_in(server):
+        assert main(["sweep", "s.yaml", "--engine=wandb", "--workers=1"]) == 1
+    said = capfd.readouterr().err
+    assert "trial0 failed (wide); see above" in said
+    assert "trial1 failed (weighted); see above" in said
+
+
+def test_a_server_that_is_not_reached_is_one_line(ran, fails, monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise wandb.errors.CommError("no such host\nand more")
+
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr("lightning_aqa.cli.wandb_report.write", unreachable)
+    assert fails("wandb-report", str(ran.folder)) == "error: W&B: no such host."
 
 
 def test_a_part_that_a_kill_left_empty_is_dropped_before_the_run_goes_on(tmp_path):

@@ -54,7 +54,7 @@ class Run:
 
 
 class Server:
-    """What the server holds; each method that has the name of an operation answers it."""
+    """What the server holds; a method that has the name of an operation answers it."""
 
     def __init__(self, address):
         self.address, self.lock = address, threading.Lock()
@@ -65,34 +65,34 @@ class Server:
         """Answer an operation; one that is not known is kept for the test, and answered by nothing."""
         name = re.search(r"\b(?:query|mutation)\s+(\w+)", query)[1]
         self.asked.append(name)
-        operation = getattr(self, name, None)
+        operation = getattr(self, re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower(), None)
         if operation is None:
             self.unknown.append(name)
             return {}
         with self.lock:
             return operation(**variables)
 
-    def Viewer(self):
+    def viewer(self):
         return {"viewer": {"id": "u", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}}
 
-    GetViewer = GetDefaultEntity = Viewer
+    get_viewer = get_default_entity = viewer
 
-    def ServerFeaturesQuery(self):
+    def server_features_query(self):
         return {"serverInfo": {"features": []}}
 
-    def OrganizationCoreWeaveOrganizationID(self, entityName):
+    def organization_core_weave_organization_id(self, entityName):
         return {"entity": None}
 
-    def GetProjects(self, **given):
+    def get_projects(self, **given):
         about = {"__typename": "Project", "createdAt": "", "isBenchmark": False, "user": None}
         nodes = [{**about, **_project(name)} for name in self.projects]
         return {"models": {"pageInfo": PAGE, "edges": [{"node": node} for node in nodes]}}
 
-    def ProjectInternalId(self, projectName, entityName):
+    def project_internal_id(self, projectName, entityName):
         is_known = entityName == ENTITY and projectName in self.projects
         return {"project": {"id": projectName, "internalId": projectName} if is_known else None}
 
-    def RunResumeStatus(self, name, **given):
+    def run_resume_status(self, name, **given):
         run = self.runs.get(name)
         if run is None:
             return {"model": {"entity": None, "bucket": None}}
@@ -103,7 +103,7 @@ class Server:
         known |= {"displayName": run.about.get("displayName"), "sweepName": run.about.get("sweep"), "wandbConfig": "{}"}
         return {"model": {"entity": {"id": ENTITY, "name": ENTITY}, "bucket": known}}
 
-    def UpsertBucket(self, name, project, **given):
+    def upsert_bucket(self, name, project, **given):
         is_new = name not in self.runs
         run = self.runs.setdefault(name, Run(name))
         run.update(given)
@@ -113,14 +113,14 @@ class Server:
         known |= {"config": json.dumps(run.config), "sweepName": run.about.get("sweep"), "project": _project(project)}
         return {"upsertBucket": {"bucket": {**known, "historyLineCount": len(run.lines)}, "inserted": is_new}}
 
-    def CreateRunFiles(self, run, files, **given):
+    def create_run_files(self, run, files, **given):
         places = [{"name": name, "uploadUrl": f"{self.address}/upload/{run}/{name}"} for name in files]
         return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": places}}
 
-    def MarkRunFilesUploaded(self, **given):
+    def mark_run_files_uploaded(self, **given):
         return {"markRunFilesUploaded": {"success": True}}
 
-    def UpsertSweep(self, config, projectName, **given):
+    def upsert_sweep(self, config, projectName, **given):
         text = yaml.safe_load(config)
         names, values = zip(*((k, v.get("values") or [v["value"]]) for k, v in text["parameters"].items()), strict=True)
         name = f"sweep{len(self.sweeps)}"
@@ -129,14 +129,14 @@ class Server:
         sweep = {"name": name, "project": _project(projectName)}
         return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
 
-    def SweepWithRuns(self, sweep, **given):
+    def sweep_with_runs(self, sweep, **given):
         known = {"id": sweep, "name": sweep, "config": self.sweeps[sweep]["config"], "runs": {"edges": []}}
         return {"project": {"sweep": known}}
 
-    def CreateAgent(self, sweep, **given):
+    def create_agent(self, sweep, **given):
         return {"createAgent": {"agent": {"id": f"{sweep}/agent"}}}
 
-    def Heartbeat(self, id, runState, **given):
+    def heartbeat(self, id, runState, **given):
         """Hand out the next trial to an agent that runs none; end it where there are no more."""
         sweep = self.sweeps[id.split("/")[0]]
         commands = []
@@ -150,7 +150,7 @@ class Server:
         args = {key: {"value": value} for key, value in row.items()}
         return {"type": "run", "run_id": name, "args": args, "program": sweep["text"].get("program")}
 
-    def upsertView(self, name, displayName, projectName, spec, description, **given):
+    def upsert_view(self, name, displayName, projectName, spec, description, **given):
         self.reports.append(json.loads(spec))
         known = {"id": "report0", "type": "runs", "name": name, "displayName": displayName, "spec": spec}
         view = {**known, "description": description, "project": _project(projectName), "updatedAt": None}
@@ -222,12 +222,11 @@ def stand_in():
 def signed_in(server, mode="online"):
     """Let W&B's library know the server and a key, and nothing of what it was told before."""
     told = {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": KEY, "WANDB_MODE": mode}
-    with mock.patch.dict(os.environ, {**told, "WANDB_ERROR_REPORTING": "false"}):
-        with warnings.catch_warnings():
-            for kind in (DeprecationWarning, ResourceWarning):  # of its own parts about each other, and files left open
-                warnings.simplefilter("ignore", kind)
-            wandb.teardown()
-            os.environ.pop("WANDB_SERVICE", None)
-            yield
-            wandb.teardown()
-            gc.collect()
+    wandb.teardown()
+    os.environ.pop("WANDB_SERVICE", None)  # which has ended
+    with mock.patch.dict(os.environ, {**told, "WANDB_ERROR_REPORTING": "false"}), warnings.catch_warnings():
+        for kind in (DeprecationWarning, ResourceWarning):  # of its own parts about each other, and files left open
+            warnings.simplefilter("ignore", kind)
+        yield
+        wandb.teardown()
+        gc.collect()

@@ -59,7 +59,13 @@ def _environment(sweep: Sweep, folder: Path) -> dict[str, str]:
     """Name the sweep's folder, group and tags to the runs of an agent, whose ``python`` is to be this one."""
     folders = {SWEEP_FOLDER: str(folder.resolve()), "WANDB_DIR": str(folder.resolve())}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, **folders, "PATH": path, "WANDB_RUN_GROUP": sweep.name, "WANDB_TAGS": ",".join(["sweep", sweep.name])}
+    return {
+        **os.environ,
+        **folders,
+        "PATH": path,
+        "WANDB_RUN_GROUP": sweep.name,
+        "WANDB_TAGS": ",".join(["sweep", sweep.name]),
+    }
 
 
 def _address(sweep: Sweep, folder: Path) -> str:

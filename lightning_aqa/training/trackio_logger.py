@@ -94,6 +94,6 @@ def _trackio(save_dir: str) -> Any:
             os.environ["TRACKIO_DIR"] = before
     if chosen != folder:
         raise ValueError(
-            f"Trackio writes to {chosen} in this process, and cannot change to {folder}; run it in a process of its own."
+            f"Trackio writes to {chosen} in this process, and cannot change to {folder}: start another one."
         )
     return trackio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import netrc
 import os
 import shlex
@@ -9,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HEADER, BLOCK, RECORD_HEADER = 7, 32768, 7
 """Bytes of the header of a .wandb file, of its blocks, and of the header of a record: checksum, length, kind."""
@@ -24,10 +26,10 @@ def is_wandb_error(error: Exception) -> bool:
 
 
 def told_by_wandb(error: Exception) -> str:
-    """Return an error of W&B's library in a line.
+    """Return an error of W&B's library in a line, its first.
 
     Example:
-        >>> told_by_wandb(OSError("no such host\\nConsider more time"))
+        >>> told_by_wandb(OSError("no such host."))
         'W&B: no such host.'
     """
     return f"W&B: {str(error).splitlines()[0].rstrip('.')}."
@@ -68,14 +70,13 @@ def _started(folder: Path) -> str:
 def drop_empty_parts(folder: Path) -> None:
     """Remove offline parts that a kill left without a record: ``wandb sync`` stops at one, and sends no other."""
     for part in _run_folders(folder, "offline-run-*"):
-        if all(path.stat().st_size <= HEADER for path in part.glob("run-*.wandb")):
+        if [path.stat().st_size <= HEADER for path in part.glob("run-*.wandb")] == [True]:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def next_step(folder: Path, run: str) -> int:
     """Return the step at which a run goes on that was logged offline: W&B counts from 0 again by itself."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    Record: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record  # a name that is made at run time
     found = 0
     for path in folder.glob(f"wandb/offline-run-*-{run}/run-{run}.wandb"):
         for content in _records(path.read_bytes()):

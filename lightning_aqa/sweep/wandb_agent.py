@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from lightning_aqa.results.files import SWEEP, TRIAL
 from lightning_aqa.results.run_folder import SWEEP_FOLDER, has_results
-from lightning_aqa.results.side_files import read_sweep_record
+from lightning_aqa.results.side_files import if_whole, read_sweep_record
 from lightning_aqa.sweep.config import Sweep, varying
 from lightning_aqa.sweep.parameters import Parameter, read_parameter
 from lightning_aqa.sweep.trial import Trial, read_trials, variant_name
 from lightning_aqa.sweep.trial_command import wandb_names
 from lightning_aqa.utils.documents import read_yaml
+from lightning_aqa.utils.files import replacing
 from lightning_aqa.utils.wandb import has_wandb_key
 
 PROJECT = "lightning_aqa"
@@ -78,12 +79,18 @@ def _address(sweep: Sweep, folder: Path) -> str:
         name = wandb.sweep(to_wandb(sweep), entity=sweep.text.get("entity"), project=project)
         entity = os.environ.get("WANDB_ENTITY") or sweep.text.get("entity")
         record["wandb"] = "/".join([part for part in (entity, project, name) if part])
-        (folder / SWEEP).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        with replacing(folder / SWEEP) as file:
+            file.write(json.dumps(record, indent=1) + "\n")
     return str(record["wandb"])
 
 
 class Address(NamedTuple):
-    """Where on W&B the runs of a sweep are; without an entity, in the user's own."""
+    """Place of a sweep's runs on W&B.
+
+    Args:
+        entity: User or team; None is the user's own.
+        project: Project.
+    """
 
     entity: str | None
     project: str
@@ -105,7 +112,9 @@ def name_trial() -> None:
     folder, path = os.environ.get(SWEEP_FOLDER), os.environ.get("WANDB_SWEEP_PARAM_PATH")
     if not folder or not path:
         return
-    given = read_sweep_record(Path(folder) / SWEEP, ("parameters",))["parameters"]
+    given = (if_whole(Path(folder) / SWEEP, read_sweep_record) or {}).get("parameters")
+    if not isinstance(given, dict):
+        return
     parameters = [read_parameter(str(key), value) for key, value in given.items()]
     row = _row(Path(path), parameters)
     for name, value in wandb_names(variant_name(row, varying(parameters)), row).items():

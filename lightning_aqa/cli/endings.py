@@ -27,7 +27,7 @@ from lightning_aqa.utils.distributed import (
 )
 from lightning_aqa.utils.files import DISK_FULL, FULL, advice_if_full
 from lightning_aqa.utils.signals import Stopped, StopSignals
-from lightning_aqa.utils.wandb import OFFLINE_HINT, is_wandb_error
+from lightning_aqa.utils.wandb import OFFLINE_HINT, is_wandb_error, told_by_wandb
 
 COLLECTIVE_ERRORS = (CorpusError, NonFiniteError, MisconfigurationException)
 USER_ERRORS = (ValueError, OSError, MisconfigurationException, OmegaConfBaseException)
@@ -90,7 +90,7 @@ def told(error: Exception, session: Session) -> tuple[str, int]:
     if isinstance(error, USER_ERRORS):
         return raised(error), 2
     if is_wandb_error(error):
-        return f"W&B: {str(error).splitlines()[0].rstrip('.')}. {OFFLINE_HINT}", 2
+        return f"{told_by_wandb(error)} {OFFLINE_HINT}", 2
     return unexpected(error, session.folder), 1
 
 

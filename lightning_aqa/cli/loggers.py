@@ -15,20 +15,26 @@ from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 
 from lightning_aqa.results.files import MLFLOW_ARTIFACTS
 from lightning_aqa.results.mlflow_run import read_mlflow_run, store_in
-from lightning_aqa.utils.wandb import OFFLINE_HINT, has_wandb_key, run_id
+from lightning_aqa.sweep.wandb_agent import name_trial
+from lightning_aqa.training.trackio_logger import TrackioLogger
+from lightning_aqa.utils.wandb import OFFLINE_HINT, drop_empty_parts, has_wandb_key, run_id
 
 RUN_FOLDER = "RUN_FOLDER"
 """Default of ``save_dir`` in configs, which stands for the run folder."""
 EXPERIMENT = "lightning_aqa"
 """Experiment of MLflow that runs are filed under; the configs give W&B a project of the same name."""
-NEEDED = {"TensorBoardLogger": ("tensorboard",), "MLFlowLogger": ("mlflow", "sqlalchemy", "alembic")}
+NEEDED = {
+    "TensorBoardLogger": ("tensorboard",),
+    "MLFlowLogger": ("mlflow", "sqlalchemy", "alembic"),
+    "TrackioLogger": ("trackio",),
+}
 """Packages of an extra that a logger cannot do without."""
 INSTEAD = {"tensorboard": "tensorboardX"}
 
 
 def default_to_run_folder() -> None:
-    """Let the parser know a default of ``save_dir`` for Lightning's loggers that write into folders."""
-    for logger in (CSVLogger, TensorBoardLogger, MLFlowLogger):
+    """Let the parser know a default of ``save_dir`` for loggers that write into folders."""
+    for logger in (CSVLogger, TensorBoardLogger, MLFlowLogger, TrackioLogger):
         build: Any = logger.__init__
         signature = inspect.signature(build)
         own: dict[str, str | None] = {"save_dir": RUN_FOLDER}
@@ -56,6 +62,8 @@ def place_loggers(settings: Namespace, folder: Path) -> bool:
             is_offline = _place_wandb(given, folder)
         elif str(given.get("save_dir")) == RUN_FOLDER:
             _place_mlflow(given, folder) if kind == "MLFlowLogger" else _place(given, folder)
+        if kind == "TrackioLogger":
+            given.name = given.get("name") or folder.name
     return is_offline
 
 
@@ -106,6 +114,8 @@ def _place_mlflow(given: Namespace, folder: Path) -> None:
 def _place_wandb(given: Namespace, folder: Path) -> bool:
     """Place W&B's files, and tell whether it logs offline; a resumed run goes on as the run it was."""
     _place(given, folder)
+    drop_empty_parts(folder)
+    name_trial()
     given.name = given.get("name") or os.environ.get("WANDB_NAME") or folder.name
     is_named = given.get("id") or given.get("version") or os.environ.get("WANDB_RUN_ID")
     given.id = given.get("id") if is_named else run_id(folder)

@@ -16,6 +16,7 @@ from lightning_aqa.cli.subcommands import SUBCOMMANDS, TRAINING
 from lightning_aqa.utils.files import DISK_FULL, FULL, advice_if_full
 from lightning_aqa.utils.signals import exit_code
 from lightning_aqa.utils.text import did_you_mean
+from lightning_aqa.utils.wandb import is_wandb_error, told_by_wandb
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
@@ -84,8 +85,9 @@ def _run(name: str, args: Sequence[str]) -> int:
     except Exception as error:
         if is_debug():
             raise
-        sys.stderr.write(f"error: {unexpected(error)}\n")
-        return 1
+        is_foreseen = is_wandb_error(error)
+        sys.stderr.write(f"error: {told_by_wandb(error) if is_foreseen else unexpected(error)}\n")
+        return 2 if is_foreseen else 1
 
 
 def _refuse(name: str) -> int:

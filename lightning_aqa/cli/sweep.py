@@ -189,11 +189,13 @@ def _show(sweep: Sweep, folder: Path, has_report: bool, planned: Sequence[Trial]
     failed = [t for t in trials if t.state == "failed" or (t.state == "killed" and t.exit_code is not None)]
     for trial in failed:
         ended = "failed" if trial.state == "failed" else "was killed" if trial.exit_code else "left no results"
-        message = f"{trial.id} {ended} ({trial.variant}), log in {trial.log}; it ended with:\n{last_lines(trial)}"
-        sys.stderr.write(message)
+        said = f", log in {trial.log}; it ended with:\n{last_lines(trial)}" if trial.log.exists() else "; see above\n"
+        sys.stderr.write(f"{trial.id} {ended} ({trial.variant}){said}")
     finished = {trial.folder.name for trial in trials if trial.state == "finished"}
     runs = [run for run in finished_runs(folder) if run.name in finished]
-    print_tables(sweep.name, runs, folder, named_missing([*trials, *planned]))
+    ran = [trial.parameters for trial in trials]  # W&B gives its trials ids of its own
+    left = [trial for trial in planned if trial.parameters not in ran]
+    print_tables(sweep.name, runs, folder, named_missing([*trials, *left]))
     if any(trial.state != "finished" for trial in trials):
         again = (
             " --retry runs the failed ones again."

@@ -16,7 +16,7 @@ from lightning_aqa.results.files import SWEEP
 from lightning_aqa.results.run_folder import DEFAULT_ROOT
 from lightning_aqa.results.side_files import if_whole, read_config, read_sweep_record
 from lightning_aqa.sweep.trial import read_trials
-from lightning_aqa.sweep.wandb_agent import PROJECT
+from lightning_aqa.sweep.wandb_agent import sweep_address
 from lightning_aqa.utils.wandb import has_wandb_key
 
 if TYPE_CHECKING:
@@ -27,24 +27,26 @@ FACTORS = {
     "weighting": ("preference_factor", "quality"),
 }
 """Settings of objectives that make the panels of margin and of weighting."""
-VARIANT = "job_type"
-"""What W&B keeps the variant as; grouping by it leaves the seeds, which are averaged."""
+VARIANT = "JobType"
+"""What W&B keeps the variant as, in the words of its reports; grouping by it leaves the seeds, which are averaged."""
 Panel = dict[str, Any]
 
 
-def wandb_report(sweep: str, *, project: str = PROJECT, entity: str | None = None) -> int:
+def wandb_report(sweep: str, *, project: str | None = None, entity: str | None = None) -> int:
     """Write a sweep's W&B report, or say what it would hold.
 
     Args:
         sweep: A sweep folder, such as runs/qamro, or its name.
-        project: Project of the runs.
-        entity: User or team of the project; null takes yours.
+        project: Project of the runs; null takes that of a sweep which W&B has run, else lightning_aqa.
+        entity: User or team of the project; null takes that of such a sweep, else yours.
 
     Returns:
         Exit code 0.
     """
     folder = Path(sweep) if Path(sweep).is_dir() else Path(DEFAULT_ROOT) / sweep
     report = describe(folder)
+    known = sweep_address(folder)
+    project, entity = project or known.project, entity or known.entity
     if not has_wandb_key() or os.environ.get("WANDB_MODE") == "offline":
         print(yaml.safe_dump(report, sort_keys=False, width=120), end="")
         print(

@@ -55,8 +55,13 @@ class Sweep(NamedTuple):
     @property
     def varying(self) -> list[str]:
         """Keys of the parameters that can take several values."""
-        fixed = [p.name for p in self.parameters if p.kind == "constant" or len(p.fields.get("values", (1, 2))) == 1]
-        return [p.name for p in self.parameters if p.name not in fixed]
+        return varying(self.parameters)
+
+
+def varying(parameters: Sequence[Parameter]) -> list[str]:
+    """List the keys of parameters that can take several values."""
+    fixed = [p.name for p in parameters if p.kind == "constant" or len(p.fields.get("values", (1, 2))) == 1]
+    return [p.name for p in parameters if p.name not in fixed]
 
 
 def read_sweep(

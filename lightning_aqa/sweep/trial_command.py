@@ -133,13 +133,23 @@ def trial_environment(sweep: Sweep, trial: Trial) -> dict[str, str]:
     write_parameters(path, trial.parameters)
     return {
         "WANDB_RUN_ID": trial.id,
-        "WANDB_NAME": " ".join([trial.variant, *_seeds(trial.parameters)]),
         "WANDB_RUN_GROUP": sweep.name,
-        "WANDB_JOB_TYPE": trial.variant[:64],  # the longest that W&B takes
+        **wandb_names(trial.variant, trial.parameters),
         "WANDB_TAGS": ",".join(["sweep", sweep.name]),
         "WANDB_SWEEP_PARAM_PATH": str(path.resolve()),
         "LIGHTNING_AQA_TRIAL": str((trial.folder / TRIAL).resolve()),
     }
+
+
+def wandb_names(variant: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables by which W&B shows a trial as its variant and its seed.
+
+    Example:
+        >>> wandb_names("plain", {"seed_everything": 0})
+        {'WANDB_NAME': 'plain seed 0', 'WANDB_JOB_TYPE': 'plain'}
+    """
+    longest = 64  # that W&B takes
+    return {"WANDB_NAME": " ".join([variant, *_seeds(parameters)]), "WANDB_JOB_TYPE": variant[:longest]}
 
 
 def write_parameters(path: Path, parameters: Mapping[str, Any]) -> None:

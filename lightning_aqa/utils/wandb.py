@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import netrc
 import os
 import shlex
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+HEADER, BLOCK, RECORD_HEADER = 7, 32768, 7
+"""Bytes of the header of a .wandb file, of its blocks, and of the header of a record: checksum, length, kind."""
+WHOLE, LAST = 1, 4
+"""Kinds of record that end one; it is in one piece, or this is its last."""
 OFFLINE_HINT = "With WANDB_MODE=offline W&B logs into the run folder, and `wandb sync` sends it later."
 
 
@@ -15,6 +23,16 @@ def is_wandb_error(error: Exception) -> bool:
     """Tell whether an error comes from W&B's library, which is not imported for that."""
     kind = getattr(sys.modules.get("wandb.errors"), "Error", None)
     return kind is not None and isinstance(error, kind)
+
+
+def told_by_wandb(error: Exception) -> str:
+    """Return an error of W&B's library in a line, its first.
+
+    Example:
+        >>> told_by_wandb(OSError("no such host."))
+        'W&B: no such host.'
+    """
+    return f"W&B: {str(error).splitlines()[0].rstrip('.')}."
 
 
 def has_wandb_key() -> bool:
@@ -47,3 +65,44 @@ def _run_folders(folder: Path, pattern: str) -> list[Path]:
 def _started(folder: Path) -> str:
     """Return the time in the name of a W&B folder, such as ``offline-run-20261128_010003-lxvd7ozg``."""
     return folder.name.split("run-", 1)[1]
+
+
+def drop_empty_parts(folder: Path) -> None:
+    """Remove offline parts that a kill left without a record: ``wandb sync`` stops at one, and sends no other."""
+    for part in _run_folders(folder, "offline-run-*"):
+        if [path.stat().st_size <= HEADER for path in part.glob("run-*.wandb")] == [True]:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def next_step(folder: Path, run: str) -> int:
+    """Return the step at which a run goes on that was logged offline: W&B counts from 0 again by itself."""
+    Record: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record  # a name that is made at run time
+    found = 0
+    for path in folder.glob(f"wandb/offline-run-*-{run}/run-{run}.wandb"):
+        for content in _records(path.read_bytes()):
+            record = Record()
+            try:
+                record.ParseFromString(content)
+            except Exception:  # what protobuf raises depends on how it is built; nothing after it is to be trusted
+                break
+            if record.HasField("history"):
+                found = max(found, record.history.step.num + 1)
+    return found
+
+
+def _records(content: bytes) -> Iterator[bytes]:
+    """Yield the whole records of a .wandb file, which is LevelDB's log after a header of its own."""
+    position, record = HEADER, b""
+    while position + RECORD_HEADER <= len(content):
+        left = BLOCK - position % BLOCK
+        if left < RECORD_HEADER:  # the rest of a block is filled up
+            position += left
+            continue
+        start = position + RECORD_HEADER
+        position = start + int.from_bytes(content[start - 3 : start - 1], "little")
+        if position > len(content):
+            return
+        record += content[start:position]
+        if content[start - 1] in (WHOLE, LAST):
+            yield record
+            record = b""

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sqlite3
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from lightning_aqa.cli.loggers import RUN_FOLDER, place_loggers
 from lightning_aqa.results.mlflow_run import write_mlflow_run
 from lightning_aqa.training.loggers import introduce_run, log_pictures
+from lightning_aqa.training.trackio_logger import TrackioLogger
 from lightning_aqa.utils.wandb import OFFLINE_HINT
 
 
@@ -193,12 +195,12 @@ def test_a_resumed_run_goes_on_as_the_mlflow_run_that_it_was_even_where_its_fold
     assert logger.init_args.run_id == "on-the-server"
 
 
-@pytest.mark.parametrize("extra", ["tensorboard", "mlflow"])
+@pytest.mark.parametrize("extra", ["tensorboard", "mlflow", "trackio"])
 def test_a_logger_without_its_package_is_one_line_and_leaves_no_folder(fails, tmp_path, monkeypatch, extra):
     found = importlib.util.find_spec
-    hidden = {"tensorboard", "tensorboardX", "mlflow"}
+    hidden = {"tensorboard", "tensorboardX", "mlflow", "trackio"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in hidden else found(name, *more))
-    kind = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger"}[extra]
+    kind = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger", "trackio": "TrackioLogger"}[extra]
     table = ["--data=Table", "--data.path=none.csv", "--data.axes={q: [1, 5]}", "--data.folds=2"]
     said = fails("fit", *table, f"--trainer.logger={kind}", f"--trainer.default_root_dir={tmp_path / 'runs'}")
     assert said == (
@@ -275,3 +277,68 @@ def test_mlflow_goes_on_in_its_run_when_a_fit_is_resumed(train, monkeypatch, pic
     with sqlite3.connect(folder / "mlflow.db") as store:
         assert store.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
     assert list((folder / "mlflow-artifacts").rglob("scatter_test.png"))
+
+
+TRACKIO = """
+import json
+from trackio.utils import TRACKIO_DIR
+
+class Run:
+    def __init__(self, **asked):
+        self.write("init", asked)
+
+    def write(self, name, *values):
+        TRACKIO_DIR.mkdir(exist_ok=True)
+        with open(TRACKIO_DIR / "calls.jsonl", "a") as file:
+            file.write(json.dumps([name, *values]) + "\\n")
+
+    def log(self, metrics, step=None):
+        self.write("log", metrics, step)
+
+    def finish(self):
+        self.write("finish")
+
+init, Image = Run, str
+"""
+UTILS = "import os, pathlib\nTRACKIO_DIR = pathlib.Path(os.environ.get('TRACKIO_DIR', '/home/trackio'))\n"
+
+
+@pytest.fixture
+def trackio(tmp_path, monkeypatch):
+    """A module that notes what Trackio is asked, in the folder that Trackio would take."""
+    package = tmp_path / "packages" / "trackio"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(TRACKIO)
+    (package / "utils.py").write_text(UTILS)
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.delenv("TRACKIO_DIR", raising=False)
+    yield
+    for name in ("trackio", "trackio.utils"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("trackio")
+def test_trackio_writes_into_the_run_folder_and_goes_on_after_the_fit(train, tmp_path):
+    (tmp_path / "log.yaml").write_text("trainer: {logger: TrackioLogger}\n")
+    folder = train("--config", str(tmp_path / "log.yaml"))
+    calls = [json.loads(line) for line in (folder / "trackio" / "calls.jsonl").read_text().splitlines()]
+    assert [name for name, *_ in calls if name != "log"] == ["init", "finish", "init", "finish"]
+    (asked,), (again,) = (values for name, *values in calls if name == "init")
+    assert asked == again
+    config = asked.pop("config")
+    assert asked == {"project": "lightning_aqa", "name": "run", "resume": "allow", "embed": False}
+    assert config["config"] == yaml.safe_load((folder / "config.yaml").read_text())
+    assert not any(key.startswith("_") for key in config)  # which Trackio refuses
+    logged = [(set(metrics), step) for name, *values in calls if name == "log" for metrics, step in [values]]
+    assert [step for keys, step in logged if "val/utterance/SRCC/mean" in keys] == [1]
+    assert any("test/test/utterance/SRCC/mean" in keys for keys, _ in logged)
+
+
+@pytest.mark.usefixtures("trackio")
+def test_trackio_takes_pictures_and_refuses_another_folder_in_the_same_process(tmp_path):
+    logger = TrackioLogger(name="a", save_dir=str(tmp_path))
+    log_pictures([logger], [tmp_path / "scatter_test.png"], 7)
+    last = json.loads((tmp_path / "trackio" / "calls.jsonl").read_text().splitlines()[-1])
+    assert last == ["log", {"pictures/scatter_test": str(tmp_path / "scatter_test.png")}, 7]
+    with pytest.raises(ValueError, match=r"Trackio writes to .*/trackio in this process, and cannot change to .*b/tr"):
+        TrackioLogger(name="b", save_dir=str(tmp_path / "b")).log_metrics({"x": 1.0}, 0)

@@ -78,7 +78,7 @@ def test_with_a_key_that_very_report_is_saved(folder, monkeypatch, capsys):
     assert (report.project, report.entity, report.title) == ("lightning_aqa", "team", "q: Margins")
     (grid,) = (block for block in report.blocks if isinstance(block, wr.PanelGrid))
     (runs,) = grid.runsets
-    assert runs.groupby == ["job_type"]
+    assert runs.groupby == ["JobType"]  # their word for what a run calls job_type
     assert "q" in str(runs.filters)
     assert [type(panel).__name__ for panel in grid.panels] == [
         p["kind"] for p in wandb_report.describe(folder)["panels"]

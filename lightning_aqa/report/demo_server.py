@@ -34,7 +34,7 @@ Judge = Callable[[Path, str], dict[str, Any]]
 """Scores a file with its prompt, as plain values; raises ValueError, without a path, where the file is at fault."""
 
 
-class Busy(Exception):
+class BusyError(Exception):
     """Too many clips wait."""
 
 
@@ -79,16 +79,16 @@ class DemoServer(LocalServer):
             write: Writes it to a file.
 
         Raises:
-            Busy: If too many wait, or one has waited too long.
+            BusyError: If too many wait, or one has waited too long.
             ValueError: If it cannot be scored.
         """
         if not self._places.acquire(blocking=False):
-            raise Busy
+            raise BusyError
         path = Path(self._folder.name) / f"{uuid.uuid4().hex}{suffix}"
         try:
             write(path)
             if not self._model.acquire(timeout=LONGEST_WAIT):
-                raise Busy
+                raise BusyError
             try:
                 return self.judge(path, prompt)
             finally:
@@ -167,7 +167,7 @@ class _Handler(LocalHandler):
         """Score the body, or say in a line why not; what the person cannot help is said on the console too."""
         try:
             found = self.server.score(suffix, prompt, partial(self._write, length))
-        except Busy:
+        except BusyError:
             self.refuse(503, "others wait for their scores already; try again in a minute")
         except TimeoutError:
             self.refuse(408, "the upload takes too long")

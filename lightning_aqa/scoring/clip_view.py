@@ -125,8 +125,8 @@ class ClipView:
 
 
 def _interval(row: dict[str, Any], axis: str) -> list[float] | None:
-    ends = [row.get(f"{axis} {end}") for end in ENDS]
-    return None if None in ends else ends
+    ends = [end for name in ENDS if (end := row.get(f"{axis} {name}")) is not None]
+    return ends if len(ends) == len(ENDS) else None
 
 
 def _plain(frames: FrameScores) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -92,7 +93,9 @@ class EnsembleScorer(Scorer):
         """Whether prompts change the scores of a member."""
         return any(member.reads_text for member in self.members)
 
-    def frame_scores(self, path: Path | str, prompt: str = "", seconds: float | None = None) -> FrameScores | None:
+    def frame_scores(
+        self, path: str | os.PathLike[str], prompt: str = "", seconds: float | None = None
+    ) -> FrameScores | None:
         """Return None: frames of different encoders have no times in common."""
         return None
 

@@ -10,11 +10,13 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from lightning_aqa.cli.main import main
 from lightning_aqa.encoders.melspectrogram import MelSpectrogram
@@ -32,21 +34,24 @@ LIMIT = 3.0
 AXES = [("PQ", "Production </script> quality", 0.0, 10.0), ("CE", "Content enjoyment", 0.0, 10.0)]
 
 
-def _serving(server):
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+@contextmanager
+def _serving(server, serve=LocalServer.serve_forever):
+    """Serve in a thread, which ends however the test does."""
+    thread = threading.Thread(target=serve, args=(server, 0.01))
     thread.start()
-    return thread
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
 def running(checkpoint):
     """A server of a trained model without scores of frames."""
     view = ClipView(load(checkpoint, num_workers=0, device="cpu"), LIMIT)
-    with DemoServer(view, view.about(), "Score </title> a clip", 1.0, port=0) as server:
-        thread = _serving(server)
+    with DemoServer(view, view.about(), "Score </title> a clip", 1.0, port=0) as server, _serving(server):
         yield server
-        server.shutdown()
-        thread.join()
     assert not Path(server._folder.name).exists()
 
 
@@ -158,9 +163,13 @@ def test_elsewhere_the_page_says_why_it_cannot_record(browser):
 def test_scores_of_frames_are_drawn_over_the_waveform(browser, tmp_path):
     encoder = MelSpectrogram(width=8, depth=1, num_heads=1, window_seconds=0.5)
     module = AQAModule(AXES, encoder, lambda *sizes: AESANet(*sizes, adapter_width=8, lstm_width=8, shared_width=8))
+    with torch.no_grad():
+        for parameter in module.head.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(parameter))))
     view = ClipView(Scorer(module, device="cpu", num_workers=0), LIMIT)
-    with DemoServer(view, view.about(), "T", 1.0, port=0) as server, browser.new_context() as context:
-        thread, page = _serving(server), context.new_page()
+    server = DemoServer(view, view.about(), "T", 1.0, port=0)
+    with server, _serving(server), browser.new_context() as context:
+        page = context.new_page()
         page.goto(server.address)
         page.get_by_label("Choose a clip").set_input_files(_tone(tmp_path / "a.flac", 1.6))
         page.get_by_role("button", name="Score").click()
@@ -171,9 +180,13 @@ def test_scores_of_frames_are_drawn_over_the_waveform(browser, tmp_path):
         assert steps[-1] == pytest.approx(600 * 1.5 / 1.6)  # a tail of 0.1 s is too short for a window
         page.get_by_role("button", name="Content enjoyment").click()
         assert page.locator(".frames").get_attribute("d") != first
-        assert "Content enjoyment by frame, from " in page.get_by_role("img").get_attribute("aria-label")
-        server.shutdown()
-        thread.join()
+        label = page.get_by_role("img").get_attribute("aria-label")
+        low, high = map(float, re.search(r"Content enjoyment by frame, from ([\d.]+) to ([\d.]+)", label).groups())
+        ends = [float(text) for text in page.locator(".chart .scale span").all_inner_texts()]
+        assert ends[0] - ends[1] >= 2.0  # a fifth of the scale
+        assert ends[1] <= low <= high <= ends[0]
+        page.set_viewport_size({"width": 375, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") == 375
 
 
 def test_hostile_uploads_get_a_line_and_no_path(running, folder, tmp_path, capfd):
@@ -261,8 +274,8 @@ def test_one_clip_at_a_time_and_few_may_wait(tmp_path, monkeypatch):
         return {"prompt": prompt}
 
     about = {"reads_text": True, "seconds": 1.0, "share": None, "why_none": ""}
-    with DemoServer(judge, about, "T", 1.0, port=0) as server:
-        thread, replies = _serving(server), []
+    with DemoServer(judge, about, "T", 1.0, port=0) as server, _serving(server):
+        replies = []
         ask = lambda: replies.append(_ask(server, b"RIFF"))  # noqa: E731
         asking = [threading.Thread(target=ask) for _ in range(2)]
         for one in asking:
@@ -277,18 +290,13 @@ def test_one_clip_at_a_time_and_few_may_wait(tmp_path, monkeypatch):
         assert replies == [(200, {"prompt": ""})] * 2
         server.judge = lambda path, prompt: 1 / 0
         assert _ask(server, b"RIFF") == (500, "the model fails at this clip; the console of the server says how")
-        server.shutdown()
-        thread.join()
 
 
 def test_too_many_connections_are_closed(running, monkeypatch):
     monkeypatch.setattr(local_server, "MOST_CONNECTIONS", 0)
-    with LocalServer(local_server.LocalHandler, "127.0.0.1", 0) as server:
-        thread = _serving(server)
-        with pytest.raises((urllib.error.URLError, ConnectionError)):
-            urllib.request.urlopen(server.address, timeout=20)
-        server.shutdown()
-        thread.join()
+    lost = pytest.raises((urllib.error.URLError, ConnectionError))
+    with LocalServer(local_server.LocalHandler, "127.0.0.1", 0) as server, _serving(server), lost:
+        urllib.request.urlopen(server.address, timeout=20)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -296,23 +304,13 @@ def test_serve_says_where_it_is_and_ends_when_it_is_asked_to(checkpoint, tmp_pat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     scored = []
 
-    def ask_and_end(server, *args, **kwargs):
-        thread = _serving_as_usual(server)
-        scored.append(_ask(server, _tone(tmp_path.parent / "end.wav", 0.5).read_bytes()))
-        assert len(list(tmp_path.iterdir())) == 1
-        try:
+    def ask_and_end(server):
+        with _serving(server, usual):
+            scored.append(_ask(server, clip))
+            assert len(list(tmp_path.iterdir())) == 1
             signal.raise_signal(number)
-        finally:
-            server.shutdown()
-            thread.join()
 
-    usual = DemoServer.serve_forever
-
-    def _serving_as_usual(server):
-        thread = threading.Thread(target=usual, args=(server, 0.01))
-        thread.start()
-        return thread
-
+    usual, clip = DemoServer.serve_forever, _tone(tmp_path.parent / "end.wav", 0.5).read_bytes()
     monkeypatch.setattr(DemoServer, "serve_forever", ask_and_end)
     assert main(["serve", checkpoint, "--port=0", "--device=cpu"]) == 128 + number
     said = capfd.readouterr()

@@ -107,7 +107,7 @@
   }
 
   function tableOf(found) {
-    const head = make("tr", {}, ...[["Axis", ""], ["Score", "n"], [about.share ? `${100 * about.share} % interval` : "Interval", "n"], ["Scale", ""]].map(
+    const head = make("tr", {}, ...[["Axis", ""], ["Score", "n"], [about.share ? `${100 * about.share}\u00a0% interval` : "Interval", "n"], ["Scale", ""]].map(
       ([text, kind]) => make("th", { scope: "col", class: kind || null }, text)));
     return make("div", { class: "box" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...found.axes.map(rowOf))));
   }
@@ -118,7 +118,7 @@
     const note = found.note ? make("p", { class: "note warn" }, `Note: ${found.note}.`) : null;
     const cut = found.goes_on ? make("p", { class: "note warn" }, `The clip is longer: its first ${found.seconds.toFixed(0)} s are scored.`) : null;
     const unlike = typeof found.unlike === "number" ? make("p", { class: "note" },
-      `Unlike the training clips: more than ${(100 * found.unlike).toFixed(0)} % of them are unlike the others.`) : null;
+      `Unlike the training clips: ${found.unlike.toFixed(2)}, where 0.5 is usual, and 1 is farther from them than any is from the others.`) : null;
     const article = make("article", {}, heading, tableOf(found), note, cut, unlike, chartOf(found, audio), audio);
     find("#results").prepend(article);
     for (const old of findAll("#results > article").slice(MOST_RESULTS)) old.remove();

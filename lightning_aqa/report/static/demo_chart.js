@@ -18,11 +18,20 @@ function wavePath(columns) {
   return columns.map(block).join("");
 }
 
-function framesPath(found, frames, a) {
-  const { low, high } = found.axes[a];
-  const y = (value) => (HEIGHT * (1 - (Math.min(high, Math.max(low, value)) - low) / (high - low)) * 0.96 + 2).toFixed(2);
+// The part of the scale that the scores of frames are in, and a fifth of it at least: noise should not look like a change.
+
+function rangeOf(scores, { low, high }) {
+  const [least, most] = [Math.min(...scores), Math.max(...scores)];
+  const span = Math.min(high - low, Math.max(0.2 * (high - low), 1.2 * (most - least)));
+  const start = Math.min(high - span, Math.max(low, (least + most - span) / 2));
+  return [start, start + span];
+}
+
+function framesPath(found, scores, [low, high]) {
+  const { starts, ends } = found.frames;
+  const y = (value) => (HEIGHT * (1 - Math.min(1, Math.max(0, (value - low) / (high - low)))) * 0.96 + 2).toFixed(2);
   const x = (seconds) => (WIDTH * seconds / found.seconds).toFixed(2);
-  return frames.scores[a].map((score, i) => `${i ? "L" : "M"}${x(frames.starts[i])} ${y(score)}H${x(frames.ends[i])}`).join("");
+  return scores.map((score, i) => `${i ? "L" : "M"}${x(starts[i])} ${y(score)}H${x(ends[i])}`).join("");
 }
 
 function chartOf(found, audio) {
@@ -37,11 +46,12 @@ function chartOf(found, audio) {
   const length = `Waveform of ${found.seconds.toFixed(1)} s`;
   svg.setAttribute("aria-label", `${length}.`);
   const show = (a) => {
-    const { title, low, high } = found.axes[a];
-    line.setAttribute("d", framesPath(found, frames, a));
-    scale.replaceChildren(make("span", {}, String(high)), make("span", {}, String(low)));
-    const [least, most] = [Math.min(...frames.scores[a]), Math.max(...frames.scores[a])].map((value) => value.toFixed(2));
-    svg.setAttribute("aria-label", `${length}; ${title} by frame, from ${least} to ${most}.`);
+    const scores = frames.scores[a];
+    const range = rangeOf(scores, found.axes[a]);
+    line.setAttribute("d", framesPath(found, scores, range));
+    scale.replaceChildren(...range.toReversed().map((end) => make("span", {}, end.toFixed(1))));
+    const [least, most] = [Math.min(...scores), Math.max(...scores)].map((value) => value.toFixed(2));
+    svg.setAttribute("aria-label", `${length}; ${found.axes[a].title} by frame, from ${least} to ${most}.`);
   };
   if (frames) {
     box.prepend(choiceOf(found.axes, show));

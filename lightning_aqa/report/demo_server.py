@@ -67,7 +67,7 @@ class DemoServer(LocalServer):
         self.page = page_of(title, {**about, **limits}).encode()
         self.recorder = str(asset(RECORDER)).encode()
         self._places, self._model = BoundedSemaphore(1 + QUEUE), Lock()
-        super().__init__(_Handler, host, port)
+        super().__init__(_DemoHandler, host, port)
         self._folder = TemporaryDirectory(prefix="lightning-aqa-", ignore_cleanup_errors=True)
 
     def score(self, suffix: str, prompt: str, write: Callable[[Path], None]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def page_of(title: str, about: dict[str, Any]) -> str:
     )
 
 
-class _Handler(LocalHandler):
+class _DemoHandler(LocalHandler):
     """Give the page, and score what it sends."""
 
     server: DemoServer

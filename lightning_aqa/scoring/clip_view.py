@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_aqa.data.decoding import open_audio
 from lightning_aqa.results.predictions import ENDS
-from lightning_aqa.scoring.frames import FrameScores
+from lightning_aqa.scoring.frames import ScoredFrames
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.scoring.trust import UNLIKE
 
@@ -117,7 +117,7 @@ class ClipView:
             "frames": None if frames is None else _plain(frames),
         }  # fmt: skip
 
-    def _frames(self, path: Path, prompt: str) -> FrameScores | None:
+    def _frames(self, path: Path, prompt: str) -> ScoredFrames | None:
         """Score the frames, unless the head was found to have none."""
         found = self.scorer.frame_scores(path, prompt, self.seconds) if self._has_frames else None
         self._has_frames = found is not None
@@ -129,6 +129,6 @@ def _interval(row: dict[str, Any], axis: str) -> list[float] | None:
     return ends if len(ends) == len(ENDS) else None
 
 
-def _plain(frames: FrameScores) -> dict[str, Any]:
+def _plain(frames: ScoredFrames) -> dict[str, Any]:
     starts, ends, scores = (np.round(values, 4).T.tolist() for values in frames.at_most(MOST_COLUMNS))
     return {"starts": starts, "ends": ends, "scores": scores}

@@ -18,7 +18,7 @@ from lightning_aqa.results.files import ENSEMBLE
 from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.decode import reading_of
-from lightning_aqa.scoring.frames import FrameScores
+from lightning_aqa.scoring.frames import ScoredFrames
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.scoring.trust import Trust
@@ -95,7 +95,7 @@ class EnsembleScorer(Scorer):
 
     def frame_scores(
         self, path: str | os.PathLike[str], prompt: str = "", seconds: float | None = None
-    ) -> FrameScores | None:
+    ) -> ScoredFrames | None:
         """Return None: frames of different encoders have no times in common."""
         return None
 

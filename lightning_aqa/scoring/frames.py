@@ -13,7 +13,7 @@ from lightning_aqa.batch import Output
 Numbers = NDArray[np.float64]
 
 
-class FrameScores(NamedTuple):
+class ScoredFrames(NamedTuple):
     """Scores of the frames of one clip, in the order of time.
 
     Args:
@@ -26,12 +26,12 @@ class FrameScores(NamedTuple):
     ends: Numbers
     scores: Numbers
 
-    def at_most(self, num_frames: int) -> FrameScores:
+    def at_most(self, num_frames: int) -> ScoredFrames:
         """Return means of neighbours, so that no more frames than these are left.
 
         Example:
             >>> times = np.arange(4.0)
-            >>> FrameScores(times, times + 1, np.array([[1.0], [2.0], [4.0], [6.0]])).at_most(2).scores.tolist()
+            >>> ScoredFrames(times, times + 1, np.array([[1.0], [2.0], [4.0], [6.0]])).at_most(2).scores.tolist()
             [[1.5], [5.0]]
         """
         if len(self.starts) <= num_frames:
@@ -40,10 +40,10 @@ class FrameScores(NamedTuple):
         lengths_F = self.ends - self.starts
         means = [np.average(self.scores[piece], axis=0, weights=lengths_F[piece]) for piece in pieces]
         first, last = [piece[0] for piece in pieces], [piece[-1] for piece in pieces]
-        return FrameScores(self.starts[first], self.ends[last], np.stack(means))
+        return ScoredFrames(self.starts[first], self.ends[last], np.stack(means))
 
 
-def frames_of(output: Output, begin: float, seconds: float) -> FrameScores | None:
+def frames_of(output: Output, begin: float, seconds: float) -> ScoredFrames | None:
     """Spread the frames of one window evenly over its time; None from heads without scores of frames.
 
     Args:
@@ -55,9 +55,9 @@ def frames_of(output: Output, begin: float, seconds: float) -> FrameScores | Non
         return None
     scores_FA = output.frame_scores[0, output.frame_mask[0]].detach().cpu().double().numpy()
     edges = begin + seconds * np.arange(len(scores_FA) + 1) / max(len(scores_FA), 1)
-    return FrameScores(edges[:-1], edges[1:], scores_FA)
+    return ScoredFrames(edges[:-1], edges[1:], scores_FA)
 
 
-def joined(windows: Sequence[FrameScores]) -> FrameScores:
+def joined(windows: Sequence[ScoredFrames]) -> ScoredFrames:
     """Return the frames of windows one after the other."""
-    return FrameScores(*(np.concatenate(parts) for parts in zip(*windows, strict=True)))
+    return ScoredFrames(*(np.concatenate(parts) for parts in zip(*windows, strict=True)))

@@ -24,7 +24,7 @@ from lightning_aqa.results.notes import Expected
 from lightning_aqa.results.trained_features import TrainedFeatures, pooled
 from lightning_aqa.scoring.batching import Batching, ScoredClip, WindowScore, score_groups
 from lightning_aqa.scoring.decode import Piece, cut, read_pieces, reading_of, weighted_means
-from lightning_aqa.scoring.frames import FrameScores, frames_of, joined
+from lightning_aqa.scoring.frames import ScoredFrames, frames_of, joined
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.trust import Trust
 from lightning_aqa.scoring.waveforms import as_rate, as_tensor, is_array, is_numbers
@@ -210,7 +210,7 @@ class Scorer:
         return self.module.encoder.text_width is not None
 
     @torch.no_grad()
-    def frame_scores(self, path: Path, prompt: str = "", seconds: float | None = None) -> FrameScores | None:
+    def frame_scores(self, path: Path, prompt: str = "", seconds: float | None = None) -> ScoredFrames | None:
         """Score the frames of a file, at their times, window by window.
 
         Args:
@@ -224,7 +224,7 @@ class Scorer:
         Raises:
             AudioError: If the file cannot be scored.
         """
-        windows, begin = list[FrameScores](), 0.0
+        windows, begin = list[ScoredFrames](), 0.0
         for piece in self._read(Item(os.fspath(path), os.fspath(path), end=seconds, prompt=prompt)):
             found = frames_of(self._forward([piece.samples], [prompt])[0], begin, piece.weight)
             if found is None:

@@ -10,7 +10,7 @@ from lightning_aqa.encoders.melspectrogram import MelSpectrogram
 from lightning_aqa.heads.aesa_net import AESANet
 from lightning_aqa.module import AQAModule
 from lightning_aqa.scoring.ensemble import EnsembleScorer
-from lightning_aqa.scoring.frames import FrameScores
+from lightning_aqa.scoring.frames import ScoredFrames
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.training.ensemble import average
 
@@ -83,7 +83,7 @@ def test_heads_without_them_and_fewer_frames_of_the_same_mean(clip):
     module = AQAModule(AXES, MelSpectrogram(width=8, depth=1, num_heads=1))
     assert _scorer(module).frame_scores(clip) is None
     ends = np.cumsum(np.random.default_rng(1).uniform(0.1, 1, 50))
-    frames = FrameScores(np.r_[0, ends[:-1]], ends, np.random.default_rng(2).normal(size=(50, 2)))
+    frames = ScoredFrames(np.r_[0, ends[:-1]], ends, np.random.default_rng(2).normal(size=(50, 2)))
     fewer = frames.at_most(7)
     assert len(fewer.starts) == 7
     means = [np.average(of.scores, axis=0, weights=of.ends - of.starts) for of in (frames, fewer)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_aqa.data.decoding import open_audio
 from lightning_aqa.results.predictions import ENDS
+from lightning_aqa.scoring.batching import DeviceError
 from lightning_aqa.scoring.frames import ScoredFrames
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.scoring.trust import UNLIKE
@@ -100,7 +101,10 @@ class ClipView:
             ValueError: If it cannot be scored; the message names no file.
             RuntimeError: If the model fails at it.
         """
-        (row,) = self.scorer.rows([path], prompt, self.seconds)
+        try:
+            (row,) = self.scorer.rows([path], prompt, self.seconds)
+        except DeviceError as error:
+            raise RuntimeError(str(error)) from error
         if _UNFORESEEN.match(row["error"]):
             raise RuntimeError(row["error"])
         if row["error"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -192,19 +193,12 @@ def _collect(folder: Path) -> None:
 def _serve(folder: Path, host: str, port: int) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     from lightning_aqa.report.listening_design import read_test
-    from lightning_aqa.report.listening_server import LOOPBACK, ListeningServer
+    from lightning_aqa.report.listening_server import ListeningServer
+    from lightning_aqa.report.local_server import opened_at, reach_of
 
     test = read_test(folder)
-    try:
-        server = ListeningServer(folder, test, host, port)
-    except (OSError, OverflowError) as error:
-        told = getattr(error, "strerror", None) or "no such port"
-        raise ValueError(
-            f"--host={host} --port={port}: cannot be served at ({told}); --port=0 takes a free one."
-        ) from None
-    with server:
-        reach = "this machine alone" if host in LOOPBACK else "everybody who reaches this address"
-        print(f"{server.address}  for {reach}; answers go to {folder}; Ctrl-C ends it.", flush=True)
+    with opened_at(partial(ListeningServer, folder, test), host, port) as server:
+        print(f"{server.address}  {reach_of(host)}; answers go to {folder}; Ctrl-C ends it.", flush=True)
         server.serve_forever()
 
 

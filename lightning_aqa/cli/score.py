@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lightning_aqa.cli.signatures import call, check_at_least
+from lightning_aqa.cli.signatures import call_with_model, check_at_least
 from lightning_aqa.utils.ray import import_ray
 from lightning_aqa.utils.signals import Stopped, StopSignals
 
@@ -154,9 +154,8 @@ def score(
 
 
 def main(args: Sequence[str]) -> int:
-    """Run the subcommand with its arguments; those that change the model of a config are apart."""
-    model_args = [arg for arg in args if arg.startswith("--model.")]
-    return call(score, [arg for arg in args if arg not in model_args], model_args=model_args)
+    """Run the subcommand with its arguments."""
+    return call_with_model(score, args)
 
 
 def _positions(part: Shard, inputs: Sequence[str], shard_clips: int) -> range:

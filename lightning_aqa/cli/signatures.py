@@ -35,6 +35,12 @@ def call(function: Callable[..., int], args: Sequence[str], **given: Any) -> int
     return function(**settings.as_dict(), **given)
 
 
+def call_with_model(function: Callable[..., int], args: Sequence[str]) -> int:
+    """Call the function of a subcommand; arguments that change the model of a config are its ``model_args``."""
+    model_args = [arg for arg in args if arg.startswith("--model.")]
+    return call(function, [arg for arg in args if arg not in model_args], model_args=model_args)
+
+
 def split_own(function: Callable[..., int], args: Sequence[str]) -> tuple[list[str], list[str]]:
     """Divide arguments into the options of a function, with their values, and all others."""
     valued, plain = _flags(function)

@@ -45,6 +45,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "publish": Subcommand("publish", "Write a trained model with all that others need to use and judge it."),
     "report": Subcommand("report", "Write a page and tables of runs or a sweep: what is sure and wrong."),
     "score": Subcommand("score", "Score any amount of audio by a trained model, into one table."),
+    "serve": Subcommand("serve", "Serve a small page that scores a clip, uploaded or recorded."),
     "sweep": Subcommand("sweep", "Run an ablation: the trials of a W&B sweep file, with or without W&B."),
     "wandb-report": Subcommand("wandb_report", "Write a sweep's W&B report, or say what it would hold."),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +18,7 @@ from lightning_aqa.results.files import ENSEMBLE
 from lightning_aqa.results.notes import Expected, note_of
 from lightning_aqa.scoring.batching import ScoredClip
 from lightning_aqa.scoring.decode import reading_of
+from lightning_aqa.scoring.frames import ScoredFrames
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.scorer import Scorer
 from lightning_aqa.scoring.trust import Trust
@@ -85,6 +87,17 @@ class EnsembleScorer(Scorer):
         self.axes, self.reading, self.dtype, self.device = first.axes, first.reading, first.dtype, first.device
         self.sample_rate, self.batching = first.sample_rate, first.batching
         self.expected, self.module = first.expected, first.module
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether prompts change the scores of a member."""
+        return any(member.reads_text for member in self.members)
+
+    def frame_scores(
+        self, path: str | os.PathLike[str], prompt: str = "", seconds: float | None = None
+    ) -> ScoredFrames | None:
+        """Return None: frames of different encoders have no times in common."""
+        return None
 
     def score_items(self, items: Iterable[tuple[int, Item]]) -> Iterator[list[ScoredClip]]:
         """Score clips of files shard by shard, by each member."""

@@ -24,6 +24,7 @@ from lightning_aqa.results.notes import Expected
 from lightning_aqa.results.trained_features import TrainedFeatures, pooled
 from lightning_aqa.scoring.batching import Batching, ScoredClip, WindowScore, score_groups
 from lightning_aqa.scoring.decode import Piece, cut, read_pieces, reading_of, weighted_means
+from lightning_aqa.scoring.frames import ScoredFrames, frames_of, joined
 from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.trust import Trust
 from lightning_aqa.scoring.waveforms import as_rate, as_tensor, is_array, is_numbers
@@ -180,19 +181,57 @@ class Scorer:
             results.append({axis.name: score for axis, score in zip(self.axes, row.scores, strict=True)})
         return results
 
-    def rows(self, paths: Sequence[Path], prompts: str | Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def rows(
+        self, paths: Sequence[Path], prompts: str | Sequence[str] | None = None, seconds: float | None = None
+    ) -> list[dict[str, Any]]:
         """Score files, with all that ``score`` writes beside scores.
+
+        Args:
+            paths: The files.
+            prompts: Text of each, for encoders with a text side.
+            seconds: Most of each file, from its start; None is all.
 
         Returns:
             For each file its ``path``, per axis the score and, where there are intervals, ``<axis> low`` and
             ``<axis> high``, ``unlike`` where the training clips are known, ``note`` and ``error``.
         """
         texts = _per_clip(prompts, len(paths))
-        items = (Item(os.fspath(p), os.fspath(p), prompt=text) for p, text in zip(paths, texts, strict=True))
+        items = (
+            Item(os.fspath(p), os.fspath(p), end=seconds, prompt=text) for p, text in zip(paths, texts, strict=True)
+        )
         found = [row for rows in self.score_items((0, item) for item in items) for row in rows]
         beside = [{"path": row.item.path, "note": row.note, "error": row.error} for row in found]
         values = [dict(zip(self.trust.columns, self.trust.values(row), strict=True)) for row in found]
         return [{**about, **numbers} for about, numbers in zip(beside, values, strict=True)]
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether prompts change scores."""
+        return self.module.encoder.text_width is not None
+
+    @torch.no_grad()
+    def frame_scores(self, path: Path, prompt: str = "", seconds: float | None = None) -> ScoredFrames | None:
+        """Score the frames of a file, at their times, window by window.
+
+        Args:
+            path: The file.
+            prompt: Its text, for encoders with a text side.
+            seconds: Most of it, from its start; None is all.
+
+        Returns:
+            Scores and times; None from heads that score no frames.
+
+        Raises:
+            AudioError: If the file cannot be scored.
+        """
+        windows, begin = list[ScoredFrames](), 0.0
+        for piece in self._read(Item(os.fspath(path), os.fspath(path), end=seconds, prompt=prompt)):
+            found = frames_of(self._forward([piece.samples], [prompt])[0], begin, piece.weight)
+            if found is None:
+                return None
+            windows.append(found)
+            begin += piece.weight
+        return joined(windows)
 
     def score_items(self, items: Iterable[tuple[int, Item]]) -> Iterator[list[ScoredClip]]:
         """Score clips of files as they come; see ``score_groups``."""

@@ -87,17 +87,21 @@ class _MeanHead(Head):
         self.register_buffer("weights_MA", torch.tensor(equal if weights is None else weights))
 
     def forward(self, features: Features) -> Output:
-        """Score clips by each and average; deviations too, where all give them."""
+        """Score clips by each and average; deviations and frame scores too, where all give them."""
         found: list[Output] = [head(self._of(features, index)) for index, head in enumerate(self.members)]
         deviations = [output.deviation for output in found if output.deviation is not None]
+        frames = [output.frame_scores for output in found if output.frame_scores is not None]
+        have_frames = len(frames) == len(found)
         return Output(
             self._weighted([output.scores for output in found]),
             torch.cat([output.embedding for output in found], dim=1),
+            frame_scores=self._weighted(frames) if have_frames else None,
+            frame_mask=found[0].frame_mask if have_frames else None,
             deviation=self._weighted(deviations) if len(deviations) == len(found) else None,
         )
 
     def _weighted(self, values: Sequence[Tensor]) -> Tensor:
-        return torch.einsum("mba,ma->ba", torch.stack(list(values)), self.weights_MA.to(values[0].dtype))
+        return torch.einsum("m...a,ma->...a", torch.stack(list(values)), self.weights_MA.to(values[0].dtype))
 
     def _of(self, features: Features, index: int) -> Features:
         if not self._own_layers:

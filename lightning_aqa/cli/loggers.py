@@ -17,7 +17,7 @@ from lightning_aqa.results.files import MLFLOW_ARTIFACTS
 from lightning_aqa.results.mlflow_run import read_mlflow_run, store_in
 from lightning_aqa.sweep.wandb_agent import name_trial
 from lightning_aqa.training.trackio_logger import TrackioLogger
-from lightning_aqa.utils.wandb import OFFLINE_HINT, drop_empty_parts, has_wandb_key, run_id
+from lightning_aqa.utils.wandb import OFFLINE_HINT, has_wandb_key, mend_parts, run_id
 
 RUN_FOLDER = "RUN_FOLDER"
 """Default of ``save_dir`` in configs, which stands for the run folder."""
@@ -114,7 +114,7 @@ def _place_mlflow(given: Namespace, folder: Path) -> None:
 def _place_wandb(given: Namespace, folder: Path) -> bool:
     """Place W&B's files, and tell whether it logs offline; a resumed run goes on as the run it was."""
     _place(given, folder)
-    drop_empty_parts(folder)
+    mend_parts(folder)
     name_trial()
     given.name = given.get("name") or os.environ.get("WANDB_NAME") or folder.name
     is_named = given.get("id") or given.get("version") or os.environ.get("WANDB_RUN_ID")

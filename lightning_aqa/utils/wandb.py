@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-HEADER, BLOCK, RECORD_HEADER = 7, 32768, 7
-"""Bytes of the header of a .wandb file, of its blocks, and of the header of a record: checksum, length, kind."""
+HEADER = b":W&B\xe1\xbe\x00"
+"""Begin of a .wandb file."""
+BLOCK, RECORD_HEADER = 32768, 7
+"""Bytes of its blocks, and of the header of a record: checksum, length, kind."""
 WHOLE, LAST = 1, 4
 """Kinds of record that end one; it is in one piece, or this is its last."""
 OFFLINE_HINT = "With WANDB_MODE=offline W&B logs into the run folder, and `wandb sync` sends it later."
@@ -67,11 +69,19 @@ def _started(folder: Path) -> str:
     return folder.name.split("run-", 1)[1]
 
 
-def drop_empty_parts(folder: Path) -> None:
-    """Remove offline parts that a kill left without a record: ``wandb sync`` stops at one, and sends no other."""
-    for part in _run_folders(folder, "offline-run-*"):
-        if [path.stat().st_size <= HEADER for path in part.glob("run-*.wandb")] == [True]:
-            shutil.rmtree(part, ignore_errors=True)
+def mend_parts(folder: Path) -> None:
+    """Take from offline parts what a kill has left unfinished: ``wandb sync`` stops at it, and sends nothing after it.
+
+    That is a part without a record, which is removed, and half a record at the end of a part, which is cut off.
+    """
+    for path in [path for part in _run_folders(folder, "offline-run-*") for path in part.glob("run-*.wandb")]:
+        content = path.read_bytes()
+        if len(content) <= len(HEADER):
+            shutil.rmtree(path.parent, ignore_errors=True)
+        elif content.startswith(HEADER):
+            end = max((end for end, _ in _records(content)), default=len(content))
+            if end < len(content):
+                os.truncate(path, end)
 
 
 def next_step(folder: Path, run: str) -> int:
@@ -79,7 +89,7 @@ def next_step(folder: Path, run: str) -> int:
     Record: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record  # a name that is made at run time
     found = 0
     for path in folder.glob(f"wandb/offline-run-*-{run}/run-{run}.wandb"):
-        for content in _records(path.read_bytes()):
+        for _, content in _records(path.read_bytes()):
             record = Record()
             try:
                 record.ParseFromString(content)
@@ -90,9 +100,9 @@ def next_step(folder: Path, run: str) -> int:
     return found
 
 
-def _records(content: bytes) -> Iterator[bytes]:
-    """Yield the whole records of a .wandb file, which is LevelDB's log after a header of its own."""
-    position, record = HEADER, b""
+def _records(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole records of a .wandb file, LevelDB's log after a header of its own, each with where it ends."""
+    position, record = len(HEADER), b""
     while position + RECORD_HEADER <= len(content):
         left = BLOCK - position % BLOCK
         if left < RECORD_HEADER:  # the rest of a block is filled up
@@ -104,5 +114,5 @@ def _records(content: bytes) -> Iterator[bytes]:
             return
         record += content[start:position]
         if content[start - 1] in (WHOLE, LAST):
-            yield record
+            yield position, record
             record = b""

@@ -17,6 +17,7 @@ from lightning_aqa.cli.main import main
 from lightning_aqa.results.side_files import read_config
 from lightning_aqa.sweep import wandb_agent
 from lightning_aqa.sweep.trial import read_trials
+from lightning_aqa.utils.wandb import mend_parts, next_step
 from tests.pictures import drawing
 from tests.wandb_stand_in import signed_in, stand_in
 
@@ -202,7 +203,9 @@ def test_an_offline_run_that_went_on_is_synced_as_one_history(tmp_path, corpora,
         assert server.asked == []
         (sync,) = re.findall("wandb (sync .+)", said)[-1:]
         with signed_in(server):
-            subprocess.run([sys.executable, "-m", "wandb", *sync.split()], check=True, capture_output=True)
+            subprocess.run(
+                [sys.executable, "-m", "wandb", *sync.split()], check=True, capture_output=True, cwd=tmp_path
+            )
     (run,) = server.runs.values()
     assert len(sync.split()) == 3
     assert (run.about["displayName"], run.exit_code, server.unknown) == ("off", 0, [])
@@ -246,9 +249,7 @@ def test_a_server_that_is_not_reached_is_one_line(ran, fails, monkeypatch):
     assert fails("wandb-report", str(ran.folder)) == "error: W&B: no such host."
 
 
-def test_a_part_that_a_kill_left_empty_is_dropped_before_the_run_goes_on(tmp_path):
-    from lightning_aqa.utils.wandb import drop_empty_parts, next_step
-
+def test_what_a_kill_left_unfinished_is_taken_away_before_the_run_goes_on(tmp_path):
     with mock.patch.dict(os.environ, {"WANDB_MODE": "offline"}):
         run = wandb.init(project="p", id="a", dir=tmp_path, settings=wandb.Settings(silent=True))
         for number in range(300):  # more than a block of the file
@@ -260,10 +261,21 @@ def test_a_part_that_a_kill_left_empty_is_dropped_before_the_run_goes_on(tmp_pat
     content = (part / "run-a.wandb").read_bytes()
     (empty / "run-a.wandb").write_bytes(content[:7])
     assert next_step(tmp_path, "a") == 300
-    drop_empty_parts(tmp_path)
+    mend_parts(tmp_path)
     assert (part.exists(), empty.exists()) == (True, False)
     assert next_step(tmp_path, "b") == 0
     (part / "run-a.wandb").write_bytes(content[:40000])  # torn by a kill
-    assert 0 < next_step(tmp_path, "a") < 300
+    step = next_step(tmp_path, "a")
+    assert 0 < step < 300
+    mend_parts(tmp_path)
+    assert 32768 < (part / "run-a.wandb").stat().st_size < 40000
+    with stand_in() as server, signed_in(server):
+        run = [sys.executable, "-m", "wandb", "sync", str(part)]
+        subprocess.run(run, check=True, capture_output=True, cwd=tmp_path)
+    assert (part / "run-a.wandb.synced").exists()
+    assert len(server.runs["a"].history) == step
+    (part / "run-a.wandb").write_bytes(content)
+    mend_parts(tmp_path)
+    assert (part / "run-a.wandb").read_bytes() == content
     (part / "run-a.wandb").write_bytes(content[:7] + b"\1\2\3\4\5\0\1hello" * 9)
     assert next_step(tmp_path, "a") == 0

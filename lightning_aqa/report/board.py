@@ -63,7 +63,7 @@ def _table(entries: Sequence[Entry], level: str, axis: str) -> dict[str, Any]:
 def _cell(number: Any) -> dict[str, str] | None:
     if not number or number.get("value") is None:
         return None
-    mark = " †" if number.get("tied") or number.get("best") else ""
+    mark = f" {number['group']}" if number.get("group") else ""
     ends = number.get("interval")
     return {"text": _text(number["value"]) + mark, "ends": f"[{_text(ends[0])}, {_text(ends[1])}]" if ends else ""}
 

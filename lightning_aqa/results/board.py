@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from lightning_aqa.metrics.levels import higher_is_better
 from lightning_aqa.metrics.listeners import ListenerRatings
-from lightning_aqa.results.comparison import CEILING, ComparisonTable, compare_variants
+from lightning_aqa.metrics.significance import differs
+from lightning_aqa.results.comparison import CEILING, Column, ComparisonTable, compare_variants
 from lightning_aqa.results.variants import SharedClips
 from lightning_aqa.utils.documents import read_json
 from lightning_aqa.utils.files import replacing
@@ -40,8 +42,8 @@ def entries_of(
 ) -> list[Entry]:
     """Compare predictors on one corpus; return an entry of each.
 
-    ``tied`` says that a number is not told apart from the best of those that were compared together, at 5 % over all of
-    a column.
+    ``group`` has the letters of the groups that cannot be told apart, at 5 % over all of a column, of those that were
+    compared together: two numbers share one exactly where they cannot.
 
     Args:
         corpus: Name of the corpus.
@@ -70,10 +72,50 @@ def _numbers(table: ComparisonTable, v: int) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for (axis, metric), cell in table.rows[v].items():
         ends = [_plain(cell.interval.low), _plain(cell.interval.high)]
-        marks = {"best": bool(cell.is_best), "tied": bool(cell.is_tied)} if len(table.rows) > 1 else {}
-        number = {"value": _plain(cell.value), "interval": None if None in ends else ends, **marks}
-        found.setdefault(axis, {"n": int(table.n.get(axis, max(table.n.values(), default=0)))})[metric] = number
+        number: dict[str, Any] = {"value": _plain(cell.value), "interval": None if None in ends else ends}
+        if len(table.rows) > 1:
+            number["group"] = _groups(table, (axis, metric))[v]
+        of_axis = found.setdefault(axis, {"n": int(table.n.get(axis, max(table.n.values(), default=0)))})
+        of_axis[metric] = number
     return found
+
+
+def _groups(table: ComparisonTable, column: Column) -> list[str]:
+    """Name the groups of a column that cannot be told apart, that of the best first."""
+    same = [[of is None or not differs(of.p_adjusted) for of in row] for row in table.pairs[column]]
+    return letters([row[column].value for row in table.rows], same, is_error=not higher_is_better(column[1]))
+
+
+def letters(values: Sequence[float], same: Sequence[Sequence[bool]], *, is_error: bool = False) -> list[str]:
+    """Name groups that cannot be told apart by letters: two entries share one exactly where they cannot.
+
+    Args:
+        values: A metric per entry; one without is in no group.
+        same: Of each two entries, whether they cannot be told apart.
+        is_error: Whether less is better.
+
+    Example:
+        >>> letters([0.9, 0.8, 0.5], [[True, True, False], [True, True, True], [False, True, True]])
+        ['a', 'ab', 'b']
+    """
+    order = sorted(
+        (v for v, x in enumerate(values) if math.isfinite(x)), key=lambda v: values[v] * (1, -1)[not is_error]
+    )
+    groups: list[set[int]] = [set(order)] if order else []
+    for n, i in enumerate(order):
+        for j in order[:n]:
+            if not same[i][j]:  # insert and absorb: split what holds both, keep what is in no other
+                split = [part for of in groups for part in ((of - {i}, of - {j}) if {i, j} <= of else (of,))]
+                unique = [of for k, of in enumerate(split) if of not in split[:k]]
+                groups = [of for of in unique if not any(of < other for other in unique)]
+    rank = {v: n for n, v in enumerate(order)}
+    groups.sort(key=lambda of: sorted(rank[v] for v in of))
+    return ["".join(_letter(g) for g, of in enumerate(groups) if v in of) for v in range(len(values))]
+
+
+def _letter(number: int) -> str:
+    """Return a, b, ... z, then a1, b1 and so on."""
+    return chr(97 + number % 26) + (str(number // 26) if number >= 26 else "")
 
 
 def _ceilings(tables: Sequence[ComparisonTable]) -> dict[str, dict[str, float]]:
@@ -144,7 +186,7 @@ def _is_number(number: object) -> bool:
             isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         )
 
-    if not isinstance(number, dict) or not plain(number.get("value")):
+    if not isinstance(number, dict) or not plain(number.get("value")) or not isinstance(number.get("group", ""), str):
         return False
     ends = number.get("interval")
     return ends is None or (isinstance(ends, list) and len(ends) == 2 and all(plain(end) for end in ends))

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from lightning_aqa.cli.main import main
+from lightning_aqa.results.board import letters
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_predictors_stand_side_by_side_with_intervals_speed_and_what_training_ha
     near, far = (found[name]["levels"]["utterance"]["MI"]["SRCC"] for name in ("near", "<b>"))
     assert near["value"] > 0.9
     assert far["value"] < -0.9
-    assert near["best"]
+    assert near["group"].startswith("a")
     run = found["run"]["levels"]["utterance"]["MI"]["LCC"]
     assert run["interval"] is None or run["interval"][0] < run["value"] < run["interval"][1]
     assert "system" in found["near"]["levels"]
@@ -120,3 +121,10 @@ def test_what_cannot_be_compared_is_said(tables, asked, tmp_path, fails):
     (tmp_path / "bad.yaml").write_text("music: {class_path: MusicEval, init_args: {rot: x}}\n")
     assert "music: " in fails("benchmark", near, f"--corpora={tmp_path / 'bad.yaml'}")
     assert "expected a predictor, or NAME=PATH" in fails("benchmark", near, near, f"--corpora={asked}")
+
+
+def test_each_two_that_differ_share_no_letter():
+    same = [[i == j or {i, j} not in ({0, 2}, {0, 3}, {1, 3}) for j in range(4)] for i in range(4)]
+    found = letters([1.0, 2.0, 3.0, 4.0], same, is_error=True)
+    assert all(bool(set(found[i]) & set(found[j])) == same[i][j] for i in range(4) for j in range(4))
+    assert letters([float("nan"), 0.5], [[True, True], [True, True]]) == ["", "a"]

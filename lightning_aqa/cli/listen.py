@@ -102,9 +102,7 @@ def listen(
             raise ValueError("--next without --output makes no page; name a folder by --output.")
     if collect:
         _collect(folder)
-    if serve:
-        _serve(folder, host, port)
-    return 0
+    return _serve(folder, host, port) if serve else 0
 
 
 def _check_existing(given: dict[str, Any]) -> None:
@@ -190,16 +188,22 @@ def _collect(folder: Path) -> None:
     print(f"{path}  {count} listener{'s' if count > 1 else ''}")
 
 
-def _serve(folder: Path, host: str, port: int) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
+def _serve(folder: Path, host: str, port: int) -> int:
+    """Serve until Ctrl-C or SIGTERM; return the exit code."""
     from lightning_aqa.report.listening_design import read_test
     from lightning_aqa.report.listening_server import ListeningServer
     from lightning_aqa.report.local_server import opened_at, reach_of
+    from lightning_aqa.utils.signals import Stopped, StopSignals
 
     test = read_test(folder)
-    with opened_at(partial(ListeningServer, folder, test), host, port) as server:
-        print(f"{server.address}  {reach_of(host)}; answers go to {folder}; Ctrl-C ends it.", flush=True)
-        server.serve_forever()
+    try:
+        with StopSignals(), opened_at(partial(ListeningServer, folder, test), host, port) as server:
+            print(f"{server.address}  {reach_of(host)}; answers go to {folder}; Ctrl-C ends it.", flush=True)
+            server.serve_forever()
+    except Stopped as stop:
+        sys.stderr.write(f"stopped by {stop.name}; the answers in {folder} are whole.\n")
+        return stop.code
+    return 0
 
 
 def main(args: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import signal
 import threading
 import urllib.error
 import urllib.request
@@ -427,3 +428,11 @@ def test_next_pairs_are_those_of_systems_that_are_not_told_apart(clips, tmp_path
         asked = _asked(capfd, *words, *more, "--trials=4", "--listener=L1")
         assert len(asked) == 4
         assert all(ODD in " ".join(of["files"]) for of in asked)  # L1 has judged the others
+
+
+def test_a_served_test_ends_with_a_line_when_it_is_asked_to(tests, capfd, monkeypatch):
+    monkeypatch.setattr(ListeningServer, "serve_forever", lambda server: signal.raise_signal(signal.SIGTERM))
+    assert main(["listen", str(tests / "mos"), "--serve", "--port=0"]) == 128 + signal.SIGTERM
+    said = capfd.readouterr()
+    assert said.out.startswith("http://127.0.0.1:")
+    assert said.err.endswith(f"stopped by SIGTERM; the answers in {tests / 'mos'} are whole.\n")

@@ -10,6 +10,7 @@ from lightning_aqa.cli.signatures import call
 
 if TYPE_CHECKING:
     from lightning_aqa.data.base import AQADataModule
+    from lightning_aqa.data.recordings import Match
     from lightning_aqa.results.board import Entry
 
 BOARD, PAGE = "board.json", "board.html"
@@ -47,6 +48,8 @@ def benchmark(
         raise ValueError(
             "expected predictors and --corpora=corpora.yaml, or scoreboards to join by --merge=board.json."
         )
+    if not output.strip() or (Path(output).exists() and not Path(output).is_dir()):
+        raise ValueError(f"--output={output}: expected a folder, new or with a board.json to add to.")
     from lightning_aqa.report.board import write_board_page
     from lightning_aqa.results.board import joined, read_board, write_board
 
@@ -91,13 +94,21 @@ def _measured(predictors: Sequence[str], corpora: str, split: str) -> tuple[list
         for name, of in trained.items():
             if of:
                 found, about[name]["contamination"] = contamination(heard, of)
-                notes += [
-                    f"{corpus}: {match.clip} is a {match.kind} of {match.other}, which {name} was trained on."
-                    for match in found
-                ]
+                notes += _seen(corpus, name, found, len(clips))
         notes += [f"{corpus}: {note}" for note in evidence.notes]
         entries += entries_of(corpus, evidence, ratings_of(clips, evidence), about)
     return entries, notes
+
+
+def _seen(corpus: str, name: str, found: Sequence[Match], count: int) -> list[str]:
+    """Say how many test clips a training has seen, with the first of them; board.json has all."""
+    if not found:
+        return []
+    first = found[0]
+    return [
+        f"{corpus}: {len(found)} of {count} clips are recordings that {name} was trained on, such as {first.clip} (a "
+        f"{first.kind} of {first.other}); its numbers there are not those of new clips."
+    ]
 
 
 def _named(predictors: Sequence[str]) -> dict[str, str]:

@@ -160,7 +160,7 @@ def contamination(test: Sequence[Fingerprint], training: dict[str, ClipSource]) 
     kinds = [match.kind for match in found]
     short = sum(not len(clip.bits) for clip in test)
     return found, {"training_clips": len(known), "copies": kinds.count("copy"), "versions": kinds.count("version"),
-                   "too_short_to_tell": short}  # fmt: skip
+                   "too_short_to_tell": short, "matches": [[of.clip, of.other, of.kind] for of in found]}  # fmt: skip
 
 
 def fingerprints(clips: Sequence[Clip]) -> list[Fingerprint]:

@@ -80,8 +80,11 @@ def test_a_test_clip_that_was_trained_on_is_told(asked, run_folder, tmp_path, ca
         writer.writeheader()
         writer.writerows(rows)
     assert main(["benchmark", str(trained), f"--corpora={asked}", f"--output={tmp_path / 'board'}"]) == 0
-    assert f"music: {planted} is a copy of {train}, which trained was trained on." in capsys.readouterr().out
-    assert entries(tmp_path / "board")["trained"]["contamination"]["copies"] == 1
+    said = capsys.readouterr().out
+    assert "clips are recordings that trained was trained on, such as" in said
+    found = entries(tmp_path / "board")["trained"]["contamination"]
+    assert found["copies"] == 1
+    assert [planted, train, "copy"] in found["matches"]
 
 
 def test_boards_of_others_are_joined_and_differences_told(tables, asked, tmp_path, capsys):
@@ -116,6 +119,7 @@ def test_a_file_that_is_no_board_is_refused(content, told, tmp_path, fails):
 def test_what_cannot_be_compared_is_said(tables, asked, tmp_path, fails):
     near = str(tables / "near.csv")
     assert "expected predictors and --corpora=corpora.yaml" in fails("benchmark", near)
+    assert "expected a folder, new or" in fails("benchmark", near, f"--corpora={asked}", f"--output={near}")
     (tmp_path / "bad.yaml").write_text("music: 3\n")
     assert "expected names of corpora" in fails("benchmark", near, f"--corpora={tmp_path / 'bad.yaml'}")
     (tmp_path / "bad.yaml").write_text("music: {class_path: MusicEval, init_args: {rot: x}}\n")

@@ -46,23 +46,32 @@ def test_a_stranger_scores_a_clip_by_the_file_and_its_metadata_alone(checkpoint,
 def test_a_file_that_scores_otherwise_is_not_written(checkpoint, tmp_path, fails, monkeypatch):
     monkeypatch.setattr(export, "_program", lambda module, part, rate: _Other())
     said = fails("export", checkpoint, f"--output={tmp_path / 'model.onnx'}")
-    assert "scores otherwise than the package" in said
-    assert "nothing is written" in said
+    assert "cannot be written as ONNX; nothing is written (model: it scores otherwise than the package, by " in said
     assert list(tmp_path.iterdir()) == []
 
 
 class _Other:
     """A file that scores every clip 3."""
 
+    def __init__(self, samples="samples"):
+        self.samples = samples
+
     @property
     def model_proto(self):
-        given = onnx.helper.make_tensor_value_info("waveform", onnx.TensorProto.FLOAT, [1, "samples"])
+        given = onnx.helper.make_tensor_value_info("waveform", onnx.TensorProto.FLOAT, [1, self.samples])
         out = onnx.helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, [1, 2])
         three = onnx.helper.make_tensor("three", onnx.TensorProto.FLOAT, [1, 2], [3.0, 3.0])
         graph = onnx.helper.make_graph(
             [onnx.helper.make_node("Identity", ["three"], ["scores"])], "g", [given], [out], [three]
         )
         return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_a_file_of_one_length_is_not_written(checkpoint, tmp_path, fails, monkeypatch):
+    monkeypatch.setattr(export, "_program", lambda module, part, rate: _Other(samples=8000))
+    said = fails("export", checkpoint, f"--output={tmp_path / 'model.onnx'}", "--part=model")
+    assert "nothing is written (model: it takes clips of one length alone, as recurrent layers make it" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_reads_prompts_is_refused(tmp_path):

@@ -109,7 +109,7 @@ def _cells(row: Sequence[object]) -> list[object]:
 
 
 def edits_table(found: Sequence[EditEffect], axis: str) -> Table:
-    """Lay out the edits that raise one axis most, and all that raise it for sure; the file has the rest.
+    """Lay out the edits that raise one axis most, all that raise it for sure, and the ascent; the file has the rest.
 
     Args:
         found: Effects on the axis, largest change first.
@@ -119,7 +119,7 @@ def edits_table(found: Sequence[EditEffect], axis: str) -> Table:
     from rich.table import Table
 
     table = Table("axis", "edit", "heard as", "change", "95 %", "up", "noted", box=None, pad_edge=False)
-    for effect in (effect for k, effect in enumerate(found) if k < MOST_ROWS or effect.buys):
+    for effect in (effect for k, effect in enumerate(found) if k < MOST_ROWS or effect.buys or effect.is_ascent):
         ends = "" if math.isnan(effect.low) else f"[{effect.low:+.2f}, {effect.high:+.2f}]"
         numbers = f"{effect.mean:+.2f}", escape(ends), f"{100 * effect.up:.0f} %", f"{100 * effect.noted:.0f} %"
         table.add_row(escape(axis), effect.edit, effect.heard, *numbers, style="bold" if effect.buys else None)

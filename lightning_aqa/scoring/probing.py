@@ -18,7 +18,7 @@ from lightning_aqa.scoring.inputs import Item
 from lightning_aqa.scoring.reward import Reward, ascend
 from lightning_aqa.scoring.scorer import Scorer
 
-ORIGINAL = "original"
+ORIGINAL, ASCENT = "original", "gradient ascent"
 FAMILY_ERROR = 0.05
 """Chance that any interval of an axis misses its mean."""
 
@@ -71,10 +71,15 @@ class EditEffect(NamedTuple):
         """Whether the edit raises the score for sure, which none does by quality."""
         return self.low > 0
 
+    @property
+    def is_ascent(self) -> bool:
+        """Whether it is the change along the gradient."""
+        return self.edit.startswith(ASCENT)
+
 
 def ascent_name(decibel: float) -> str:
     """Return the name of the ascent in the table."""
-    return f"gradient ascent, {decibel:g} dB"
+    return f"{ASCENT}, {decibel:g} dB"
 
 
 def has_gradient(scorer: Scorer) -> bool:

@@ -153,7 +153,7 @@ def _write(scorer: Scorer, path: Path, part: Part, program: Any) -> ExportedFile
         difference = _difference(scorer, part, draft)
         if not difference <= TOLERANCE:
             raise ValueError(
-                f"it scores otherwise than the package, by {difference:.1e} of the scale, at most {TOLERANCE:g} is right"
+                f"it scores other than the package, by {difference:.1e} of the scale, at most {TOLERANCE:g} is meant"
             )
     return ExportedFile(path, part, difference, metadata)
 

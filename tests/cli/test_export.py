@@ -46,7 +46,7 @@ def test_a_stranger_scores_a_clip_by_the_file_and_its_metadata_alone(checkpoint,
 def test_a_file_that_scores_otherwise_is_not_written(checkpoint, tmp_path, fails, monkeypatch):
     monkeypatch.setattr(export, "_program", lambda module, part, rate: _Other())
     said = fails("export", checkpoint, f"--output={tmp_path / 'model.onnx'}")
-    assert "cannot be written as ONNX; nothing is written (model: it scores otherwise than the package, by " in said
+    assert "cannot be written as ONNX; nothing is written (model: it scores other than the package, by " in said
     assert list(tmp_path.iterdir()) == []
 
 

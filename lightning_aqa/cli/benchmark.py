@@ -33,7 +33,7 @@ def benchmark(
     Args:
         predictors: Predictors to compare; none joins scoreboards alone.
         corpora: YAML of corpora: their names, each with class_path and init_args as under data: of a config.
-        split: Split of the clips; all rated clips of a corpus that has none of this name.
+        split: Split of the clips, or ``all``; a corpus without a split test has all of its rated clips count.
         merge: Scoreboard of others, a board.json, to join; may be given several times.
         output: Folder to write: board.json and board.html. A board.json that is there is added to.
 
@@ -54,9 +54,10 @@ def benchmark(
     from lightning_aqa.results.board import joined, read_board, write_board
 
     folder = Path(output)
-    before = [folder / BOARD] if (folder / BOARD).is_file() else []
-    boards = [(str(path), read_board(path)) for path in [*map(Path, merge or []), *before]]
+    boards = [(str(path), read_board(Path(path))) for path in merge or []]
     entries, notes = _measured(given, corpora, split) if corpora else ([], [])
+    if (folder / BOARD).is_file():  # another run may have added to it meanwhile
+        boards.append((str(folder / BOARD), read_board(folder / BOARD)))
     everything, more = joined([("now", entries), *boards])
     folder.mkdir(parents=True, exist_ok=True)
     write_board(folder / BOARD, everything)
@@ -87,6 +88,11 @@ def _measured(predictors: Sequence[str], corpora: str, split: str) -> tuple[list
         rated = data.manifest.where(Clip.is_rated)
         clips = rated.split(split) if split in rated.splits else rated
         chosen = split if split in rated.splits else "all"
+        if chosen != split:
+            has = ", ".join(rated.splits)
+            if split not in ("test", "all"):
+                raise ValueError(f"{corpus} has no rated clip in split {split!r}; it has {has}. Name one, or all.")
+            notes += [f"{corpus}: all {len(clips)} rated clips count, of the splits {has}."]
         predicted = [predict(name, source, clips, chosen) for name, source in named.items()]
         evidence = shared(clips, chosen, predicted)
         heard = fingerprints(list(clips)) if any(trained.values()) else []

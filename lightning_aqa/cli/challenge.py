@@ -128,7 +128,7 @@ def _check(path: Path, of: Challenge, files: Files, names: Sequence[str], labels
         for kind, number in count.items():
             if number > MOST_LINES:
                 print(f"{path}: {kind}: {number - MOST_LINES} more.")
-        sys.stderr.write(f"error: {path}: {len(faults)} faults; correct them and check again.\n")
+        sys.stderr.write(f"error: {path}: {len(faults)} fault{'s' * (len(faults) > 1)}; correct and check again.\n")
         return 2
     print(f"{path}: as the organisers ask; {len(names)} clips, a line of {of.form.line()}.")
     _show(of, names, found, labels, Path(files.labels or ""))
@@ -141,7 +141,7 @@ def _refused(path: Path, faults: Sequence[Fault]) -> int:
 
     for line in by_kind(faults):
         sys.stderr.write(f"{line}.\n")
-    sys.stderr.write(f"error: {path}: not written, for {len(faults)} faults.\n")
+    sys.stderr.write(f"error: {path}: not written, for {len(faults)} fault{'s' * (len(faults) > 1)}.\n")
     return 2
 
 

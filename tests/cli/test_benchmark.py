@@ -124,6 +124,8 @@ def test_what_cannot_be_compared_is_said(tables, asked, tmp_path, fails):
     assert "expected names of corpora" in fails("benchmark", near, f"--corpora={tmp_path / 'bad.yaml'}")
     (tmp_path / "bad.yaml").write_text("music: {class_path: MusicEval, init_args: {rot: x}}\n")
     assert "music: " in fails("benchmark", near, f"--corpora={tmp_path / 'bad.yaml'}")
+    told = fails("benchmark", near, f"--corpora={asked}", "--split=tset", f"--output={tmp_path / 'b'}")
+    assert "music has no rated clip in split 'tset'; it has" in told
     assert "expected a predictor, or NAME=PATH" in fails("benchmark", near, near, f"--corpora={asked}")
 
 

@@ -180,7 +180,7 @@ def test_check_lists_each_fault_with_its_line(small, run):
         "out.csv:5: b is 'x', expected a number from 0 to 10.",
         "out.csv: no line for v1.5; score it too.",
     ]
-    assert err == "error: out.csv: 5 faults; correct them and check again.\n"
+    assert err == "error: out.csv: 5 faults; correct and check again.\n"
     Path("out.csv").write_text("id,a,b\n" + "".join(f"n{n},1,1\n" for n in range(50)))
     code, out, _ = run("c.yaml", "--check")
     assert len(out.splitlines()) == 20 + 4 + 1

@@ -143,8 +143,11 @@ def score(
     if not has_all:
         print(why_none)
     if best_of is not None and written.stop is None:
-        best, num_best, chosen, num_pairs = write_best(table, read_items(inputs), best_of, axes)
+        best, num_best, chosen, num_pairs, lost = write_best(table, read_items(inputs), best_of, axes)
         print(f"{best}: the best of {num_best} {best_of}s; {chosen}: {num_pairs} pairs of a better and a worse one.")
+        if lost:
+            more = f" and {len(lost) - 1} more" if lost[1:] else ""
+            print(f"no best of {lost[0]}{more}: none of its clips has a score; the column error says why.")
     if link is not None and named and written.stop is None:
         found, count = write_probabilities(table, named, axes, link)
         print(f"{found}: {count} pair{'' if count == 1 else 's'} with the probability of each winner.")

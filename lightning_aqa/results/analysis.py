@@ -17,6 +17,7 @@ from lightning_aqa.metrics.mean_variance import Target
 from lightning_aqa.metrics.prediction_powered import GivenRatings, PoweredMeans, system_means
 from lightning_aqa.metrics.system_ranks import SystemRanks, rank_systems
 from lightning_aqa.results.judge_scores import other_clips, read_scores
+from lightning_aqa.utils.text import shortened
 
 Array = NDArray[np.float64]
 COLUMNS = ("axis", "rank", "system", "mean", "low", "high", "best_rank", "worst_rank", "clips", "rated_clips",
@@ -124,6 +125,13 @@ def join(ratings: Path, predictions: Path | None, axes: Mapping[str, Sequence[fl
     ids, systems = zip(*kept, strict=True)
     names = [axis.name for axis in manifest.axes]
     scores = None if predictions is None else read_scores(predictions, "predictions", "", ids, names)
+    if scores is not None:
+        rated = np.array([name in by_id and by_id[name].is_rated() for name in ids])
+        if not np.isfinite(scores[rated]).any():
+            raise ValueError(
+                f"{predictions}: has no score of any rated clip, such as {shortened(ids[int(rated.argmax())])!r}; "
+                "expected the names of the ratings; write them alike, or leave --predictions out."
+            )
     given = tuple(_ratings(by_id[name]) if name in by_id else {} for name in ids)
     return JoinedClips(ids, systems, given, scores, manifest.axes, notes)
 

@@ -72,7 +72,9 @@ def _ranked(item: Item, clip: WrittenClip, axes: Sequence[Axis]) -> Ranked:
     return Ranked(item, on_scale(lows), on_scale(highs), clip.note)
 
 
-def write_best(table: ScoreWriter, items: Iterable[Item], by: By, axes: Sequence[Axis]) -> tuple[Path, int, Path, int]:
+def write_best(
+    table: ScoreWriter, items: Iterable[Item], by: By, axes: Sequence[Axis]
+) -> tuple[Path, int, Path, int, list[str]]:
     """Write the best clip of each group, and a pair of the best and the worst one.
 
     ``sure`` says that the intervals of the best and of the one that it is compared with do not overlap. A group without
@@ -86,10 +88,11 @@ def write_best(table: ScoreWriter, items: Iterable[Item], by: By, axes: Sequence
 
     Returns:
         The table of the best and its rows, the JSON lines of pairs (prompt, chosen, rejected, as trainers of preference
-        optimisation read them) and their number.
+        optimisation read them) and their number, and the groups without a score, which have no best clip.
     """
     scores, rows, pairs = read_written(table), list[list[object]](), list[dict[str, object]]()
-    for name, group in group_items(items, by).items():
+    groups = group_items(items, by)
+    for name, group in groups.items():
         ranked = rank(group, scores, axes)
         if not ranked:
             continue
@@ -105,7 +108,8 @@ def write_best(table: ScoreWriter, items: Iterable[Item], by: By, axes: Sequence
     write_records(best_path, COLUMNS, rows)
     with replacing(pairs_path, errors="backslashreplace") as file:
         file.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
-    return best_path, len(rows), pairs_path, len(pairs)
+    has_best = {row[0] for row in rows}
+    return best_path, len(rows), pairs_path, len(pairs), [name for name in groups if name not in has_best]
 
 
 def _pair(prompt: str, best: Ranked, worst: Ranked) -> dict[str, object]:

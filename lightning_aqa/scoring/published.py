@@ -67,7 +67,7 @@ def read_published(folder: Path) -> PublishedModel:
     path = _inside(folder, PUBLISHED)
     record = read_json(path)
     is_record = isinstance(record, dict) and isinstance(record.get("models"), list)
-    if not is_record or type(record.get("format")) is not int:
+    if not is_record or type(record.get("format")) is not int or record["format"] < 1:
         raise ValueError(f"{path}: not the config of a published model of lightning_aqa.")
     if record["format"] > FORMAT:
         raise ValueError(

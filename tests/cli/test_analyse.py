@@ -97,3 +97,13 @@ def test_what_cannot_be_joined_is_said_in_a_line(study, tmp_path, fails):
     (tmp_path / "wrong.csv").write_text("file,system,listener,overall\na.wav,a,L1,3\nb.wav,b,L1,good\n")
     assert "have to be mended first" in fails("analyse", str(tmp_path / "wrong.csv"), "--axes={overall: [1, 5]}")
     assert "no such file" in fails("analyse", str(tmp_path / "none.csv"))
+
+
+def test_predictions_of_other_clips_are_refused(study, tmp_path, capsys):
+    folder, _ = study
+    other = tmp_path / "other.csv"
+    other.write_text((folder / "predictions.csv").read_text().replace("\ns", "\nother/s").replace(".wav", "_b.wav"))
+    assert main(["analyse", str(folder / "ratings.csv"), f"--predictions={other}", "--axes={overall: [1, 5]}"]) == 2
+    assert (
+        "other.csv: has no score of any rated clip, such as 's0/00.wav'; expected the names" in capsys.readouterr().err
+    )

@@ -77,3 +77,12 @@ def test_clips_without_prompts_are_refused_before_anything_is_scored(score, clip
     code, rows, said = score(str(clips), "--best_of=folder", "--shard=1/2")
     assert (code, rows) == (2, [])
     assert "--best_of does not go with --shard" in said.err
+
+
+def test_a_prompt_whose_clips_cannot_be_read_is_told(score, clips, tmp_path):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "x.wav").write_text("no audio")
+    said = score(str(clips / "more"), str(bad), "--best_of=folder")[2]
+    assert "the best of 1 folders" in said.out
+    assert f"no best of {bad}: none of its clips has a score; the column error says why." in said.out

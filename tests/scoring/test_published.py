@@ -142,6 +142,13 @@ def test_the_links_of_the_cache_of_the_hub_are_followed(published, tmp_path, mon
     assert [fingerprint(load(name)) for name in ("some/one", f"some/one@{'0' * 40}")] == [wanted, wanted]
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_format_that_never_was_is_refused(copy, number):
+    _change(copy, lambda record: record.update(format=number))
+    with pytest.raises(ValueError, match=r"config\.json: not the config of a published model"):
+        load(copy)
+
+
 def test_a_newer_format_is_told(copy):
     _change(copy, lambda record: record.update(format=2))
     with pytest.raises(ValueError, match=r"config\.json: of format 2, and this version reads 1; upgrade"):

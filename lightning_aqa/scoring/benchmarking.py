@@ -59,7 +59,7 @@ def predict(name: str, source: str, clips: Manifest, split: str) -> Predicted:
     scorer = load(source)
     own = [axis.name for axis in scorer.axes]
     if not set(own) & set(axes):
-        raise ValueError(f"{source}: predicts {', '.join(own)}; the corpus rates {', '.join(axes)}.")
+        raise ValueError(f"{source}: predicts {', '.join(own)}; the corpus rates {', '.join(axes)}: leave one out.")
     items = ((0, Item(clip.id, clip.path, clip.start, clip.end, clip.prompt, "", clip.domain)) for clip in clips)
     start, seconds = time.perf_counter(), 0.0
     scores = np.full((len(ids), len(axes)), np.nan)
@@ -101,7 +101,8 @@ def shared(corpus: Manifest, split: str, predicted: Sequence[Predicted]) -> Shar
         )
     kept = np.flatnonzero(np.all([np.isfinite(of.scores[:, axes]).all(axis=1) for of in predicted], axis=0))
     if not len(kept):
-        raise ValueError(f"no clip has a score of each of {', '.join(of.name for of in predicted)}.")
+        names_of = ", ".join(of.name for of in predicted)
+        raise ValueError(f"no clip has a score of each of {names_of}; benchmark them one by one.")
     clips = [corpus[int(n)] for n in kept]
     targets = corpus.scores()[kept][:, axes]
     labels = [clip.id for clip in clips], [clip.system for clip in clips], [clip.domain for clip in clips]

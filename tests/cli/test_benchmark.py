@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -127,6 +128,27 @@ def test_what_cannot_be_compared_is_said(tables, asked, tmp_path, fails):
     told = fails("benchmark", near, f"--corpora={asked}", "--split=tset", f"--output={tmp_path / 'b'}")
     assert "music has no rated clip in split 'tset'; it has" in told
     assert "expected a predictor, or NAME=PATH" in fails("benchmark", near, near, f"--corpora={asked}")
+
+
+def test_predictors_without_anything_in_common_are_said(tables, asked, run_folder, tmp_path, fails):
+    with open(tables / "near.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    halves = {"one.csv": (rows[:1], "MI"), "two.csv": (rows[1:], "MI"), "ta.csv": (rows, "TA")}
+    for name, (kept, axis) in halves.items():
+        (tmp_path / name).write_text("\n".join([f"id,{axis}", *(f"{row['id']},{row[axis]}" for row in kept)]) + "\n")
+    words = [f"--corpora={asked}", f"--output={tmp_path / 'board'}"]
+    one, two, ta = (str(tmp_path / name) for name in halves)
+    assert "one, ta score no axis in common; benchmark them one by one" in fails("benchmark", one, ta, *words)
+    assert "no clip has a score of each of one, two; benchmark them one by one" in fails("benchmark", one, two, *words)
+    root = next(line.split("root: ")[1].rstrip("}") for line in asked.read_text().splitlines() if "root: " in line)
+    table = tmp_path / "other.csv"
+    clip = next(path for path in Path(root).rglob("*.wav"))
+    table.write_text(f"file,split,quality\n{clip},test,3\n{clip.with_name('x.wav')},test,3\n")
+    other = tmp_path / "other.yaml"
+    other.write_text(f"o: {{class_path: Table, init_args: {{path: {table}, axes: {{quality: [1, 5]}}}}}}\n")
+    said = fails("benchmark", str(run_folder), f"--corpora={other}", f"--output={tmp_path / 'board'}")
+    assert "predicts MI, TA; the corpus rates quality: leave one out" in said
+    assert not (tmp_path / "board").exists()
 
 
 def test_each_two_that_differ_share_no_letter():
